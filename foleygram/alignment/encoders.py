@@ -1,0 +1,191 @@
+"""Video, text and audio encoders that end in one shared space: a network, a linear head, unit length (GRAM, section 4)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from tokenizers import BertWordPieceTokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    Blip2VisionConfig,
+    Blip2VisionModel,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from foleygram.alignment.beats import BeatsConfig, BeatsModel
+from foleygram.media.audio import beats_fbank
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class EncoderConfig(PretrainedConfig):
+    """An aligned encoder: the config of its network as a dictionary, and the shared dimension."""
+
+    model_type = "foleygram_encoder"
+
+    def __init__(
+        self,
+        network: dict[str, Any] | None = None,
+        embedding_dim: int = 512,
+        num_mel_bins: int = 64,
+        num_fbank_frames: int = 1024,
+        **kwargs: Any,
+    ) -> None:
+        self.network = network or {}
+        self.embedding_dim = embedding_dim
+        self.num_mel_bins = num_mel_bins
+        self.num_fbank_frames = num_fbank_frames
+        super().__init__(**kwargs)
+
+
+class _AlignedEncoder(PreTrainedModel):
+    config_class = EncoderConfig
+
+    def __init__(self, config: EncoderConfig, network: nn.Module, width: int) -> None:
+        super().__init__(config)
+        self.network = network
+        self.head = nn.Linear(width, config.embedding_dim, bias=False)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if module is self.head:
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+
+    def embed(self, pooled: Tensor) -> Tensor:
+        """Unit embeddings (B, embedding_dim) of pooled features (B, width)."""
+        return F.normalize(self.head(pooled).float(), dim=-1)
+
+
+class VideoEncoder(_AlignedEncoder):
+    """EVA-CLIP's tower as `Blip2VisionModel`: [CLS] per frame, mean over frames, head."""
+
+    main_input_name = "frames"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        network = Blip2VisionConfig(**config.network)
+        super().__init__(config, Blip2VisionModel(network), network.hidden_size)
+
+    @classmethod
+    def build(
+        cls,
+        embedding_dim: int = 512,
+        image_size: int = 224,
+        patch_size: int = 14,
+        hidden_size: int = 1408,
+        intermediate_size: int = 6144,
+        num_hidden_layers: int = 40,
+        num_attention_heads: int = 16,
+    ) -> "VideoEncoder":
+        """An encoder with random weights; the defaults are ViT-g/14's sizes."""
+        network = {
+            "image_size": image_size,
+            "patch_size": patch_size,
+            "hidden_size": hidden_size,
+            "intermediate_size": intermediate_size,
+            "num_hidden_layers": num_hidden_layers,
+            "num_attention_heads": num_attention_heads,
+        }
+        return cls(EncoderConfig(network=network, embedding_dim=embedding_dim))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Unit embeddings (B, D) of frames (B, N, 3, H, W), uint8 or float in [0, 1]."""
+        # Buffers that are not saved stay unset when transformers builds on the meta device: rebuild them here.
+        mean, std = (torch.tensor(v, device=frames.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+        pixels = frames.float() / 255 if frames.dtype == torch.uint8 else frames
+        pixels = ((pixels - mean) / std).flatten(0, 1).to(self.dtype)
+        # `pooler_output` would apply the last norm twice.
+        per_frame = self.network(pixel_values=pixels).last_hidden_state[:, 0]
+        return self.embed(per_frame.unflatten(0, frames.shape[:2]).mean(1))
+
+
+class TextEncoder(_AlignedEncoder):
+    """BERT: [CLS], head."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        network = BertConfig(**config.network)
+        super().__init__(config, BertModel(network, add_pooling_layer=False), network.hidden_size)
+
+    @classmethod
+    def build(
+        cls,
+        embedding_dim: int = 512,
+        vocab_size: int = 30522,
+        hidden_size: int = 768,
+        intermediate_size: int = 3072,
+        num_hidden_layers: int = 12,
+        num_attention_heads: int = 12,
+    ) -> "TextEncoder":
+        """An encoder with random weights; the defaults are BERT-base's sizes."""
+        network = {
+            "vocab_size": vocab_size,
+            "hidden_size": hidden_size,
+            "intermediate_size": intermediate_size,
+            "num_hidden_layers": num_hidden_layers,
+            "num_attention_heads": num_attention_heads,
+        }
+        return cls(EncoderConfig(network=network, embedding_dim=embedding_dim))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Unit embeddings (B, D) of token ids and their mask, both (B, N)."""
+        return self.embed(self.network(input_ids, attention_mask=attention_mask).last_hidden_state[:, 0])
+
+
+class AudioEncoder(_AlignedEncoder):
+    """BEATs: mean over tokens, head."""
+
+    main_input_name = "fbank"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        network = BeatsConfig(**config.network)
+        super().__init__(config, BeatsModel(network), network.encoder_embed_dim)
+
+    @classmethod
+    def build(
+        cls,
+        embedding_dim: int = 512,
+        num_mel_bins: int = 64,
+        num_fbank_frames: int = 1024,
+        embed_dim: int = 512,
+        encoder_embed_dim: int = 768,
+        encoder_ffn_embed_dim: int = 3072,
+        encoder_layers: int = 12,
+        encoder_attention_heads: int = 12,
+        conv_pos: int = 128,
+        conv_pos_groups: int = 16,
+    ) -> "AudioEncoder":
+        """An encoder with random weights; the defaults are the base model's sizes with GRAM's filterbank."""
+        network = {
+            "embed_dim": embed_dim,
+            "encoder_embed_dim": encoder_embed_dim,
+            "encoder_ffn_embed_dim": encoder_ffn_embed_dim,
+            "encoder_layers": encoder_layers,
+            "encoder_attention_heads": encoder_attention_heads,
+            "conv_pos": conv_pos,
+            "conv_pos_groups": conv_pos_groups,
+        }
+        return cls(EncoderConfig(network, embedding_dim, num_mel_bins, num_fbank_frames))
+
+    def forward(self, fbank: Tensor) -> Tensor:
+        """Unit embeddings (B, D) of BEATs' filterbank (B, frames, mels)."""
+        return self.embed(self.network(fbank.to(self.dtype)).mean(1))
+
+    def embed_waveform(self, audio: Tensor) -> Tensor:
+        """Unit embeddings (B, D) of mono sound (B, samples) at 16 kHz."""
+        config = self.config
+        return self(beats_fbank(audio, num_mel_bins=config.num_mel_bins, num_frames=config.num_fbank_frames))
+
+
+def train_wordpiece(captions: Iterable[str], vocab_size: int = 256) -> BertTokenizerFast:
+    """A lower-casing WordPiece tokenizer trained on captions, in BERT's form."""
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    trainer.train_from_iterator(captions, vocab_size=vocab_size, min_frequency=1, show_progress=False)
+    vocabulary = sorted(trainer.get_vocab().items(), key=lambda pair: pair[1])
+    return BertTokenizerFast(vocab={token: index for index, (token, _) in enumerate(vocabulary)}, model_max_length=40)

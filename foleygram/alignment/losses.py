@@ -1,0 +1,139 @@
+"""Contrastive objectives over video, text and audio: GRAM and the alternatives it is compared with."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
+
+from foleygram.alignment.volume import volume_matrix
+
+
+def smoothed_cross_entropy(logits: Tensor, *, label_smoothing: float, excluded: Tensor | None = None) -> Tensor:
+    """Cross entropy of row i against column i of (B, B) logits, `excluded` columns (B, B) left out of each row.
+
+    The smoothing mass is spread over the columns that are left, so a mask never makes the loss infinite.
+    """
+    kept = torch.ones_like(logits, dtype=torch.bool) if excluded is None else ~excluded
+    kept = kept | torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    log_probabilities = logits.masked_fill(~kept, -torch.inf).log_softmax(-1)
+    mean_kept = log_probabilities.masked_fill(~kept, 0.0).sum(-1) / kept.sum(-1)
+    return -((1 - label_smoothing) * log_probabilities.diagonal() + label_smoothing * mean_kept).mean()
+
+
+def symmetric_loss(logits: Tensor, *, label_smoothing: float, excluded: Tensor | None = None) -> Tensor:
+    """Mean of the cross entropies of (B, B) logits over rows and over columns."""
+    forward = smoothed_cross_entropy(logits, label_smoothing=label_smoothing, excluded=excluded)
+    backward = smoothed_cross_entropy(
+        logits.T, label_smoothing=label_smoothing, excluded=None if excluded is None else excluded.T
+    )
+    return 0.5 * (forward + backward)
+
+
+def gram_contrastive_loss(
+    anchor: Tensor,
+    *others: Tensor,
+    temperature: float | Tensor,
+    label_smoothing: float = 0.1,
+    excluded: Tensor | None = None,
+) -> Tensor:
+    """GRAM's loss (arXiv 2412.11959, equations 5 to 7): the anchor (text) against the others' rows, both directions.
+
+    Vectors (B, d) of unit length; logits -Vol / temperature; `excluded` (B, B) marks pairs that are no negatives.
+    """
+    logits = -volume_matrix(anchor, *others) / temperature
+    return symmetric_loss(logits, label_smoothing=label_smoothing, excluded=excluded)
+
+
+def gather_with_gradient(tensor: Tensor) -> Tensor:
+    """Rows of every process in rank order, (world x B, ...), gradients flowing back to their owners."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return tensor
+    return torch.cat(all_gather(tensor.contiguous()))
+
+
+def equal_captions(captions: Sequence[str]) -> Tensor:
+    """Mask (B, B) of pairs of different clips with equal captions, over every process's batch: no negatives."""
+    everyone = list(captions)
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        gathered: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(gathered, everyone)
+        everyone = [caption for part in gathered for caption in part]
+    ids = {caption: index for index, caption in enumerate(dict.fromkeys(everyone))}
+    codes = torch.tensor([ids[caption] for caption in everyone])
+    return (codes[:, None] == codes[None]) & ~torch.eye(len(codes), dtype=torch.bool)
+
+
+class ContrastiveObjective(nn.Module):
+    """What the objectives share: a learnable temperature, the global batch, the mask of equal captions."""
+
+    def __init__(
+        self, temperature: float = 0.07, min_temperature: float = 0.01, label_smoothing: float = 0.1, mask_equal: bool = True
+    ) -> None:
+        super().__init__()
+        self.log_temperature = nn.Parameter(torch.tensor(temperature).log())
+        self.min_temperature, self.label_smoothing, self.mask_equal = min_temperature, label_smoothing, mask_equal
+
+    @property
+    def temperature(self) -> Tensor:
+        """The divisor of the logits, never below its clamp."""
+        return self.log_temperature.exp().clamp(min=self.min_temperature)
+
+    def forward(self, video: Tensor, text: Tensor, audio: Tensor, captions: Sequence[str]) -> Tensor:
+        """Loss (scalar) of unit embeddings (B, d) of one clip per row, over the batches of all processes.
+
+        Every process holds the same value; its gradient is the global loss's, averaged as DDP expects.
+        """
+        excluded = equal_captions(captions).to(video.device) if self.mask_equal else None
+        with torch.autocast(video.device.type, enabled=False):
+            everyone = (gather_with_gradient(part.float()) for part in (video, text, audio))
+            return self.loss(*everyone, excluded=excluded)
+
+    def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
+        """The objective on one whole batch."""
+        raise NotImplementedError
+
+    def _cosine_loss(self, a: Tensor, b: Tensor, excluded: Tensor | None) -> Tensor:
+        return symmetric_loss(a @ b.T / self.temperature, label_smoothing=self.label_smoothing, excluded=excluded)
+
+
+class GramLoss(ContrastiveObjective):
+    """GRAM: volume of text with the (video, audio) pair."""
+
+    def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
+        """See `gram_contrastive_loss`."""
+        return gram_contrastive_loss(
+            text, video, audio, temperature=self.temperature, label_smoothing=self.label_smoothing, excluded=excluded
+        )
+
+
+class AnchorInfoNCE(ContrastiveObjective):
+    """Text against video and text against audio, never video against audio (ImageBind, LanguageBind)."""
+
+    def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
+        """Mean InfoNCE of the two anchored pairs."""
+        return 0.5 * (self._cosine_loss(text, video, excluded) + self._cosine_loss(text, audio, excluded))
+
+
+class PairwiseInfoNCE(ContrastiveObjective):
+    """InfoNCE over all three pairs."""
+
+    def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
+        """Mean InfoNCE of text-video, text-audio and video-audio."""
+        pairs = ((text, video), (text, audio), (video, audio))
+        return torch.stack([self._cosine_loss(a, b, excluded) for a, b in pairs]).mean()
+
+
+class Symile(ContrastiveObjective):
+    """Multilinear inner product of the three, each in turn the anchor (Saporta et al. 2024); others rolled as negatives."""
+
+    def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
+        """Mean over anchors of InfoNCE on <anchor_i, other_j * third_j>, scaled by sqrt(d) to cosine-like size."""
+        scale = video.shape[-1] ** 0.5 / self.temperature
+        triples = ((video, text, audio), (text, audio, video), (audio, video, text))
+        losses = [
+            smoothed_cross_entropy(a @ (b * c).T * scale, label_smoothing=self.label_smoothing, excluded=excluded)
+            for a, b, c in triples
+        ]
+        return torch.stack(losses).mean()

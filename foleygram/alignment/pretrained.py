@@ -1,0 +1,85 @@
+"""Loads published encoder weights into our classes; every key is accounted for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Blip2VisionModel
+
+from foleygram.alignment.beats import BeatsConfig, BeatsModel
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load `state` into `model`; raises ValueError naming `source` and the first missing, unexpected or misshapen keys."""
+    expected = model.state_dict()
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    misshapen = [
+        f"{key} {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
+        for key in expected.keys() & state.keys()
+        if state[key].shape != expected[key].shape
+    ]
+    if missing or unexpected or misshapen:
+        raise ValueError(
+            f"{source}: the weights do not fit {type(model).__name__}: missing {missing[:5]}, unexpected "
+            f"{unexpected[:5]}, misshapen {misshapen[:5]}; check that file and config belong together"
+        )
+    model.load_state_dict(dict(state))
+
+
+def beats_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Keys of Microsoft's BEATs renamed to `BeatsModel`'s; the classifier of fine-tuned variants is left out."""
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if key.startswith("predictor."):
+            continue
+        if key.endswith("self_attn.relative_attention_bias.weight"):
+            # Every layer of a checkpoint carries the one table that the layers share.
+            renamed.setdefault("relative_attention_bias.weight", value)
+            continue
+        key = key.replace("encoder.pos_conv.0.weight_g", "pos_conv.conv.parametrizations.weight.original0")
+        key = key.replace("encoder.pos_conv.0.weight_v", "pos_conv.conv.parametrizations.weight.original1")
+        key = key.replace("encoder.pos_conv.0.", "pos_conv.conv.").replace("encoder.layer_norm.", "encoder_layer_norm.")
+        renamed[key.replace("encoder.layers.", "layers.")] = value
+    return renamed
+
+
+def beats_config(cfg: Mapping[str, Any]) -> BeatsConfig:
+    """The sizes in a BEATs checkpoint's `cfg`; fields that only training reads are dropped."""
+    known = BeatsConfig().to_dict().keys() & cfg.keys()
+    return BeatsConfig(**{key: cfg[key] for key in known})
+
+
+def load_beats(path: str | Path) -> BeatsModel:
+    """BEATs from Microsoft's `.pt` (`cfg` and `model`), fine-tuned or not; raises ValueError when it does not fit."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(checkpoint, dict) or not {"cfg", "model"} <= checkpoint.keys():
+        raise ValueError(f"{path}: no BEATs checkpoint, it lacks `cfg` and `model`; get BEATs_iter3+ from Microsoft's page")
+    model = BeatsModel(beats_config(checkpoint["cfg"]))
+    load_state(model, beats_state(checkpoint["model"]), str(path))
+    return model.eval()
+
+
+def eva_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Keys of EVA01-CLIP's vision tower renamed to `Blip2VisionModel`'s; the classification head is left out."""
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if key.startswith("head.") or key.endswith(("attn.q_bias", "attn.v_bias")):
+            continue
+        key = key.replace("cls_token", "embeddings.class_embedding").replace("pos_embed", "embeddings.position_embedding")
+        key = key.replace("patch_embed.proj.", "embeddings.patch_embedding.").replace("blocks.", "encoder.layers.")
+        key = key.replace(".attn.qkv.", ".self_attn.qkv.").replace(".attn.proj.", ".self_attn.projection.")
+        key = key.replace(".norm1.", ".layer_norm1.").replace(".norm2.", ".layer_norm2.")
+        renamed["post_layernorm." + key[5:] if key.startswith("norm.") else key] = value
+    for key, bias in state.items():
+        if key.endswith("attn.q_bias"):
+            layer = key.replace("blocks.", "encoder.layers.").replace("attn.q_bias", "self_attn.qkv.bias")
+            renamed[layer] = torch.cat([bias, torch.zeros_like(bias), state[key.replace("q_bias", "v_bias")]])
+    return renamed
+
+
+def load_eva(model: Blip2VisionModel, state: Mapping[str, Tensor], source: str) -> Blip2VisionModel:
+    """Load EVA01-CLIP's vision tower (its own key names) into `model` of the same sizes."""
+    load_state(model, eva_state(state), source)
+    return model

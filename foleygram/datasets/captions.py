@@ -1,0 +1,21 @@
+"""Captions from a clip's own events (paper notes, section 5)."""
+
+from collections.abc import Sequence
+
+from foleygram.datasets.clip import Event
+
+UNLABELLED = "A person uses a wooden stick."
+
+
+def caption(events: Sequence[Event]) -> str:
+    """`A person hits|scratches|hits and scratches {materials} with a wooden stick.`, materials in order of appearance."""
+    materials = list(dict.fromkeys(event.material for event in events if event.material))
+    actions = {event.action for event in events if event.action}
+    if not materials:
+        return UNLABELLED
+    verb = {(True, True): "hits and scratches", (False, True): "scratches"}.get(("hit" in actions, "scratch" in actions), "hits")
+    return f"A person {verb} {_list(materials)} with a wooden stick."
+
+
+def _list(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

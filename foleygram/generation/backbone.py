@@ -1,0 +1,91 @@
+"""The frozen parts of a Stable Audio backbone: autoencoder, DiT, durations, prompt encoder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
+
+
+class AudioLatents(NamedTuple):
+    """Mean and standard deviation of the autoencoder's posterior, each (B, C, T)."""
+
+    mean: Tensor
+    scale: Tensor
+
+
+def encode_audio(vae: AutoencoderOobleck, audio: Tensor) -> AudioLatents:
+    """Posterior of audio (B, channels, samples), whose samples must be a multiple of the autoencoder's hop."""
+    hop = vae.hop_length
+    if audio.shape[-1] % hop:
+        raise ValueError(f"{audio.shape[-1]} samples are no multiple of the autoencoder's hop {hop}: pad with zeros")
+    posterior = vae.encode(audio).latent_dist
+    return AudioLatents(posterior.mean, posterior.std)
+
+
+def decode_latents(vae: AutoencoderOobleck, latents: Tensor, num_samples: int) -> Tensor:
+    """Audio (B, channels, num_samples) from latents (B, C, T), trimmed to the exact sample."""
+    return vae.decode(latents).sample[..., :num_samples]
+
+
+def freeze(*parts: nn.Module | None) -> None:
+    """Freeze parts for good: no gradients, and eval mode that a later `train()` does not undo."""
+    for part in parts:
+        if part is not None:
+            part.requires_grad_(False).eval()
+            part.train = lambda mode=True, part=part: part  # type: ignore[method-assign]
+
+
+class PromptTokens(NamedTuple):
+    """A tokenised batch of prompts: ids and mask, both (B, N)."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+
+
+def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_length: int) -> PromptTokens:
+    """Prompts as ids (B, max_length), padded and cut to one length so that a prompt's result ignores its batch."""
+    encoded = tokenizer(
+        list(prompts), padding="max_length", truncation=True, max_length=max_length, return_tensors="pt"
+    )
+    return PromptTokens(encoded["input_ids"], encoded["attention_mask"])
+
+
+def encode_prompts(
+    prompt_encoder: T5EncoderModel, projection_model: StableAudioProjectionModel, prompts: PromptTokens
+) -> Tensor:
+    """Cross-attention tokens (B, N, conditioning_dim) of tokenised prompts, zero where padded (Stable Audio Open)."""
+    hidden = prompt_encoder(prompts.input_ids, attention_mask=prompts.attention_mask).last_hidden_state
+    projected = projection_model(text_hidden_states=hidden).text_hidden_states
+    return projected * prompts.attention_mask[..., None].to(projected)
+
+
+class Backbone(NamedTuple):
+    """The parts of a backbone folder in diffusers' layout; prompt parts are None where a folder has none."""
+
+    transformer: StableAudioDiTModel
+    vae: AutoencoderOobleck
+    projection_model: StableAudioProjectionModel
+    prompt_encoder: T5EncoderModel | None
+    prompt_tokenizer: PreTrainedTokenizerBase | None
+
+
+def load_backbone(folder: str | Path, torch_dtype: torch.dtype = torch.float32) -> Backbone:
+    """Read a backbone from a release folder, all parts frozen; raises FileNotFoundError when a part is absent."""
+    root = Path(folder)
+    for part in ("transformer", "vae", "projection_model"):
+        if not (root / part / "config.json").is_file():
+            raise FileNotFoundError(f"{root / part}: no config.json; is {root} a backbone in diffusers' layout?")
+    prompts = (root / "prompt_encoder" / "config.json").is_file()
+    backbone = Backbone(
+        transformer=StableAudioDiTModel.from_pretrained(root / "transformer", torch_dtype=torch_dtype),
+        vae=AutoencoderOobleck.from_pretrained(root / "vae", torch_dtype=torch_dtype),
+        projection_model=StableAudioProjectionModel.from_pretrained(root / "projection_model", torch_dtype=torch_dtype),
+        prompt_encoder=T5EncoderModel.from_pretrained(root / "prompt_encoder") if prompts else None,
+        prompt_tokenizer=AutoTokenizer.from_pretrained(root / "prompt_tokenizer") if prompts else None,
+    )
+    freeze(backbone.transformer, backbone.vae, backbone.projection_model, backbone.prompt_encoder)
+    return backbone

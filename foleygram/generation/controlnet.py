@@ -1,0 +1,177 @@
+"""Envelope ControlNet for Stable Audio's DiT, and the DiT's forward pass with its residuals (paper notes, section 3)."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from diffusers import ConfigMixin, ModelMixin, StableAudioDiTModel
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.embeddings import get_1d_rotary_pos_embed
+from torch import Tensor, nn
+
+Rotary = tuple[Tensor, Tensor]
+
+
+def rotary_embedding(attention_head_dim: int, num_latents: int, device: torch.device) -> Rotary:
+    """Rotary tables of the DiT for `num_latents` latents and the prepended global token: two (T + 1, head_dim / 2)."""
+    cos, sin = get_1d_rotary_pos_embed(
+        attention_head_dim // 2, num_latents + 1, use_real=True, repeat_interleave_real=False
+    )
+    return cos.to(device), sin.to(device)
+
+
+def _timestep_features(net: nn.Module, timestep: Tensor) -> Tensor:
+    # Always float32: in bf16 only 64 of 100 schedule values stay distinct.
+    angles = timestep.float()[:, None] * net.time_proj.weight.float()[None, :] * (2 * torch.pi)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def embed_inputs(
+    net: nn.Module,
+    latents: Tensor,
+    timestep: Tensor,
+    cross_tokens: Tensor,
+    global_states: Tensor,
+    control: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Input side of a DiT or of its ControlNet: hidden states (B, 1 + T, D) and projected cross-attention tokens."""
+    cross = net.cross_attention_proj(cross_tokens)
+    features = _timestep_features(net, timestep).to(latents.dtype)
+    prepended = net.global_proj(global_states)[:, None] + net.timestep_proj(features)[:, None]  # (B, 1, D)
+    hidden = net.preprocess_conv(latents) + latents
+    if control is not None:
+        hidden = hidden + control
+    hidden = net.proj_in(hidden.transpose(1, 2))
+    return torch.cat([prepended, hidden], dim=1), cross
+
+
+def controlled_forward(
+    transformer: StableAudioDiTModel,
+    latents: Tensor,
+    timestep: Tensor,
+    cross_tokens: Tensor,
+    global_states: Tensor,
+    residuals: Sequence[Tensor] = (),
+) -> Tensor:
+    """The DiT's v for noised latents (B, C, T) at t in [0, 1], `residuals[i]` (B, 1 + T, D) added before block i.
+
+    Without residuals, or with zero ones, equal to `StableAudioDiTModel.forward`. Raises ValueError when there are
+    more residuals than blocks.
+    """
+    if len(residuals) > len(transformer.transformer_blocks):
+        raise ValueError(f"{len(residuals)} residuals for {len(transformer.transformer_blocks)} DiT blocks")
+    hidden, cross = embed_inputs(transformer, latents, timestep, cross_tokens, global_states)
+    rotary = rotary_embedding(transformer.config.attention_head_dim, latents.shape[-1], latents.device)
+    for index, block in enumerate(transformer.transformer_blocks):
+        if index < len(residuals):
+            hidden = hidden + residuals[index]
+        hidden = _run_block(transformer, block, hidden, cross, rotary)
+    hidden = transformer.proj_out(hidden).transpose(1, 2)[:, :, 1:]
+    return transformer.postprocess_conv(hidden) + hidden
+
+
+def _run_block(owner: nn.Module, block: nn.Module, hidden: Tensor, cross: Tensor, rotary: Rotary) -> Tensor:
+    arguments = (hidden, None, cross, None, rotary)
+    if torch.is_grad_enabled() and owner.gradient_checkpointing:
+        return owner._gradient_checkpointing_func(block, *arguments)
+    return block(*arguments)
+
+
+class EnvelopeControlNet(ModelMixin, ConfigMixin):
+    """Trainable copy of a DiT's first blocks that steers it by a control latent (stable-audio-controlnet's layout).
+
+    The control latent (B, control_channels, T) enters through a zero convolution; block i's output leaves through
+    another one and is added before DiT block i, so at initialisation the DiT is unchanged.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        num_layers: int = 4,
+        in_channels: int = 64,
+        control_channels: int = 64,
+        attention_head_dim: int = 64,
+        num_attention_heads: int = 24,
+        num_key_value_attention_heads: int = 12,
+        cross_attention_dim: int = 768,
+        time_proj_dim: int = 256,
+        global_states_input_dim: int = 1536,
+        cross_attention_input_dim: int = 768,
+    ) -> None:
+        super().__init__()
+        dit = StableAudioDiTModel(
+            in_channels=in_channels,
+            out_channels=in_channels,
+            num_layers=num_layers,
+            attention_head_dim=attention_head_dim,
+            num_attention_heads=num_attention_heads,
+            num_key_value_attention_heads=num_key_value_attention_heads,
+            cross_attention_dim=cross_attention_dim,
+            time_proj_dim=time_proj_dim,
+            global_states_input_dim=global_states_input_dim,
+            cross_attention_input_dim=cross_attention_input_dim,
+        )
+        self._adopt(dit)
+        width = num_attention_heads * attention_head_dim
+        self.control_in = nn.Conv1d(control_channels, in_channels, 1)
+        self.control_out = nn.ModuleList(nn.Conv1d(width, width, 1) for _ in range(num_layers))
+        for convolution in (self.control_in, *self.control_out):
+            nn.init.zeros_(convolution.weight)
+            nn.init.zeros_(convolution.bias)
+        self.gradient_checkpointing = False
+
+    def _adopt(self, dit: StableAudioDiTModel) -> None:
+        self.time_proj = dit.time_proj
+        self.timestep_proj = dit.timestep_proj
+        self.global_proj = dit.global_proj
+        self.cross_attention_proj = dit.cross_attention_proj
+        self.preprocess_conv = dit.preprocess_conv
+        self.proj_in = dit.proj_in
+        self.transformer_blocks = dit.transformer_blocks[: self.config.num_layers]
+
+    @classmethod
+    def from_transformer(
+        cls, dit: StableAudioDiTModel, depth_factor: float = 0.2, control_channels: int | None = None
+    ) -> "EnvelopeControlNet":
+        """Copy `max(1, int(depth_factor * num_layers))` blocks and the embedders of `dit`; zero convolutions at zero.
+
+        Raises ValueError when `depth_factor` is outside (0, 1].
+        """
+        if not 0 < depth_factor <= 1:
+            raise ValueError(f"depth_factor is {depth_factor}: it must lie in (0, 1]")
+        config = dit.config
+        controlnet = cls(
+            num_layers=max(1, int(depth_factor * config.num_layers)),
+            in_channels=config.in_channels,
+            control_channels=control_channels or config.in_channels,
+            attention_head_dim=config.attention_head_dim,
+            num_attention_heads=config.num_attention_heads,
+            num_key_value_attention_heads=config.num_key_value_attention_heads,
+            cross_attention_dim=config.cross_attention_dim,
+            time_proj_dim=config.time_proj_dim,
+            global_states_input_dim=config.global_states_input_dim,
+            cross_attention_input_dim=config.cross_attention_input_dim,
+        ).to(dit.dtype)
+        controlnet._adopt(copy.deepcopy(dit))
+        return controlnet.requires_grad_(True)
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        cross_tokens: Tensor,
+        global_states: Tensor,
+        control_latents: Tensor,
+        conditioning_scale: float = 1.0,
+    ) -> list[Tensor]:
+        """Residuals (B, 1 + T, D), one per copied block, for noised latents (B, C, T) and control latents (B, Cc, T)."""
+        control = self.control_in(control_latents)
+        hidden, cross = embed_inputs(self, latents, timestep, cross_tokens, global_states, control)
+        rotary = rotary_embedding(self.config.attention_head_dim, latents.shape[-1], latents.device)
+        residuals = []
+        for block, convolution in zip(self.transformer_blocks, self.control_out, strict=True):
+            hidden = _run_block(self, block, hidden, cross, rotary)
+            residuals.append(conditioning_scale * convolution(hidden.transpose(1, 2)).transpose(1, 2))
+        return residuals

@@ -1,0 +1,136 @@
+"""Solvers of the probability-flow ODE and SDE in sigma, noise per clip, guidance and windows around the denoiser."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""(latents (B, C, T), sigma ()) -> clean latents (B, C, T)."""
+
+
+class ClipNoise:
+    """Gaussian noise from one CPU generator per clip: a clip's sound depends on its seed alone, not on its batch."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, like: Tensor) -> Tensor:
+        """Fresh noise of `like`'s shape (B, C, T), device and dtype; raises ValueError when B is not the seeds' count."""
+        if len(like) != len(self.generators):
+            raise ValueError(f"{len(self.generators)} seeds for a batch of {len(like)} clips")
+        drawn = [torch.randn(like.shape[1:], generator=generator) for generator in self.generators]
+        return torch.stack(drawn).to(like)
+
+
+def exponential_sigmas(num_inference_steps: int, *, sigma_min: float, sigma_max: float) -> Tensor:
+    """Noise levels evenly spaced in log sigma from `sigma_max` to `sigma_min`, then 0: (num_inference_steps + 1,)."""
+    if num_inference_steps < 1 or not 0 < sigma_min <= sigma_max:
+        raise ValueError(f"{num_inference_steps} steps between sigmas {sigma_max} and {sigma_min}: nothing to sample")
+    levels = torch.logspace(0, 1, num_inference_steps, base=sigma_min / sigma_max, dtype=torch.float64) * sigma_max
+    return torch.cat([levels, levels.new_zeros(1)]).float()
+
+
+def denoiser_from_v(velocity: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
+    """Turn v(scaled latents, t (B,)) into a denoiser in sigma: t = 2 atan(sigma) / pi (Karras et al. 2022, c_in)."""
+
+    def denoise(latents: Tensor, sigma: Tensor) -> Tensor:
+        scale = (sigma**2 + 1).rsqrt()
+        timestep = (sigma.atan() * (2 / torch.pi)).expand(len(latents)).to(latents.device)
+        return scale**2 * latents - sigma * scale * velocity(latents * scale, timestep)
+
+    return denoise
+
+
+def dpmpp_2m(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: ClipNoise | None = None) -> Tensor:
+    """DPM-Solver++(2M), deterministic (Lu et al. 2022); `noise` is accepted and not used."""
+    return _dpmpp(denoise, latents, sigmas, eta=0.0, noise=None)
+
+
+def dpmpp_2m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: ClipNoise, eta: float = 1.0) -> Tensor:
+    """DPM-Solver++(2M) SDE, midpoint form (Lu et al. 2022)."""
+    return _dpmpp(denoise, latents, sigmas, eta=eta, noise=noise)
+
+
+def _dpmpp(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, eta: float, noise: ClipNoise | None) -> Tensor:
+    previous, last_step = None, None
+    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+        clean = denoise(latents, sigma)
+        if sigma_next == 0:
+            return clean
+        step = (sigma / sigma_next).log()
+        decay = torch.expm1(-(1 + eta) * step).neg()
+        latents = (sigma_next / sigma) * torch.exp(-eta * step) * latents + decay * clean
+        if previous is not None:
+            latents = latents + 0.5 * decay * (step / last_step) * (clean - previous)
+        latents = _perturb(latents, sigma_next, step, eta, noise)
+        previous, last_step = clean, step
+    return latents
+
+
+def dpmpp_3m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: ClipNoise, eta: float = 1.0) -> Tensor:
+    """DPM-Solver++(3M) SDE (Lu et al. 2022; the solver Stable Audio is published with)."""
+    history: list[tuple[Tensor, Tensor]] = []  # (clean, step), newest first
+    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+        clean = denoise(latents, sigma)
+        if sigma_next == 0:
+            return clean
+        step = (sigma / sigma_next).log()
+        scaled = (1 + eta) * step
+        latents = torch.exp(-scaled) * latents + torch.expm1(-scaled).neg() * clean
+        phi_2 = torch.expm1(-scaled) / scaled + 1
+        if len(history) == 1:
+            latents = latents + phi_2 * (clean - history[0][0]) * (step / history[0][1])
+        elif history:
+            (clean_1, step_1), (clean_2, step_2) = history
+            ratio_0, ratio_1 = step_1 / step, step_2 / step
+            first, second = (clean - clean_1) / ratio_0, (clean_1 - clean_2) / ratio_1
+            curvature = (first - second) / (ratio_0 + ratio_1)
+            slope = first + (first - second) * ratio_0 / (ratio_0 + ratio_1)
+            latents = latents + phi_2 * slope - (phi_2 / scaled - 0.5) * curvature
+        latents = _perturb(latents, sigma_next, step, eta, noise)
+        history = [(clean, step), *history[:1]]
+    return latents
+
+
+def _perturb(latents: Tensor, sigma: Tensor, step: Tensor, eta: float, noise: ClipNoise | None) -> Tensor:
+    if not eta or noise is None:
+        return latents
+    return latents + noise(latents) * sigma * torch.expm1(-2 * eta * step).neg().sqrt()
+
+
+SOLVERS = {"dpmpp_2m": dpmpp_2m, "dpmpp_2m_sde": dpmpp_2m_sde, "dpmpp_3m_sde": dpmpp_3m_sde}
+
+
+def windowed(denoise: Callable[[Tensor, Tensor, int], Tensor], *, window: int, hop: int) -> Denoiser:
+    """Denoise latents of any length in overlapping windows whose clean predictions are cross-faded at every step.
+
+    `denoise(latents (B, C, window), sigma, index of the window)`. Neighbours agree step by step, so no seam is left
+    (MultiDiffusion, Bar-Tal et al. 2023). Raises ValueError when the windows do not overlap or do not fit.
+    """
+    if not 0 < hop < window:
+        raise ValueError(f"a hop of {hop} does not overlap windows of {window} latents")
+
+    def denoise_whole(latents: Tensor, sigma: Tensor) -> Tensor:
+        starts = window_starts(latents.shape[-1], window=window, hop=hop)
+        total, weight = torch.zeros_like(latents), latents.new_zeros(latents.shape[-1])
+        ramp = _fade(window, window - hop).to(latents)
+        for index, start in enumerate(starts):
+            span = slice(start, start + window)
+            total[..., span] += ramp * denoise(latents[..., span], sigma, index)
+            weight[span] += ramp
+        return total / weight
+
+    return denoise_whole
+
+
+def window_starts(num_latents: int, *, window: int, hop: int) -> list[int]:
+    """First latents of the windows that cover `num_latents` latents, the last one flush with the end."""
+    if num_latents < window:
+        raise ValueError(f"{num_latents} latents are shorter than one window of {window}")
+    return [*range(0, num_latents - window, hop), num_latents - window]
+
+
+def _fade(window: int, overlap: int) -> Tensor:
+    rise = (torch.arange(window) + 1).clamp(max=overlap) / overlap
+    return torch.minimum(rise, rise.flip(0))

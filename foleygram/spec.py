@@ -1,0 +1,70 @@
+"""Rates and durations of a clip: typed once here, every length derived from them."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What one clip is, in rates and seconds; lengths are properties (FoleyGRAM, section 3; defaults: full size).
+
+    Raises ValueError when a rate or a duration is not positive.
+    """
+
+    seconds: float = 10.0
+    """Length of a clip, in seconds."""
+    sample_rate: int = 44_100
+    """Audio rate of the backbone, in Hz."""
+    audio_channels: int = 2
+    """Channels the backbone's autoencoder reads and writes."""
+    latent_hop: int = 2048
+    """Audio samples per latent (the product of the autoencoder's strides)."""
+    envelope_sample_rate: int = 16_000
+    """Rate at which the RMS envelope is measured, in Hz, whatever the backbone's rate."""
+    frame_length: int = 512
+    """Window of the RMS envelope, in samples at `envelope_sample_rate`."""
+    hop_length: int = 128
+    """Hop of the RMS envelope, in samples at `envelope_sample_rate`."""
+    num_frames: int = 8
+    """Frames the aligned video encoder sees: the middles of equal segments (GRAM)."""
+    image_size: int = 224
+    """Side of those frames, in pixels."""
+    motion_frame_rate: float = 30.0
+    """Rate of the time grid on which the envelope predictor sees the video, in Hz."""
+    motion_size: int = 112
+    """Side of the predictor's frames, in pixels."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f"ClipSpec.{name} is {value}: it must be positive")
+
+    @property
+    def num_samples(self) -> int:
+        """Audio samples of a clip at the backbone's rate."""
+        return round(self.seconds * self.sample_rate)
+
+    @property
+    def num_latents(self) -> int:
+        """Latents of a clip, rounded up so that no clip ends in dead milliseconds."""
+        return math.ceil(self.num_samples / self.latent_hop)
+
+    @property
+    def num_padded_samples(self) -> int:
+        """Audio samples that `num_latents` latents decode to."""
+        return self.num_latents * self.latent_hop
+
+    @property
+    def envelope_rate(self) -> float:
+        """Envelope values per second."""
+        return self.envelope_sample_rate / self.hop_length
+
+    @property
+    def num_envelope_values(self) -> int:
+        """Values of a clip's centred RMS envelope (the first at time 0)."""
+        return round(self.seconds * self.envelope_sample_rate) // self.hop_length + 1
+
+    @property
+    def num_motion_frames(self) -> int:
+        """Frames of a clip on the envelope predictor's time grid."""
+        return round(self.seconds * self.motion_frame_rate)
