@@ -1,21 +1,44 @@
 """Writes clips, and what frozen networks make of them, into a cache that training reads quickly."""
 
 import json
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from foleygram.checkpoints import file_hash, part_class
 from foleygram.datasets.cache import MANIFEST
 from foleygram.datasets.datamodule import collate_clips
+from foleygram.datasets.greatest_hits import GreatestHits
+from foleygram.envelope.rms import augment_envelope, rms_envelope
+from foleygram.generation.backbone import encode_audio
+from foleygram.generation.conditioning import control_latents
+from foleygram.media.audio import fit_length
 from foleygram.media.files import atomic_path
+from foleygram.spec import ClipSpec
 
 Encode = Callable[[dict[str, Any]], dict[str, Any]]
+WEIGHTS = "model.safetensors"
+EMBEDDERS = ["video_encoder", "text_encoder", "tokenizer", "audio_encoder"]
+NEEDS = {
+    "audio": ["audio"],
+    "envelope_audio": ["envelope_audio"],
+    "frames": ["frames"],
+    "motion": ["motion"],
+    "latents": ["audio"],
+    "control_latents": ["envelope_audio", "motion"],
+    "embeddings": ["frames", "envelope_audio"],
+}
+"""Fields of a cache, and the media that each is made from."""
+DERIVED = {"latents", "control_latents", "embeddings"}
 
 
 def write_cache(
@@ -81,3 +104,75 @@ def _write_shard(path: Path, batches: Iterator[dict[str, Any]]) -> dict[str, Any
         save_file(whole, temporary)
     count = len(next(iter(whole.values())))
     return {"file": path.name, "bytes": path.stat().st_size, "count": count, "fields": list(whole), "strings": strings}
+
+
+def read_spec(path: Path) -> ClipSpec:
+    """The clip's rates from a YAML of `ClipSpec` fields; raises ValueError naming a field that does not fit."""
+    try:
+        return ClipSpec(**yaml.safe_load(Path(path).read_text()))
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}; it must hold fields of ClipSpec") from error
+
+
+class FeatureEncoder:
+    """Turns a batch of clips into what stage 2 trains on, with the frozen parts of a folder."""
+
+    def __init__(self, folder: Path, spec: ClipSpec, fields: Sequence[str], *, num_envelopes: int = 4, seed: int = 0) -> None:
+        needed = {"latents": ["vae"], "control_latents": ["vae"], "embeddings": EMBEDDERS}
+        names = {part for field in fields for part in needed.get(field, [])}
+        if "control_latents" in fields and (folder / "envelope_predictor").is_dir():
+            names.add("envelope_predictor")
+        self.parts = {name: part_class(name).from_pretrained(folder / name) for name in sorted(names)}
+        self.spec, self.fields, self.num_envelopes, self.seed = spec, tuple(fields), num_envelopes, seed
+        self.identity = {name: file_hash(folder / name / WEIGHTS) for name in sorted(names) if (folder / name / WEIGHTS).is_file()}
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        kept = {k: v for k, v in batch.items() if not isinstance(v, Tensor) or k in self.fields or k.startswith("seconds_")}
+        if "motion" in self.fields:
+            kept["motion_ages"] = batch["motion_ages"]
+        if "latents" in self.fields:
+            audio = fit_length(batch["audio"], self.spec.num_padded_samples)
+            kept["latents_mean"], kept["latents_scale"] = encode_audio(self.parts["vae"], audio)
+        if "control_latents" in self.fields:
+            kept["control_latents"] = self._control(batch)
+        if "embeddings" in self.fields:
+            kept |= self._embeddings(batch)
+        return kept
+
+    def _control(self, batch: dict[str, Any]) -> Tensor:
+        """Control latents (B, V, C, T): the true envelope, the predicted one if there is a predictor, augmented ones."""
+        spec = self.spec
+        true = rms_envelope(batch["envelope_audio"], spec.frame_length, spec.hop_length)
+        variants = [true]
+        if "envelope_predictor" in self.parts:
+            variants.append(self.parts["envelope_predictor"].predict(batch["motion"], batch["motion_ages"]))
+        for number in range(self.num_envelopes - len(variants)):
+            name = "".join(f"{v}{s}" for v, s in zip(batch["video_id"], batch["start"].tolist(), strict=True))
+            generator = torch.Generator().manual_seed(self.seed + 7919 * number + zlib.crc32(name.encode()))
+            variants.append(augment_envelope(true, generator, rate=spec.envelope_rate))
+        return torch.stack([control_latents(self.parts["vae"], v, spec.num_samples) for v in variants], dim=1)
+
+    def _embeddings(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        encoded = self.parts["tokenizer"](batch["caption"], padding=True, truncation=True, max_length=40, return_tensors="pt")
+        return {
+            "video_embedding": self.parts["video_encoder"](batch["frames"]),
+            "text_embedding": self.parts["text_encoder"](encoded["input_ids"], encoded["attention_mask"]),
+            "audio_embedding": self.parts["audio_encoder"].embed_waveform(batch["envelope_audio"]),
+        }
+
+
+def cache_dataset(
+    data: Path, out: Path, *, spec_path: Path, fields: Sequence[str], checkpoint: Path | None, split: str, num_workers: int
+) -> Path:
+    """Cache a split of a folder in Greatest Hits' layout; `fields` names media and derived fields alike."""
+    unknown = set(fields) - NEEDS.keys()
+    if unknown:
+        raise ValueError(f"unknown fields {sorted(unknown)}; there are {', '.join(NEEDS)}")
+    if checkpoint is None and set(fields) & DERIVED:
+        raise ValueError(f"{', '.join(sorted(set(fields) & DERIVED))} need --checkpoint, a folder with the networks")
+    spec = read_spec(spec_path)
+    media = sorted({needed for field in fields for needed in NEEDS[field]})
+    dataset = GreatestHits(data, split, spec=spec, fields=media)
+    encoder = FeatureEncoder(checkpoint or Path(), spec, fields)
+    identity = {"spec": asdict(spec), "fields": sorted(fields), "encoders": encoder.identity}
+    return write_cache(dataset, out, identity=identity, encode=encoder, num_workers=num_workers)

@@ -1,10 +1,27 @@
 """The one command `foleygram` and its subcommands; each imports only what it needs."""
 
 import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(
+    help="Silent video in, synchronised Foley sound out.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 
-def train(arguments: list[str]) -> None:
-    """`foleygram train fit --config FILE ...`: Lightning's own command line over the YAMLs in `configs`."""
+def _fail(error: BaseException) -> typer.Exit:
+    typer.echo(f"foleygram: {error}", err=True)
+    return typer.Exit(1)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def train(context: typer.Context) -> None:
+    """Train a stage: `foleygram train fit --config configs/mini/alignment.yaml` (LightningCLI; `fit --help`)."""
     from lightning.pytorch.cli import LightningCLI
 
     LightningCLI(
@@ -12,10 +29,106 @@ def train(arguments: list[str]) -> None:
         subclass_mode_data=True,
         save_config_kwargs={"overwrite": True},
         seed_everything_default=0,
-        args=arguments,
+        args=context.args,
     )
 
 
-def main() -> None:
-    """Entry point of `foleygram`."""
-    train(sys.argv[2:])
+@app.command()
+def render(
+    out: Annotated[Path, typer.Argument(help="Folder to write, in Greatest Hits' layout.")],
+    videos: Annotated[int, typer.Option(help="Number of videos.")],
+    seed: Annotated[int, typer.Option(help="Seed; another seed shares no object.")] = 0,
+    seconds: Annotated[str, typer.Option(help="Length of the videos, FROM:TO in seconds.")] = "4:12",
+    shares: Annotated[Literal["balanced", "real"], typer.Option(help="Materials evenly, or as in the real set.")] = "balanced",
+    test_share: Annotated[float, typer.Option(help="Share of the videos in test.txt.")] = 0.25,
+    sample_rate: Annotated[int, typer.Option(help="Rate of the sound, in Hz.")] = 16_000,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Render drumstick videos with sound, in Greatest Hits' own layout."""
+    from foleygram.datasets.drumstick import render_dataset
+
+    try:
+        first, _, last = seconds.partition(":")
+        span = (float(first), float(last or first))
+    except ValueError:
+        raise typer.BadParameter(f"{seconds!r} is not FROM:TO in seconds", param_hint="--seconds") from None
+    try:
+        ids = render_dataset(
+            out, num_videos=videos, seed=seed, seconds=span, shares=shares, test_share=test_share,
+            sample_rate=sample_rate, num_workers=workers,
+        )  # fmt: skip
+    except (ValueError, OSError) as error:
+        raise _fail(error) from None
+    typer.echo(f"{len(ids)} videos in {out}")
+
+
+@app.command()
+def generate(
+    source: Annotated[Path, typer.Argument(metavar="VIDEO_OR_FOLDER", help="A video, or a folder of videos.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    checkpoint: Annotated[Path, typer.Option(help="Release folder.")] = Path("checkpoints/mini"),
+    prompt: Annotated[str | None, typer.Option(help="What sounds, in words.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What must not sound.")] = None,
+    envelope: Annotated[
+        Literal["predicted", "audio"], typer.Option(help="Predict the envelope from the picture, or take the video's own sound's.")
+    ] = "predicted",
+    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
+    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 2.0,
+    control_scale: Annotated[float, typer.Option(help="Weight of the envelope.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do files again that are done.")] = False,
+) -> None:
+    """Generate synchronised sound for a video or a folder of videos."""
+    from foleygram.batch import GenerationOptions
+    from foleygram.console import generate_with_progress
+
+    options = GenerationOptions(prompt, negative_prompt, envelope, steps, guidance, control_scale, seed, overwrite)
+    try:
+        failed = generate_with_progress(source, out, checkpoint, options, device=device)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise _fail(error) from None
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def cache(
+    data: Annotated[Path, typer.Argument(help="Greatest Hits' folder, or a rendered one.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    spec: Annotated[Path, typer.Option(help="YAML or index with the clip's rates.")],
+    fields: Annotated[str, typer.Option(help="frames,motion,envelope_audio,latents,control_latents,embeddings")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Folder with the networks that latents and embeddings need.")] = None,
+    split: Annotated[str, typer.Option(help="train, test, or a list of ids.")] = "train",
+    workers: Annotated[int, typer.Option(help="Reading processes.")] = 1,
+) -> None:
+    """Write clips, and what frozen networks make of them, into a cache for training."""
+    from foleygram.caching import cache_dataset
+
+    try:
+        cache_dataset(data, out, spec_path=spec, fields=fields.split(","), checkpoint=checkpoint, split=split, num_workers=workers)
+    except (ValueError, OSError) as error:
+        raise _fail(error) from None
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder with the trained parts.")],
+    out: Annotated[Path, typer.Argument(help="Release folder to write.")],
+    spec: Annotated[Path, typer.Option(help="YAML with the clip's rates.")],
+    sigma_min: Annotated[float, typer.Option(help="Last noise level of the sampler.")] = 0.05,
+    sigma_max: Annotated[float, typer.Option(help="First noise level of the sampler.")] = 80.0,
+) -> None:
+    """Assemble a release folder from trained parts."""
+    from foleygram.caching import read_spec
+    from foleygram.checkpoints import export_release
+
+    try:
+        export_release(run, out, read_spec(spec), (sigma_min, sigma_max))
+    except (ValueError, OSError) as error:
+        raise _fail(error) from None
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry point of `foleygram`; `arguments` default to the command line's."""
+    app(args=sys.argv[1:] if arguments is None else arguments, prog_name="foleygram")

@@ -1,10 +1,11 @@
 """Video, text and audio encoders that end in one shared space: a network, a linear head, unit length (GRAM, section 4)."""
 
+from collections import Counter
 from collections.abc import Iterable
+from string import ascii_lowercase, digits
 from typing import Any
 
 import torch
-from tokenizers import BertWordPieceTokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -16,12 +17,15 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers import initialization as init
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
+from foleygram.datasets.cache import CachedClips
 from foleygram.media.audio import beats_fbank
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class EncoderConfig(PretrainedConfig):
@@ -55,11 +59,13 @@ class _AlignedEncoder(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         if module is self.head:
-            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            init.normal_(module.weight, std=module.in_features**-0.5)
 
     def embed(self, pooled: Tensor) -> Tensor:
-        """Unit embeddings (B, embedding_dim) of pooled features (B, width)."""
-        return F.normalize(self.head(pooled).float(), dim=-1)
+        """Unit embeddings (B, embedding_dim) of pooled features (B, width), float32 in every precision."""
+        # The digits of nearly equal vectors are what volumes near collapse consist of.
+        with torch.autocast(pooled.device.type, enabled=False):
+            return F.normalize(F.linear(pooled.float(), self.head.weight.float()), dim=-1)
 
 
 class VideoEncoder(_AlignedEncoder):
@@ -100,7 +106,7 @@ class VideoEncoder(_AlignedEncoder):
         pixels = frames.float() / 255 if frames.dtype == torch.uint8 else frames
         pixels = ((pixels - mean) / std).flatten(0, 1).to(self.dtype)
         # `pooler_output` would apply the last norm twice.
-        per_frame = self.network(pixel_values=pixels).last_hidden_state[:, 0]
+        per_frame = self.network(pixel_values=pixels).last_hidden_state[:, 0].float()
         return self.embed(per_frame.unflatten(0, frames.shape[:2]).mean(1))
 
 
@@ -175,17 +181,41 @@ class AudioEncoder(_AlignedEncoder):
 
     def forward(self, fbank: Tensor) -> Tensor:
         """Unit embeddings (B, D) of BEATs' filterbank (B, frames, mels)."""
-        return self.embed(self.network(fbank.to(self.dtype)).mean(1))
+        return self.embed(self.network(fbank.to(self.dtype)).float().mean(1))
 
     def embed_waveform(self, audio: Tensor) -> Tensor:
         """Unit embeddings (B, D) of mono sound (B, samples) at 16 kHz."""
-        config = self.config
-        return self(beats_fbank(audio, num_mel_bins=config.num_mel_bins, num_frames=config.num_fbank_frames))
+        bins, frames = self.config.num_mel_bins, self.config.num_fbank_frames
+        with torch.autocast(audio.device.type, enabled=False):
+            fbank = beats_fbank(audio.float(), num_mel_bins=bins, num_frames=frames)
+        return self(fbank)
 
 
 def train_wordpiece(captions: Iterable[str], vocab_size: int = 256) -> BertTokenizerFast:
-    """A lower-casing WordPiece tokenizer trained on captions, in BERT's form."""
-    trainer = BertWordPieceTokenizer(lowercase=True)
-    trainer.train_from_iterator(captions, vocab_size=vocab_size, min_frequency=1, show_progress=False)
-    vocabulary = sorted(trainer.get_vocab().items(), key=lambda pair: pair[1])
-    return BertTokenizerFast(vocab={token: index for index, (token, _) in enumerate(vocabulary)}, model_max_length=40)
+    """A lower-casing WordPiece tokenizer of captions' characters and their most frequent words, in BERT's form.
+
+    The same captions give the same ids in every run, which `tokenizers`' trainer does not promise.
+    Raises ValueError when `vocab_size` has no room for the characters.
+    """
+    splitter = BertTokenizerFast().backend_tokenizer
+    words = Counter(
+        word for text in captions for word, _ in splitter.pre_tokenizer.pre_tokenize_str(splitter.normalizer.normalize_str(text))
+    )
+    characters = sorted({*ascii_lowercase, *digits, *"".join(words)})
+    pieces = [*SPECIAL_TOKENS, *characters, *("##" + character for character in characters)]
+    if len(pieces) > vocab_size:
+        raise ValueError(f"vocab_size is {vocab_size}, but the captions' characters alone need {len(pieces)}")
+    frequent = sorted(words.keys() - set(pieces), key=lambda word: (-words[word], word))
+    vocabulary = {piece: index for index, piece in enumerate([*pieces, *frequent][:vocab_size])}
+    return BertTokenizerFast(vocab=vocabulary, model_max_length=40)
+
+
+def wordpiece_from_captions(cache: str, vocab_size: int = 256) -> BertTokenizerFast:
+    """`train_wordpiece` on the captions of a cache of clips; for YAML."""
+    shards = CachedClips(cache, fields=()).manifest["shards"]
+    return train_wordpiece((text for shard in shards for text in shard["strings"]["caption"]), vocab_size)
+
+
+def load_tokenizer(folder: str) -> BertTokenizerFast:
+    """The tokenizer of a folder or hub id; for YAML, where transformers' own loader says no type."""
+    return BertTokenizerFast.from_pretrained(folder)

@@ -61,6 +61,8 @@ class GreatestHits(Dataset):
         item: dict[str, Any] = {
             "video_id": clip.video_id,
             "start": clip.start,
+            "seconds_start": 0.0,  # each clip is a sound of its own
+            "seconds_total": clip.seconds,
             "caption": caption(clip.events),
             "materials": ",".join(clip.materials),
             "event_times": [event.time for event in clip.events],

@@ -67,7 +67,7 @@ def envelope_lag(generated: Tensor, reference: Tensor, *, rate: float = ENVELOPE
 
 
 def silent_spans(reference: Tensor, *, rate: float = ENVELOPE_RATE) -> Tensor:
-    """Mask (values,) of the reference envelope's silences: 200 ms or more below -50 dB of its peak, less 50 ms at both ends.
+    """Mask (values,) of a reference envelope's silences: 200 ms or more below -50 dB of its peak, less 50 ms a side.
 
     Nothing of an inaudible reference counts as a silence.
     """
@@ -87,7 +87,7 @@ def silent_spans(reference: Tensor, *, rate: float = ENVELOPE_RATE) -> Tensor:
 
 
 def leak_db(generated: Tensor, reference: Tensor, *, rate: float = ENVELOPE_RATE) -> float | None:
-    """Level of the generated envelope (values,) in the reference's silent spans, in dB of the generated clip's own peak.
+    """Level of the generated envelope (values,) in the reference's silent spans, in dB of its own peak.
 
     At least -120 dB, also for digital silence; None where the reference has no silent span.
     """
@@ -112,4 +112,5 @@ def _centred(envelope: Tensor) -> Tensor | None:
 
 def _check_lengths(generated: Tensor, reference: Tensor) -> None:
     if generated.shape != reference.shape or generated.dim() != 1:
-        raise ValueError(f"envelopes of shapes {tuple(generated.shape)} and {tuple(reference.shape)}: one clip each, equally long")
+        shapes = tuple(generated.shape), tuple(reference.shape)
+        raise ValueError(f"envelopes of shapes {shapes}: give one clip each, equally long")

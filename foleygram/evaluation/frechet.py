@@ -31,4 +31,4 @@ def _rows(values: ArrayLike, name: str) -> np.ndarray:
 
 
 def _covariance_factor(rows: np.ndarray) -> np.ndarray:
-    return np.linalg.qr((rows - rows.mean(0)) / np.sqrt(len(rows) - 1), mode="r")
+    return np.asarray(np.linalg.qr((rows - rows.mean(0)) / np.sqrt(len(rows) - 1), mode="r"))

@@ -1,4 +1,4 @@
-"""The figures of sections 6's onsets, envelope and material as torchmetrics: they add up over clips and processes."""
+"""The figures of section 6's onsets, envelopes and materials as torchmetrics: they add up over clips and processes."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -105,7 +105,7 @@ class EnvelopeLag(_ClipValues):
 
 
 class Leak(_ClipValues):
-    """Median level in the reference's silent spans, in dB of the clip's peak; clips without such a span are left out."""
+    """Median level in the reference's silent spans, in dB of the clip's peak; clips without one are left out."""
 
     def update(self, generated: Tensor, reference: Tensor) -> None:
         """Add a clip's envelopes (values,)."""

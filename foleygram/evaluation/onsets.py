@@ -61,7 +61,9 @@ def _peak_around(sound: np.ndarray, time: float) -> float:
     return float(np.abs(sound[begin:end]).max(initial=0.0))
 
 
-def pair_onsets(detected: Sequence[float] | np.ndarray, annotated: Sequence[float] | np.ndarray, tolerance_sec: float) -> Matches:
+def pair_onsets(
+    detected: Sequence[float] | np.ndarray, annotated: Sequence[float] | np.ndarray, tolerance_sec: float
+) -> Matches:
     """As many one-to-one pairs as possible at most `tolerance_sec` apart; both lists of seconds must ascend.
 
     Taking the earliest partner is optimal, because windows of one width on a line are nested nowhere.
@@ -70,14 +72,12 @@ def pair_onsets(detected: Sequence[float] | np.ndarray, annotated: Sequence[floa
         if np.any(np.diff(times) < 0):
             raise ValueError(f"{name} onset times must ascend, got {list(times)}")
     pairs: list[tuple[int, int]] = []
-    i = j = 0
+    i, j, limit = 0, 0, tolerance_sec + 1e-9
     while i < len(detected) and j < len(annotated):
         gap = detected[i] - annotated[j]
-        if abs(gap) <= tolerance_sec + 1e-9:
+        if abs(gap) <= limit:
             pairs.append((i, j))
-        # Both indices move on after a pair; otherwise the earlier onset has no partner left.
-        paired = bool(pairs) and pairs[-1] == (i, j)
-        i, j = (i + 1, j + 1) if paired else (i + (gap < 0), j + (gap > 0))
+        i, j = i + int(gap <= limit), j + int(gap >= -limit)
     return Matches([a for a, _ in pairs], [b for _, b in pairs], len(detected), len(annotated))
 
 

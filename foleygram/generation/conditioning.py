@@ -6,6 +6,7 @@ import torch
 from diffusers import AutoencoderOobleck, ConfigMixin, ModelMixin, StableAudioProjectionModel
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
+from torch.nn import functional
 
 from foleygram.envelope.rms import envelope_curve
 from foleygram.generation.backbone import encode_audio
@@ -58,6 +59,10 @@ def duration_conditions(
 
 
 def control_latents(vae: AutoencoderOobleck, envelope: Tensor, num_samples: int) -> Tensor:
-    """Control latents (B, C, T) of RMS envelopes (B, values): drawn at the audio rate, through the frozen encoder's mean."""
-    curve = envelope_curve(envelope, num_samples)[:, None].expand(-1, vae.config.audio_channels, -1)
-    return encode_audio(vae, curve).mean
+    """Control latents (B, C, T) of RMS envelopes (B, values) that span `num_samples` at the audio rate.
+
+    The curve is drawn at that rate, zero-padded to whole latents and sent through the frozen encoder's mean.
+    """
+    curve = envelope_curve(envelope, num_samples)
+    padded = functional.pad(curve, (0, -num_samples % vae.hop_length))
+    return encode_audio(vae, padded[:, None].expand(-1, vae.config.audio_channels, -1)).mean

@@ -22,7 +22,7 @@ def rotary_embedding(attention_head_dim: int, num_latents: int, device: torch.de
 
 def _timestep_features(net: nn.Module, timestep: Tensor) -> Tensor:
     # Always float32: in bf16 only 64 of 100 schedule values stay distinct.
-    angles = timestep.float()[:, None] * net.time_proj.weight.float()[None, :] * (2 * torch.pi)
+    angles = timestep.float()[:, None] * net.time_proj.weight.float()[None, :] * 2 * torch.pi
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
@@ -37,7 +37,7 @@ def embed_inputs(
     """Input side of a DiT or of its ControlNet: hidden states (B, 1 + T, D) and projected cross-attention tokens."""
     cross = net.cross_attention_proj(cross_tokens)
     features = _timestep_features(net, timestep).to(latents.dtype)
-    prepended = net.global_proj(global_states)[:, None] + net.timestep_proj(features)[:, None]  # (B, 1, D)
+    prepended = net.global_proj(global_states[:, None]) + net.timestep_proj(features)[:, None]  # (B, 1, D)
     hidden = net.preprocess_conv(latents) + latents
     if control is not None:
         hidden = hidden + control

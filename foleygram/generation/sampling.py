@@ -102,24 +102,24 @@ def _perturb(latents: Tensor, sigma: Tensor, step: Tensor, eta: float, noise: Cl
 SOLVERS = {"dpmpp_2m": dpmpp_2m, "dpmpp_2m_sde": dpmpp_2m_sde, "dpmpp_3m_sde": dpmpp_3m_sde}
 
 
-def windowed(denoise: Callable[[Tensor, Tensor, int], Tensor], *, window: int, hop: int) -> Denoiser:
-    """Denoise latents of any length in overlapping windows whose clean predictions are cross-faded at every step.
+def windowed(denoise: Denoiser, *, window: int, hop: int) -> Denoiser:
+    """Denoise one clip's latents (1, C, T) of any length as a batch of overlapping windows, cross-faded at every step.
 
-    `denoise(latents (B, C, window), sigma, index of the window)`. Neighbours agree step by step, so no seam is left
-    (MultiDiffusion, Bar-Tal et al. 2023). Raises ValueError when the windows do not overlap or do not fit.
+    Neighbouring windows agree step by step, so no seam is left (MultiDiffusion, Bar-Tal et al. 2023). `denoise` sees
+    (W, C, window). Raises ValueError when the windows do not overlap.
     """
     if not 0 < hop < window:
         raise ValueError(f"a hop of {hop} does not overlap windows of {window} latents")
 
     def denoise_whole(latents: Tensor, sigma: Tensor) -> Tensor:
         starts = window_starts(latents.shape[-1], window=window, hop=hop)
-        total, weight = torch.zeros_like(latents), latents.new_zeros(latents.shape[-1])
+        clean = denoise(torch.stack([latents[0, :, start : start + window] for start in starts]), sigma)
+        total, weight = torch.zeros_like(latents[0]), latents.new_zeros(latents.shape[-1])
         ramp = _fade(window, window - hop).to(latents)
-        for index, start in enumerate(starts):
-            span = slice(start, start + window)
-            total[..., span] += ramp * denoise(latents[..., span], sigma, index)
-            weight[span] += ramp
-        return total / weight
+        for start, piece in zip(starts, clean, strict=True):
+            total[:, start : start + window] += ramp * piece
+            weight[start : start + window] += ramp
+        return (total / weight)[None]
 
     return denoise_whole
 

@@ -1,6 +1,6 @@
 """Reading, writing and resampling sound; Kaldi's filterbank."""
 
-import math
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -10,74 +10,110 @@ import soundfile
 import soxr
 import torch
 from torch import Tensor
-from transformers.audio_utils import mel_filter_bank
 
 from foleygram.media.files import atomic_path
-from foleygram.media.video import MediaError
+from foleygram.media.video import MediaError, decodable, open_media, start_sec
 
 BEATS_MEAN, BEATS_STD = 15.41663, 6.55582
 """Filterbank statistics that BEATs was trained with; it divides by twice the deviation."""
+SOUND_FILES = frozenset({".wav", ".flac", ".ogg"})
+"""Suffixes that soundfile reads piece by piece; everything else, and what it refuses, goes through PyAV."""
+MAX_DRIFT_SEC = 0.04
+"""How far a sound's time stamps may run from its sample count before silence is put in, or samples left out."""
 
 
 def read_audio(
-    path: Path, *, sample_rate: int, channels: int = 1, start: float = 0.0, seconds: float | None = None
+    path: str | Path,
+    *,
+    sample_rate: int,
+    channels: int = 1,
+    start: float = 0.0,
+    seconds: float | None = None,
+    allow_silence: bool = True,
 ) -> Tensor:
     """Sound of a file from `start` for `seconds` (all of it by default) as float32 (channels, samples).
 
-    Several channels are averaged for mono; mono is copied for stereo. Raises MediaError for a file without sound, an
-    unreadable one, or one with samples that are no numbers.
+    Times count from the picture's start where there is one. Several channels are averaged for mono; one is copied for
+    stereo. Raises MediaError for a file without sound, an unreadable one, samples that are no numbers, and, with
+    `allow_silence=False`, for a track that is silent throughout; ValueError for a negative start or length.
     """
     path = Path(path)
+    if start < 0 or (seconds is not None and seconds < 0):
+        raise ValueError(f"{path}: start {start} s and length {seconds} s must not be negative")
     if not path.is_file():
         raise MediaError(f"{path}: no such file; check the path")
-    try:
-        if path.suffix.lower() in (".wav", ".flac", ".ogg"):
-            audio, rate = _read_sound_file(path, start, seconds)
-        else:
-            audio, rate = _read_container(path, start, seconds)
-    except (soundfile.LibsndfileError, av.FFmpegError) as error:
-        raise MediaError(f"{path}: the sound cannot be read ({error}); convert it to WAV") from error
+    audio, rate = _read_any(path, start, seconds)
     if not np.isfinite(audio).all():
         raise MediaError(f"{path}: it holds samples that are not finite; export it again")
+    if not allow_silence and not audio.any():
+        raise MediaError(f"{path}: its sound track is silent; choose a file with sound")
     return resample(_to_channels(torch.from_numpy(np.ascontiguousarray(audio)), channels), rate, sample_rate)
+
+
+def _read_any(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray, int]:
+    if path.suffix.lower() in SOUND_FILES:
+        try:
+            return _read_sound_file(path, start, seconds)
+        except soundfile.LibsndfileError:
+            pass  # a container under a sound's name
+    return _read_container(path, start, seconds)
 
 
 def _read_sound_file(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray, int]:
     with soundfile.SoundFile(path) as file:
         rate = file.samplerate
-        file.seek(min(len(file), round(start * rate)))
+        file.seek(min(file.frames, round(start * rate)))
         count = -1 if seconds is None else round(seconds * rate)
         return file.read(count, dtype="float32", always_2d=True).T, rate
 
 
 def _read_container(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray, int]:
-    blocks: list[np.ndarray] = []
-    with av.open(str(path)) as container:
+    with open_media(path) as container:
         if not container.streams.audio:
-            raise MediaError(f"{path}: there is no sound in it")
+            raise MediaError(f"{path}: there is no sound in it; choose a file with a sound track")
         stream = container.streams.audio[0]
-        rate, layout = stream.codec_context.sample_rate, stream.codec_context.layout
-        resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
-        origin = _origin(container)
-        position: int | None = None
-        for frame in container.decode(stream):
-            if position is None:
-                position = round((float((frame.pts or 0) * frame.time_base) - origin) * rate)
-            blocks += [block.to_ndarray() for block in resampler.resample(frame)]
-        blocks += [block.to_ndarray() for block in resampler.resample(None)]
-    if not blocks:
-        raise MediaError(f"{path}: the sound track is empty")
-    audio = np.concatenate(blocks, axis=1).astype(np.float32)
-    offset = position or 0
-    audio = np.pad(audio, ((0, 0), (offset, 0))) if offset > 0 else audio[:, -offset:]
-    begin = round(start * rate)
-    return audio[:, begin : None if seconds is None else begin + round(seconds * rate)], rate
+        rate = stream.codec_context.sample_rate
+        begin = round(start * rate)
+        end = None if seconds is None else begin + round(seconds * rate)
+        blocks: list[np.ndarray] = []
+        filled: int | None = None
+        try:
+            for position, block in _positioned(container, stream, rate):
+                filled = min(0, position) if filled is None else filled
+                gap = position - filled
+                if gap > MAX_DRIFT_SEC * rate or not blocks:
+                    blocks.append(np.zeros((len(block), max(0, gap)), np.float32))
+                    filled += max(0, gap)
+                elif gap < -MAX_DRIFT_SEC * rate:
+                    block = block[:, -gap:]
+                blocks.append(block)
+                filled += block.shape[1]
+                if end is not None and filled >= end:
+                    break
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError(f"{path}: the sound cannot be read ({error}); convert it to WAV") from error
+    if filled is None:
+        raise MediaError(f"{path}: the sound track is empty; choose a file with sound")
+    audio = np.concatenate(blocks, axis=1)
+    audio = audio[:, audio.shape[1] - max(0, filled) :]  # what lies before the picture is not heard
+    return audio[:, begin:end], rate
 
 
-def _origin(container: "av.container.InputContainer") -> float:
-    """The moment at which the picture starts: sound is counted from there, so both tracks share one clock."""
-    stream = (container.streams.video or container.streams.audio)[0]
-    return float((stream.start_time or 0) * stream.time_base)
+def _positioned(
+    container: "av.container.InputContainer", stream: av.AudioStream, rate: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks (channels, samples) of a stream, and the sample at which each starts, counted from the picture."""
+    # both tracks on one clock: a sound that starts late in the file starts late under the picture
+    origin = start_sec((container.streams.video or container.streams.audio)[0])
+    resampler = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
+    following = 0
+    for frame in decodable(container, stream):
+        position = following if frame.pts is None else round((float(frame.pts * frame.time_base) - origin) * rate)
+        for block in resampler.resample(frame):
+            samples = block.to_ndarray()
+            yield position, samples
+            position += samples.shape[1]
+        following = position
 
 
 def _to_channels(audio: Tensor, channels: int) -> Tensor:
@@ -100,25 +136,28 @@ def fit_length(audio: Tensor, num_samples: int) -> Tensor:
     return torch.nn.functional.pad(audio, (0, num_samples - audio.shape[-1]))
 
 
-def write_audio(path: Path, audio: Tensor, sample_rate: int) -> None:
-    """Write sound (channels, samples) in [-1, 1] as a 16-bit WAV file, whole or not at all; louder samples are clipped."""
+def write_audio(path: str | Path, audio: Tensor, sample_rate: int) -> None:
+    """Write sound (channels, samples) as a 16-bit WAV file, whole or not at all; beyond [-1, 1] it is clipped.
+
+    Raises ValueError for samples that are not finite.
+    """
+    if not torch.isfinite(audio).all():
+        raise ValueError(f"{path}: the sound holds samples that are not finite, nothing was written")
     with atomic_path(Path(path)) as temporary:
-        soundfile.write(temporary, audio.T.clamp(-1, 1).numpy(), sample_rate, subtype="PCM_16", format="WAV")
+        samples = audio.detach().float().cpu().clamp(-1, 1).T.numpy()
+        soundfile.write(temporary, samples, sample_rate, subtype="PCM_16", format="WAV")
 
 
 @cache
 def _kaldi_filters(num_mel_bins: int, fft_length: int, sample_rate: int) -> Tensor:
-    filters = mel_filter_bank(
-        num_frequency_bins=fft_length // 2 + 1,
-        num_mel_filters=num_mel_bins,
-        min_frequency=20.0,
-        max_frequency=sample_rate / 2,
-        sampling_rate=sample_rate,
-        norm=None,
-        mel_scale="kaldi",
-        triangularize_in_mel_space=True,
-    )
-    return torch.from_numpy(filters).float()
+    """Triangles (fft_length / 2 + 1, num_mel_bins) that are straight on Kaldi's mel scale, from 20 Hz to Nyquist."""
+    frequencies = torch.arange(fft_length // 2 + 1, dtype=torch.float64) * sample_rate / fft_length
+    low, high = (1127.0 * np.log1p(hertz / 700.0) for hertz in (20.0, sample_rate / 2))
+    mels = 1127.0 * torch.log1p(frequencies / 700.0)[:, None]
+    edges = torch.linspace(low, high, num_mel_bins + 2, dtype=torch.float64)
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (mels - left) / (centre - left), (right - mels) / (right - centre)
+    return torch.minimum(rising, falling).clamp(min=0).float()
 
 
 def kaldi_fbank(waveform: Tensor, sample_rate: int, num_mel_bins: int) -> Tensor:
@@ -126,10 +165,10 @@ def kaldi_fbank(waveform: Tensor, sample_rate: int, num_mel_bins: int) -> Tensor
 
     Povey window, DC removal, pre-emphasis 0.97, no dither. Raises ValueError when the sound is shorter than a window.
     """
-    length, hop = int(0.025 * sample_rate), int(0.010 * sample_rate)
+    length, hop = sample_rate * 25 // 1000, sample_rate * 10 // 1000
     if waveform.shape[-1] < length:
-        raise ValueError(f"{waveform.shape[-1]} samples at {sample_rate} Hz are shorter than one window of {length}")
-    fft_length = 1 << math.ceil(math.log2(length))
+        raise ValueError(f"{waveform.shape[-1]} samples at {sample_rate} Hz: give at least one window of {length}")
+    fft_length = 1 << (length - 1).bit_length()
     frames = waveform.float().unfold(-1, length, hop)
     frames = frames - frames.mean(-1, keepdim=True)
     previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)

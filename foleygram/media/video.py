@@ -1,18 +1,28 @@
 """Probing and decoding pictures by time stamp, in a way that damaged files cannot bring down."""
 
 import multiprocessing
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import decord
 import numpy as np
 import torch
+from av.container import InputContainer
+from av.stream import Disposition
 from torch import Tensor
 
 MAX_PIXELS = 8192 * 8192
 MAX_FRAME_RATE = 1000.0
+TIE_SEC = 1e-5
+"""Rounding of time stamps: a frame stamped this little after a moment counts as shown at it."""
+SEEK_MARGIN_SEC = 0.5
+
+GUARD_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+"""How the guarded worker starts; never by plain fork, which would copy this process's threads half."""
 
 
 class MediaError(ValueError):
@@ -47,56 +57,78 @@ class Frames(NamedTuple):
     """float32 (N,), seconds since the frame's own time stamp."""
 
 
-def probe(path: Path) -> MediaInfo:
-    """Read a file's streams without decoding; raises MediaError when it is no readable video."""
+def open_media(path: str | Path) -> InputContainer:
+    """Open a local media file for reading; raises MediaError when it is missing, empty or no media file."""
     path = Path(path)
     if not path.is_file():
         raise MediaError(f"{path}: no such file; check the path")
     if path.stat().st_size == 0:
         raise MediaError(f"{path}: the file is empty; copy or export it again")
-    try:
-        with av.open(str(path)) as container:
-            return _describe(path, container)
+    try:  # an absolute path is never taken for a URL, and a playlist may not reach for the network
+        return av.open(str(path.absolute()), options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except av.FFmpegError as error:
         raise MediaError(f"{path}: not a readable media file ({error.strerror}); re-encode it as MP4") from error
 
 
-def _describe(path: Path, container: Any) -> MediaInfo:
-    if not container.streams.video:
+def picture_stream(path: str | Path, container: InputContainer) -> Any:
+    """The stream that shows the video (cover art is none); raises MediaError without one or with an absurd size."""
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
         raise MediaError(f"{path}: there is no picture in it; give a video")
-    video = container.streams.video[0]
-    audio = container.streams.audio[0] if container.streams.audio else None
-    rate = float(video.average_rate or video.guessed_rate or 0)
-    width, height = video.codec_context.width, video.codec_context.height
-    if not (0 < width * height <= MAX_PIXELS):
+    width, height = streams[0].codec_context.width, streams[0].codec_context.height
+    if not 0 < width * height <= MAX_PIXELS:
         raise MediaError(f"{path}: a picture of {width} x {height} pixels; re-encode it at a usual size")
-    if rate > MAX_FRAME_RATE:
-        raise MediaError(f"{path}: {rate:g} frames per second; re-encode it at 60 or fewer")
-    return MediaInfo(
-        path=path,
-        duration_sec=_picture_seconds(path, container, video),
-        frame_rate=rate,
-        width=width,
-        height=height,
-        video_codec=video.codec_context.name,
-        num_audio_channels=audio.codec_context.channels if audio else 0,
-        audio_rate=audio.codec_context.sample_rate if audio else 0,
-    )
+    return streams[0]
 
 
-def _picture_seconds(path: Path, container: Any, video: Any) -> float:
-    """Length of the picture from its packets: headers lie in truncated and variable-rate files."""
-    first, last, final = None, None, 0.0
-    for packet in container.demux(video):
-        if packet.pts is None:
+def start_sec(stream: Any) -> float:
+    """When a stream starts on its file's clock, in seconds; every time in this package counts from the picture's."""
+    return float((stream.start_time or 0) * stream.time_base)
+
+
+def decodable(container: InputContainer, stream: Any) -> Iterator[Any]:
+    """Decoded frames of a stream; a packet that is damaged is passed over, as players do."""
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError:
             continue
-        begin = float(packet.pts * packet.time_base)
-        first = begin if first is None else min(first, begin)
-        if last is None or begin >= last:
-            last, final = begin, float((packet.duration or 0) * packet.time_base)
-    if first is None or last is None:
+
+
+def probe(path: str | Path) -> MediaInfo:
+    """Read a file's streams without decoding; raises MediaError when it is no readable video."""
+    with open_media(path) as container:
+        video = picture_stream(path, container)
+        audio = container.streams.audio[0] if container.streams.audio else None
+        rate = float(video.average_rate or video.guessed_rate or 0)
+        if rate > MAX_FRAME_RATE:
+            raise MediaError(f"{path}: {rate:g} frames per second; re-encode it at 60 or fewer")
+        try:
+            duration = _picture_seconds(path, container, video)
+        except av.FFmpegError as error:
+            raise MediaError(f"{path}: damaged ({error.strerror}); re-encode it as MP4") from error
+        return MediaInfo(
+            path=Path(path),
+            duration_sec=duration,
+            frame_rate=rate,
+            width=video.codec_context.width,
+            height=video.codec_context.height,
+            video_codec=video.codec_context.name,
+            num_audio_channels=audio.codec_context.channels if audio else 0,
+            audio_rate=audio.codec_context.sample_rate if audio else 0,
+        )
+
+
+def _picture_seconds(path: str | Path, container: InputContainer, video: Any) -> float:
+    """Length of the picture from its packets: headers lie in truncated and variable-rate files."""
+    shown = [p for p in container.demux(video) if p.pts is not None and not p.is_discard]
+    if not shown:
         raise MediaError(f"{path}: the picture has no frames; the file is damaged or cut short")
-    return last + final - first
+    stamps = sorted((packet.pts, packet.duration or 0) for packet in shown)
+    last, duration = stamps[-1]
+    if not duration and len(stamps) > 1:  # a last frame without a length stays as long as the one before it
+        duration = last - stamps[-2][0]
+    return float((last + duration) * video.time_base) - start_sec(video)
 
 
 def segment_middles(start: float, seconds: float, num_frames: int) -> np.ndarray:
@@ -109,93 +141,129 @@ def motion_times(start: float, seconds: float, rate: float) -> np.ndarray:
     return start + (np.arange(round(seconds * rate)) + 0.5) / rate
 
 
-def read_frames(path: Path, times_sec: np.ndarray, *, size: int) -> Frames:
-    """Frames on screen at ascending `times_sec`, squashed to `size` x `size`; decoded by time stamp.
+def read_frames(path: str | Path, times_sec: np.ndarray, *, size: int, fast: bool = False) -> Frames:
+    """Frames on screen at ascending `times_sec`, squashed to `size` x `size` (bicubic, antialiased), turned upright.
 
-    The frame shown at t is the last one stamped at or before t, counted from the first frame; before it, the first.
-    Raises MediaError when the picture cannot be decoded.
+    The frame shown at t is the last one stamped at or before t, counted from the first frame; before it, the first,
+    and past the end, the last. `fast` reads with decord, for data known to be sound: on damage it can take the
+    process down. Raises MediaError when the picture cannot be decoded, ValueError for times that descend.
     """
     times = np.asarray(times_sec, float)
-    if np.any(np.diff(times) < 0):
-        raise ValueError("times must ascend")
-    chosen: list[tuple[Tensor, float]] = []
-    try:
-        with av.open(str(path)) as container:
-            _collect(container, times, size, chosen)
-    except (av.FFmpegError, OSError) as error:
-        raise MediaError(f"{path}: the picture cannot be decoded ({error}); re-encode it as MP4") from error
-    if not chosen:
+    if not np.isfinite(times).all() or np.any(np.diff(times) < 0):
+        raise ValueError("times must be finite and ascend")
+    if len(times) == 0:
+        return Frames(torch.empty(0, 3, size, size, dtype=torch.uint8), torch.empty(0))
+    if fast:
+        try:
+            return _read_indexed(Path(path), times, size)
+        except (decord.DECORDError, _Unindexed):
+            pass  # what decord cannot open or index, PyAV may
+    shown = _decode(path, times, size, seek=True) if times[0] > SEEK_MARGIN_SEC else []
+    shown = shown or _decode(path, times, size, seek=False)
+    if not shown:
         raise MediaError(f"{path}: no frame could be decoded; the file is damaged or cut short")
-    while len(chosen) < len(times):  # asked past the end: the last frame stays on screen
-        chosen.append(chosen[-1])
-    ages = np.maximum(times - np.array([stamp for _, stamp in chosen]), 0.0)
-    return Frames(torch.stack([frame for frame, _ in chosen]), torch.from_numpy(ages).float())
+    shown += [shown[-1]] * (len(times) - len(shown))  # asked past the end: the last frame stays on screen
+    ages = np.maximum(times - np.array([stamp for _, stamp in shown]), 0.0)
+    return Frames(torch.stack([frame for frame, _ in shown]), torch.from_numpy(ages).float())
 
 
-def _collect(container: Any, times: np.ndarray, size: int, chosen: list[tuple[Tensor, float]]) -> None:
-    """Walk the frames in display order and keep, for each time, the one on screen; small pictures only are kept."""
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    origin = _first_stamp(container, stream)
-    _seek(container, stream, origin + float(times[0]) if len(times) else origin)
+class _Unindexed(Exception):
+    """decord's frame index cannot be trusted for this file."""
+
+
+def _read_indexed(path: Path, times: np.ndarray, size: int) -> Frames:
+    """Frames by index, the indices found from time stamps; only frames that are asked for are kept."""
+    if not path.is_file():
+        raise MediaError(f"{path}: no such file; check the path")
+    reader = decord.VideoReader(str(path.absolute()), width=size, height=size, num_threads=1)
+    stamps = reader.get_frame_timestamp(np.arange(len(reader)))[:, 0].astype(float)
+    if stamps[0] < 0 or np.any(np.diff(stamps) <= 0):  # an edit list hides frames, or stamps are missing
+        raise _Unindexed(path)
+    stamps -= stamps[0]
+    indices = np.maximum(np.searchsorted(stamps, times + TIE_SEC, side="right") - 1, 0)
+    frames = torch.from_numpy(reader.get_batch(indices).asnumpy()).permute(0, 3, 1, 2).contiguous()
+    return Frames(frames, torch.from_numpy(np.maximum(times - stamps[indices], 0.0)).float())
+
+
+def _decode(path: str | Path, times: np.ndarray, size: int, *, seek: bool) -> list[tuple[Tensor, float]]:
+    """The small frame for each time and its stamp; nothing when a seek lands behind the first time or fails."""
+    shown: list[tuple[Tensor, float]] = []
+    with open_media(path) as container:
+        stream = picture_stream(path, container)
+        stream.thread_type = "AUTO"
+        try:
+            if seek:  # the margin: in some formats a seek looks at decoding times, which run ahead
+                target = start_sec(stream) + float(times[0]) - SEEK_MARGIN_SEC
+                container.seek(int(target / stream.time_base), stream=stream)
+            _collect(container, stream, times, size, shown)
+        except av.FFmpegError as error:
+            if not (shown or seek):
+                raise MediaError(f"{path}: cannot be decoded ({error.strerror}); re-encode it as MP4") from error
+    overshot = bool(shown) and shown[0][1] > times[0] + TIE_SEC
+    return [] if seek and overshot else shown
+
+
+def _collect(
+    container: InputContainer, stream: Any, times: np.ndarray, size: int, shown: list[tuple[Tensor, float]]
+) -> None:
+    """Walk the frames in display order and keep, for each time, the one on screen, in its small form."""
+    origin = start_sec(stream)
     current: tuple[Any, float] | None = None
     small: Tensor | None = None
-    for frame in container.decode(stream):
+    for frame in decodable(container, stream):
         if frame.pts is None:
             continue
         stamp = float(frame.pts * stream.time_base) - origin
-        while len(chosen) < len(times) and times[len(chosen)] < stamp - 1e-6:
-            if small is None:
-                small = _shrink((current or (frame, stamp))[0], size)
-            chosen.append((small, current[1] if current else stamp))
-        if len(chosen) == len(times):
+        while len(shown) < len(times) and times[len(shown)] < stamp - TIE_SEC:
+            held, since = current or (frame, stamp)
+            small = _shrink(held, size) if small is None else small
+            shown.append((small, since))
+        if len(shown) == len(times):
             return
         current, small = (frame, stamp), None
-    if current is not None and len(chosen) < len(times):
-        chosen.append((_shrink(current[0], size), current[1]))
-
-
-def _first_stamp(container: Any, stream: Any) -> float:
-    return float((stream.start_time or 0) * stream.time_base)
-
-
-def _seek(container: Any, stream: Any, seconds: float) -> None:
-    if seconds > 1.0:
-        container.seek(int(max(0.0, seconds - 0.5) / stream.time_base), stream=stream)
+    if current is not None:
+        shown.append((_shrink(current[0], size), current[1]))
 
 
 def _shrink(frame: Any, size: int) -> Tensor:
-    small = frame.reformat(width=size, height=size, format="rgb24", interpolation="AREA")
-    return torch.from_numpy(small.to_ndarray()).permute(2, 0, 1).contiguous()
+    small = frame.reformat(width=size, height=size, format="rgb24", interpolation="BICUBIC")
+    upright = np.rot90(small.to_ndarray(), round(frame.rotation / 90))
+    return torch.from_numpy(np.ascontiguousarray(upright)).permute(2, 0, 1).contiguous()
 
 
-def guarded(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 120.0) -> Any:
+def guarded(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 120.0, **options: Any) -> Any:
     """Run `function` in a process of its own: a decoder that crashes or hangs on damage becomes a MediaError.
 
-    The first argument names the file in the message. Errors that the function raises are raised here.
+    The first argument names the file in the message. Errors that the function raises become MediaErrors too.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(GUARD_START)
+    if GUARD_START == "forkserver":  # imports once, then each file costs milliseconds
+        context.set_forkserver_preload(["foleygram.media.audio"])
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(sender, function, arguments), daemon=True)
+    process = context.Process(target=_report, args=(sender, function, arguments, options), daemon=True)
     process.start()
     sender.close()
     try:
         if not receiver.poll(timeout_sec):
             raise MediaError(f"{arguments[0]}: decoding took more than {timeout_sec:g} s; the file seems damaged")
-        outcome = receiver.recv()
+        outcome = pickle.loads(receiver.recv_bytes())
     except EOFError:
         raise MediaError(f"{arguments[0]}: the decoder crashed on it; the file seems damaged") from None
     finally:
         process.kill()
         process.join()
-    if isinstance(outcome, Exception):
+        receiver.close()
+    if isinstance(outcome, MediaError):
         raise outcome
     return outcome
 
 
-def _report(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _report(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
     try:
-        outcome: Any = function(*arguments)
+        outcome: Any = function(*arguments, **options)
+    except MediaError as error:
+        outcome = error
     except Exception as error:
-        outcome = error if isinstance(error, ValueError) else MediaError(f"{arguments[0]}: {error}")
-    sender.send(outcome)
+        outcome = MediaError(f"{arguments[0]}: {error!r}; check that it is a sound video")
+    # plain pickle copies tensors; the pipe's own would share memory that dies with this process
+    sender.send_bytes(pickle.dumps(outcome))

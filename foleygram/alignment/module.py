@@ -1,0 +1,141 @@
+"""Trains the three encoders into one shared space (Lightning, stage 1)."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from transformers import BertTokenizerFast
+
+from foleygram.alignment.augmentation import augment_audio, augment_frames
+from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
+from foleygram.alignment.losses import ContrastiveObjective
+from foleygram.alignment.retrieval import Embeddings, retrieval_report
+
+SHOWN = ("material_video_to_audio", "auc_other_text")
+
+
+class AlignmentModule(lightning.LightningModule):
+    """Fine-tunes video, text and audio encoders by one contrastive objective (FoleyGRAM, section 3; GRAM, section 4).
+
+    Batches hold `frames` uint8 (B, N, 3, S, S), `envelope_audio` (B, samples) mono at 16 kHz, `caption` and
+    `materials` (B strings; several materials joined by commas). AdamW with a linear warm-up, then linear to 0;
+    `vision_lr` is the video network's rate. The encoders and the tokenizer are saved below `out` at the end.
+    """
+
+    def __init__(
+        self,
+        video_encoder: VideoEncoder,
+        text_encoder: TextEncoder,
+        audio_encoder: AudioEncoder,
+        tokenizer: BertTokenizerFast,
+        objective: ContrastiveObjective,
+        *,
+        out: str,
+        total_steps: int,
+        lr: float = 2e-5,
+        vision_lr: float = 5e-7,
+        betas: tuple[float, float] = (0.9, 0.98),
+        weight_decay: float = 0.01,
+        warmup_share: float = 0.1,
+        max_caption_length: int = 40,
+        seed: int = 0,
+        augment: bool = True,
+    ) -> None:
+        super().__init__()
+        self.video_encoder, self.text_encoder, self.audio_encoder = video_encoder, text_encoder, audio_encoder
+        self.tokenizer, self.objective = tokenizer, objective
+        for encoder in (video_encoder, text_encoder, audio_encoder):
+            encoder.train()  # `from_pretrained` hands them over in eval, and Lightning leaves that as it is
+        self.save_hyperparameters(ignore=["video_encoder", "text_encoder", "audio_encoder", "tokenizer", "objective"])
+        self._collected: list[tuple[Embeddings, list[str], list[str]]] = []
+
+    def forward(self, frames: Tensor, captions: list[str], audio: Tensor) -> Embeddings:
+        """Unit embeddings (B, d) of frames (B, N, 3, S, S), captions (B) and mono sound (B, samples) at 16 kHz."""
+        tokens = self.tokenizer(
+            captions, padding=True, truncation=True, max_length=self.hparams.max_caption_length, return_tensors="pt"
+        ).to(self.device)
+        return Embeddings(
+            video=self.video_encoder(frames),
+            text=self.text_encoder(tokens["input_ids"], tokens["attention_mask"]),
+            audio=self.audio_encoder.embed_waveform(audio),
+        )
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        frames, audio = batch["frames"], batch["envelope_audio"]
+        if self.hparams.augment:
+            generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
+            frames, audio = augment_frames(frames, generator), augment_audio(audio, generator)
+        embeddings = self(frames, batch["caption"], audio)
+        loss = self.objective(*embeddings, batch["caption"])
+        self.log("loss", loss, prog_bar=True)
+        self.log("temperature", self.objective.temperature)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        embeddings = self(batch["frames"], batch["caption"], batch["envelope_audio"])
+        self._collected.append((Embeddings(*(part.float().cpu() for part in embeddings)), batch["caption"], batch["materials"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log retrieval over all validation clips."""
+        collected, self._collected = gather_lists(self._collected), []
+        embeddings = Embeddings(*(torch.cat(parts) for parts in zip(*(part for part, _, _ in collected), strict=True)))
+        captions = [caption for _, part, _ in collected for caption in part]
+        materials = [name for _, _, part in collected for name in part]
+        for name, value in retrieval_report(embeddings, captions, materials).items():
+            self.log(name, value, prog_bar=name in SHOWN, rank_zero_only=True)
+
+    def on_fit_end(self) -> None:
+        """Save what was trained, in transformers' layout."""
+        if self.global_rank:
+            return
+        out = Path(self.hparams.out)
+        for name in ("video_encoder", "text_encoder", "audio_encoder", "tokenizer"):
+            getattr(self, name).save_pretrained(out / name)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(self._parameter_groups(), betas=self.hparams.betas)
+        schedule = linear_schedule(
+            optimizer,
+            warmup_steps=round(self.hparams.warmup_share * self.hparams.total_steps),
+            total_steps=self.hparams.total_steps,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Matrices decay, vectors (biases, norms, the temperature) do not; the video network has its own rate."""
+        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                lr = self.hparams.vision_lr if name.startswith("video_encoder.network.") else self.hparams.lr
+                decay = self.hparams.weight_decay if parameter.ndim > 1 else 0.0
+                groups.setdefault((lr, decay), []).append(parameter)
+        return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
+
+
+def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
+    """The generator of one training step: every draw derives from (seed, step, rank), so a resumed run repeats it."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+
+
+def linear_schedule(
+    optimizer: torch.optim.Optimizer, *, warmup_steps: int, total_steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up over `warmup_steps`, then linear to 0 at `total_steps`."""
+
+    def factor(step: int) -> float:
+        rise = (step + 1) / max(1, warmup_steps)
+        return max(0.0, min(1.0, rise, (total_steps - step) / max(1, total_steps - warmup_steps)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def gather_lists(items: list[Any]) -> list[Any]:
+    """The items of every process, in rank order."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return items
+    parts: list[list[Any]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, items)
+    return [item for part in parts for item in part]

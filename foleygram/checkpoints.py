@@ -1,0 +1,111 @@
+"""Release folders: every part with its config, an index with rates, hashes and licences."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from foleygram.media.files import atomic_path
+from foleygram.spec import ClipSpec
+
+INDEX = "model_index.json"
+PARTS = {
+    "video_encoder": "foleygram.alignment.encoders.VideoEncoder",
+    "text_encoder": "foleygram.alignment.encoders.TextEncoder",
+    "tokenizer": "transformers.BertTokenizerFast",
+    "audio_encoder": "foleygram.alignment.encoders.AudioEncoder",
+    "projectors": "foleygram.generation.conditioning.SemanticProjectors",
+    "controlnet": "foleygram.generation.controlnet.EnvelopeControlNet",
+    "envelope_predictor": "foleygram.envelope.predictor.EnvelopePredictor",
+    "vae": "diffusers.AutoencoderOobleck",
+    "transformer": "diffusers.StableAudioDiTModel",
+    "projection_model": "diffusers.StableAudioProjectionModel",
+    "prompt_encoder": "transformers.T5EncoderModel",
+    "prompt_tokenizer": "transformers.T5TokenizerFast",
+}
+OPTIONAL = frozenset({"prompt_encoder", "prompt_tokenizer"})
+
+
+def part_class(name: str) -> Any:
+    """The class that stands behind a part of a release folder."""
+    module, _, attribute = PARTS[name].rpartition(".")
+    return getattr(import_module(module), attribute)
+
+
+def save_release(folder: Path, parts: Mapping[str, Any], spec: ClipSpec, sigmas: tuple[float, float]) -> None:
+    """Write every part and the index below `folder`; the index comes last, so half a release has none."""
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    write_index(folder, spec, sigmas)
+
+
+def write_index(folder: Path, spec: ClipSpec, sigmas: tuple[float, float]) -> None:
+    """Describe the parts that lie in `folder`; raises FileNotFoundError when one that every release needs is missing."""
+    missing = [name for name in PARTS if name not in OPTIONAL and not (folder / name).is_dir()]
+    if missing:
+        raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; train or copy these parts first")
+    present = [name for name in PARTS if (folder / name).is_dir()]
+    index = {
+        "_class_name": "FoleyGRAMPipeline",
+        "foleygram": version("foleygram"),
+        "spec": asdict(spec),
+        "sigma_min": sigmas[0],
+        "sigma_max": sigmas[1],
+        "parts": {name: {"class": PARTS[name], "licence": "Apache-2.0"} for name in present},
+        "sha256": {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.glob("*/*.safetensors"))},
+    }
+    with atomic_path(folder / INDEX) as path:
+        path.write_text(json.dumps(index, indent=2) + "\n")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The index of a release folder; raises FileNotFoundError or ValueError naming what is wrong with it."""
+    path = folder / INDEX
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; {folder} is no release folder (the shipped one is checkpoints/mini)")
+    try:
+        index = json.loads(path.read_text())
+        ClipSpec(**index["spec"])
+        return index
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); fetch or export the release again") from error
+
+
+def load_release(folder: Path) -> tuple[dict[str, Any], ClipSpec, tuple[float, float]]:
+    """Parts, spec and (sigma_min, sigma_max) of a release folder, weights checked against their hashes."""
+    index = read_index(folder)
+    for name, expected in index["sha256"].items():
+        path = folder / name
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: missing; fetch or export the release again")
+        if file_hash(path) != expected:
+            raise ValueError(f"{path}: its content does not match the index, it is damaged; fetch the release again")
+    parts = {}
+    for name in index["parts"]:
+        try:
+            parts[name] = part_class(name).from_pretrained(folder / name)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{folder / name}: cannot be loaded ({error}); fetch the release again") from error
+    return parts, ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"])
+
+
+def export_release(run: Path, out: Path, spec: ClipSpec, sigmas: tuple[float, float]) -> None:
+    """Copy a run's trained parts into a release folder and index them; floats stay as trained.
+
+    Raises FileNotFoundError when a part is missing.
+    """
+    for name in PARTS:
+        if (run / name).is_dir():
+            shutil.copytree(run / name, out / name, dirs_exist_ok=True)
+    write_index(out, spec, sigmas)

@@ -1,0 +1,117 @@
+"""Stage 2 (Lightning): projectors and envelope ControlNet on a frozen backbone (FoleyGRAM, section 3)."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from foleygram.generation.backbone import Backbone
+from foleygram.generation.conditioning import Conditions, SemanticProjectors, duration_conditions
+from foleygram.generation.controlnet import EnvelopeControlNet, controlled_forward
+from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
+from foleygram.generation.pretraining import cosine_schedule, step_generator
+
+MODALITY_SUBSETS = torch.tensor(
+    [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]], dtype=torch.bool
+)
+"""Which of video, text and audio a clip keeps; video alone twice, because that is what most people have."""
+
+
+class GenerationModule(lightning.LightningModule):
+    """Trains `projectors` and `controlnet` by the v-objective; every other part is frozen and left out of checkpoints.
+
+    Batches hold cached features: latents, control latents of several envelope variants, three embeddings.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        projectors: SemanticProjectors,
+        *,
+        out: str,
+        depth_factor: float = 0.2,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.95, 0.999),
+        weight_decay: float = 1e-3,
+        warmup_steps: int = 100,
+        total_steps: int = 20_000,
+        unconditional_share: float = 0.1,
+        true_envelope_share: float = 0.5,
+        timesteps: TimestepDistribution = "mixed",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.projectors = projectors
+        self.controlnet = EnvelopeControlNet.from_transformer(backbone.transformer, depth_factor)
+        self.transformer, self.projection_model = backbone.transformer, backbone.projection_model
+        self.save_hyperparameters(ignore=["backbone", "projectors"])
+        self.strict_loading = False
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
+        loss = self._loss(batch, generator).mean()
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        loss = self._loss(batch, step_generator(self.hparams.seed, -1 - batch_index, 0))
+        self.log("val_loss", loss.mean(), batch_size=len(loss), prog_bar=True)
+
+    def _loss(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+        mean, scale = batch["latents_mean"], batch["latents_scale"]
+        latents = mean + scale * torch.randn(mean.shape, generator=generator).to(mean)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        timestep = sample_timesteps(len(latents), self.hparams.timesteps, generator=generator).to(mean)
+        conditions = self._conditions(batch, generator)
+        noised = add_noise(latents, noise, timestep)
+        residuals = self.controlnet(noised.latents, timestep, *conditions)
+        velocity = controlled_forward(
+            self.transformer, noised.latents, timestep, conditions.cross_tokens, conditions.global_states, residuals
+        )
+        return ((velocity.float() - noised.target) ** 2).mean((1, 2))
+
+    def _conditions(self, batch: dict[str, Any], generator: torch.Generator) -> Conditions:
+        video = batch["video_embedding"]
+        count = len(video)
+        present = MODALITY_SUBSETS[torch.randint(len(MODALITY_SUBSETS), (count,), generator=generator)].to(video.device)
+        tokens = self.projectors(video, batch["text_embedding"], batch["audio_embedding"], present)
+        durations, global_states = duration_conditions(
+            self.projection_model, batch["seconds_start"], batch["seconds_total"]
+        )
+        # The same clips lose all tokens in ControlNet and DiT; the envelope is never dropped.
+        keep = (torch.rand(count, generator=generator) >= self.hparams.unconditional_share).to(video)
+        cross_tokens = torch.cat([tokens, durations], dim=1) * keep[:, None, None]
+        variants = batch["control_latents"]  # (B, V, C, T), the true envelope first
+        augmented = torch.randint(1, variants.shape[1], (count,), generator=generator)
+        is_true = torch.rand(count, generator=generator) < self.hparams.true_envelope_share
+        chosen = torch.where(is_true, 0, augmented).to(variants.device)
+        return Conditions(cross_tokens, global_states, variants[torch.arange(count, device=variants.device), chosen])
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Only what is trained: the frozen parts are named by the backbone's folder."""
+        state = super().state_dict(*args, **kwargs)
+        return {key: value for key, value in state.items() if key.startswith(("projectors.", "controlnet."))}
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Load the trained parts; raises KeyError unless exactly the frozen ones are missing."""
+        outcome = super().load_state_dict(state_dict, strict=False, assign=assign)
+        strangers = [k for k in outcome.missing_keys if not k.startswith(("transformer.", "projection_model."))]
+        if strangers or outcome.unexpected_keys:
+            raise KeyError(f"checkpoint does not fit: missing {strangers[:5]}, unexpected {outcome.unexpected_keys[:5]}")
+        return outcome
+
+    def on_fit_end(self) -> None:
+        """Save the trained parts alone."""
+        if self.global_rank == 0:
+            self.projectors.save_pretrained(Path(self.hparams.out) / "projectors")
+            self.controlnet.save_pretrained(Path(self.hparams.out) / "controlnet")
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        parameters = [*self.projectors.parameters(), *self.controlnet.parameters()]
+        optimizer = torch.optim.AdamW(
+            parameters, lr=self.hparams.lr, betas=self.hparams.betas, weight_decay=self.hparams.weight_decay
+        )
+        schedule = cosine_schedule(optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

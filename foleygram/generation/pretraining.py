@@ -1,0 +1,141 @@
+"""Trains a small DiT with its prompt encoder and durations (Lightning); the full-size backbone comes trained."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from diffusers import StableAudioDiTModel, StableAudioProjectionModel
+from torch import Tensor
+from transformers import T5Config, T5EncoderModel, T5TokenizerFast
+
+from foleygram.datasets.cache import CachedClips
+from foleygram.generation.backbone import encode_prompts, tokenize_prompts
+from foleygram.generation.conditioning import duration_conditions
+from foleygram.generation.controlnet import controlled_forward
+from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
+
+
+def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
+    """The generator of one training step: every draw derives from (seed, step, rank), so a resumed run repeats it."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+
+
+class BackbonePretraining(lightning.LightningModule):
+    """v-objective on cached latents with captions as prompts (Stable Audio Open's own conditioning).
+
+    Prompt and duration tokens are zeroed together for a share of the clips: guidance's null branch. Loss per decile of
+    t is logged, from which the sampler's noise range is chosen (paper notes, section 3).
+    """
+
+    def __init__(
+        self,
+        transformer: StableAudioDiTModel,
+        projection_model: StableAudioProjectionModel,
+        prompt_encoder: T5EncoderModel,
+        prompt_tokenizer: T5TokenizerFast,
+        *,
+        out: str,
+        max_prompt_length: int = 24,
+        lr: float = 1e-3,
+        warmup_steps: int = 200,
+        total_steps: int = 12_000,
+        unconditional_share: float = 0.1,
+        timesteps: TimestepDistribution = "uniform",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.transformer, self.projection_model = transformer, projection_model
+        self.prompt_encoder, self.prompt_tokenizer = prompt_encoder, prompt_tokenizer
+        self.save_hyperparameters(ignore=["transformer", "projection_model", "prompt_encoder", "prompt_tokenizer"])
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        loss_per_clip, timestep = self._loss(batch, step_generator(self.hparams.seed, self.global_step, self.global_rank))
+        loss = loss_per_clip.mean()
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        loss_per_clip, timestep = self._loss(batch, step_generator(self.hparams.seed, -1 - batch_index, 0))
+        self.log("val_loss", loss_per_clip.mean(), batch_size=len(timestep), prog_bar=True)
+        for decile in range(10):
+            inside = (timestep * 10).long() == decile
+            if inside.any():
+                self.log(f"val_loss_t{decile}", loss_per_clip[inside].mean(), batch_size=int(inside.sum()))
+
+    def _loss(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        mean, scale = batch["latents_mean"], batch["latents_scale"]
+        latents = mean + scale * torch.randn(mean.shape, generator=generator).to(mean)
+        timestep = sample_timesteps(len(latents), self.hparams.timesteps, generator=generator).to(mean)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        keep = torch.rand(len(latents), generator=generator).to(mean) >= self.hparams.unconditional_share
+        tokens, global_states = self._conditions(batch)
+        noised = add_noise(latents, noise, timestep)
+        velocity = controlled_forward(
+            self.transformer, noised.latents, timestep, tokens * keep[:, None, None], global_states
+        )
+        return ((velocity.float() - noised.target) ** 2).mean((1, 2)), timestep
+
+    def _conditions(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        prompts = tokenize_prompts(self.prompt_tokenizer, batch["caption"], self.hparams.max_prompt_length)
+        prompts = type(prompts)(*(ids.to(self.device) for ids in prompts))
+        durations, global_states = duration_conditions(
+            self.projection_model, batch["seconds_start"], batch["seconds_total"]
+        )
+        text = encode_prompts(self.prompt_encoder, self.projection_model, prompts)
+        return torch.cat([text, durations], dim=1), global_states
+
+    def on_fit_end(self) -> None:
+        """Save what was trained, in diffusers' layout."""
+        if self.global_rank:
+            return
+        out = Path(self.hparams.out)
+        self.transformer.save_pretrained(out / "transformer")
+        self.projection_model.save_pretrained(out / "projection_model")
+        self.prompt_encoder.save_pretrained(out / "prompt_encoder")
+        self.prompt_tokenizer.save_pretrained(out / "prompt_tokenizer")
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=1e-3)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine_schedule(
+            optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps
+        ), "interval": "step"}}
+
+
+def cosine_schedule(
+    optimizer: torch.optim.Optimizer, *, warmup_steps: int, total_steps: int, floor: float = 0.02
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up, then a cosine from 1 to `floor` of the learning rate."""
+
+    def factor(step: int) -> float:
+        cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * min(1.0, step / total_steps))).item())
+        return min(1.0, (step + 1) / warmup_steps) * (floor + (1 - floor) * cosine)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def build_prompt_encoder(
+    vocab_size: int, hidden_size: int, intermediate_size: int, num_hidden_layers: int, num_attention_heads: int
+) -> T5EncoderModel:
+    """A T5 encoder of the given sizes with random weights; gated GELU, as the backbone's published one."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=vocab_size,
+            d_model=hidden_size,
+            d_kv=hidden_size // num_attention_heads,
+            d_ff=intermediate_size,
+            num_layers=num_hidden_layers,
+            num_heads=num_attention_heads,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+        )
+    )
+
+
+def prompt_tokenizer_from_captions(cache: str, vocab_size: int = 256) -> T5TokenizerFast:
+    """A Unigram tokenizer in T5's form, trained on the captions of a cache."""
+    shards = CachedClips(cache, fields=()).manifest["shards"]
+    captions = sorted({caption for shard in shards for caption in shard["strings"]["caption"]})
+    base = T5TokenizerFast(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)], extra_ids=0)
+    return base.train_new_from_iterator(captions, vocab_size=vocab_size)

@@ -1,0 +1,165 @@
+"""One picture of a result: film strip, spectrogram of the generated sound, envelopes asked for and obtained, true hits.
+
+Run: python -m foleygram.study.picture VIDEO SOUND OUT.png [--checkpoint checkpoints/mini]
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import librosa
+import numpy as np
+import typer
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from foleygram.checkpoints import read_index
+from foleygram.datasets.clip import Event, parse_events
+from foleygram.envelope.curve import Envelope
+from foleygram.envelope.predictor import EnvelopePredictor
+from foleygram.media.audio import read_audio
+from foleygram.media.files import atomic_path
+from foleygram.media.video import MediaInfo, motion_times, probe, read_frames, segment_middles
+from foleygram.pipeline import envelope_of_sound
+from foleygram.spec import ClipSpec
+
+NUM_FRAMES = 9
+WIDTH_IN, LEFT, RIGHT = 11.0, 0.075, 0.985
+SAMPLE_RATE = 16_000
+FLOOR_DB = -70.0
+FREQUENCIES_KHZ = (0.25, 0.5, 1, 2, 4, 8)
+FOLLOWED, OBTAINED, HIT, SCRATCH = "#e8a33d", "#1d5f9e", "#222222", "#a02c5a"
+MUTED = "#555555"
+
+
+def draw_result(
+    video: Path, sound: Path, out: Path, *, followed: Envelope | None = None, events: Sequence[Event] = ()
+) -> None:
+    """Draw a video with the sound (any rate, mono taken) generated for it; the suffix of `out` names the format.
+
+    `followed` is the envelope that steered the sound, `events` the true actions, both in seconds from the video's
+    start. Raises MediaError when the video or the sound cannot be read.
+    """
+    info = probe(video)
+    audio = read_audio(sound, sample_rate=SAMPLE_RATE)[0]
+    frame_height = WIDTH_IN * (RIGHT - LEFT) / NUM_FRAMES * info.height / info.width
+    heights = [frame_height, 2.1, 1.7]
+    figure = Figure(figsize=(WIDTH_IN, sum(heights) + 1.75), dpi=150, facecolor="white")
+    FigureCanvasAgg(figure)
+    strip, spectrogram, curves = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.09})
+    bottom = 0.85 / figure.get_figheight()
+    figure.subplots_adjust(left=LEFT, right=RIGHT, bottom=bottom, top=1 - 0.55 / figure.get_figheight())
+    _draw_strip(strip, info)
+    _draw_spectrogram(spectrogram, audio)
+    _draw_envelopes(curves, audio, followed)
+    for axes in (strip, spectrogram, curves):
+        _draw_events(axes, events, on_dark=axes is spectrogram)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=MUTED, labelsize=9)
+    curves.set_xlim(0, info.duration_sec)
+    _label(figure, curves, video, events)
+    with atomic_path(out) as temporary:
+        figure.savefig(temporary)
+
+
+def _draw_strip(axes: Any, info: MediaInfo) -> None:
+    """Frames side by side, each centred on the moment it shows."""
+    times = segment_middles(0.0, info.duration_sec, NUM_FRAMES)
+    half = info.duration_sec / NUM_FRAMES / 2 * 0.97
+    for time, frame in zip(times, read_frames(info.path, times, size=240).frames, strict=True):
+        box = (time - half, time + half, 0, 1)
+        axes.imshow(frame.permute(1, 2, 0).numpy(), extent=box, aspect="auto", interpolation="lanczos")
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    axes.set_ylabel("video", color=MUTED)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(bottom=False)
+
+
+def _draw_spectrogram(axes: Any, audio: Tensor) -> None:
+    hop, num_bands = 64, 96
+    power = librosa.feature.melspectrogram(
+        y=audio.numpy(), sr=SAMPLE_RATE, n_fft=512, hop_length=hop, n_mels=num_bands, fmax=SAMPLE_RATE / 2
+    )
+    level = librosa.power_to_db(power, ref=max(float(power.max()), 1e-10), top_db=-FLOOR_DB)
+    seconds = power.shape[1] * hop / SAMPLE_RATE
+    box = (-0.5 * hop / SAMPLE_RATE, seconds, 0, num_bands)
+    axes.imshow(level, extent=box, origin="lower", aspect="auto", cmap="magma", vmin=FLOOR_DB, vmax=0)
+    top = librosa.hz_to_mel(SAMPLE_RATE / 2)
+    axes.set_yticks([librosa.hz_to_mel(1000 * f) / top * num_bands for f in FREQUENCIES_KHZ], [f"{f:g}" for f in FREQUENCIES_KHZ])
+    axes.set_ylim(0, num_bands)
+    axes.set_ylabel("generated sound\n(kHz)", color=MUTED)
+
+
+def _draw_envelopes(axes: Any, audio: Tensor, followed: Envelope | None) -> None:
+    spec = ClipSpec()
+    obtained = envelope_of_sound(audio, SAMPLE_RATE, spec)
+    if followed is not None:
+        moments = np.arange(len(followed.values)) / followed.rate
+        axes.fill_between(moments, np.asarray(followed.values), color=FOLLOWED, alpha=0.55, lw=0, label="envelope the model followed")
+    moments = np.arange(len(obtained.values)) / obtained.rate
+    axes.plot(moments, np.asarray(obtained.values), color=OBTAINED, lw=1.1, label="envelope of the generated sound")
+    axes.set_ylim(bottom=0)
+    axes.locator_params(axis="y", nbins=4)
+    axes.set_ylabel("level (RMS)", color=MUTED)
+
+
+def _draw_events(axes: Any, events: Sequence[Event], *, on_dark: bool) -> None:
+    for action, colour, dashes in (("hit", HIT, (0, (4, 3))), ("scratch", SCRATCH, (0, (1, 1.5)))):
+        moments = [event.time for event in events if (event.action == "scratch") == (action == "scratch")]
+        for number, moment in enumerate(moments):
+            axes.axvline(
+                moment,
+                color="white" if on_dark else colour,
+                ls=dashes,
+                lw=0.9,
+                alpha=0.55 if on_dark else 0.9,
+                label=f"true {action}" if number == 0 else None,
+            )
+
+
+def _label(figure: Figure, curves: Any, video: Path, events: Sequence[Event]) -> None:
+    materials = ", ".join(dict.fromkeys(event.material for event in events if event.material))
+    figure.text(LEFT, 1 - 0.33 / figure.get_figheight(), video.stem.removesuffix("_denoised"), weight="bold", size=11)
+    if materials:
+        figure.text(RIGHT, 1 - 0.33 / figure.get_figheight(), materials, size=10, color=MUTED, ha="right")
+    curves.set_xlabel("seconds", color=MUTED)
+    handles, labels = curves.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower right", bbox_to_anchor=(RIGHT, 0.0), ncols=4, frameon=False, fontsize=9)
+
+
+def find_events(video: Path) -> list[Event]:
+    """Events of the `_times.txt` beside a video, in Greatest Hits' naming or its own; none when there is no such file."""
+    stem = video.stem.removesuffix("_denoised").removesuffix("_mic")
+    path = video.with_name(f"{stem}_times.txt")
+    return parse_events(path.read_text(), str(path)) if path.is_file() else []
+
+
+def predicted_envelope(video: Path, checkpoint: Path) -> Envelope:
+    """The envelope that `generate` follows for `video` when it is given none."""
+    spec = ClipSpec(**read_index(checkpoint)["spec"])
+    predictor = EnvelopePredictor.from_pretrained(checkpoint / "envelope_predictor")
+    grid = motion_times(0.0, max(probe(video).duration_sec, spec.seconds), spec.motion_frame_rate)
+    motion, ages = read_frames(video, grid, size=spec.motion_size)
+    return Envelope(predictor.predict_long(motion[None], ages[None])[0].numpy(), spec.envelope_rate)
+
+
+def main(
+    video: Annotated[Path, typer.Argument(help="The silent video.")],
+    sound: Annotated[Path, typer.Argument(help="What was generated for it.")],
+    out: Annotated[Path, typer.Argument(help="Picture to write: .png, .svg or .pdf.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Release folder whose predicted envelope is drawn too.")] = None,
+) -> None:
+    """Draw a result: frames, spectrogram, envelopes, and the true hits where a _times.txt lies beside the video."""
+    try:
+        followed = predicted_envelope(video, checkpoint) if checkpoint else None
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draw_result(video, sound, out, followed=followed, events=find_events(video))
+    except (ValueError, OSError) as error:
+        typer.echo(f"picture: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

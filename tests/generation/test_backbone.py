@@ -1,0 +1,91 @@
+"""The frozen parts: encoding, decoding, prompts; the autoencoder's latents at unit variance."""
+
+import pytest
+import torch
+from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
+
+from foleygram.generation.autoencoder_training import fold_latent_statistics
+from foleygram.generation.backbone import decode_latents, encode_audio, freeze, load_backbone
+from foleygram.generation.conditioning import SemanticProjectors, control_latents, duration_conditions
+from foleygram.generation.spectral import MultiResolutionSTFT
+
+
+def build() -> AutoencoderOobleck:
+    torch.manual_seed(0)
+    return AutoencoderOobleck(
+        encoder_hidden_size=8, downsampling_ratios=[4, 4], channel_multiples=[1, 2], decoder_channels=8,
+        decoder_input_channels=4, audio_channels=1, sampling_rate=16000,
+    ).eval()  # fmt: skip
+
+
+@pytest.fixture
+def vae() -> AutoencoderOobleck:
+    return build()
+
+
+@torch.no_grad()
+def test_folding_gives_unit_variance_and_leaves_the_sound_alone(vae):
+    audio = 0.1 * torch.randn(3, 1, 16 * 64, generator=torch.Generator().manual_seed(0))
+    before = encode_audio(vae, audio)
+    folded = build()
+    mean, std = before.mean.mean((0, 2)), before.mean.std((0, 2), correction=0)
+    fold_latent_statistics(folded, mean, std)
+    after = encode_audio(folded, audio).mean
+    torch.testing.assert_close(after.mean((0, 2)), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(after.std((0, 2), correction=0), torch.ones(4), atol=1e-3, rtol=0)
+    inner = slice(16 * 12, -16 * 12)
+    whole, again = decode_latents(vae, before.mean, 1024), decode_latents(folded, after, 1024)
+    torch.testing.assert_close(again[..., inner], whole[..., inner], atol=1e-5, rtol=1e-4)
+
+
+def test_odd_lengths_are_refused_with_the_way_out(vae):
+    with pytest.raises(ValueError, match="17 samples are no multiple of the autoencoder's hop 16: pad"):
+        encode_audio(vae, torch.zeros(1, 1, 17))
+
+
+def test_frozen_parts_stay_frozen_and_in_eval(vae):
+    part = build()
+    freeze(part, None)
+    holder = torch.nn.Sequential(part)
+    holder.train()
+    assert not part.training and not any(p.requires_grad for p in part.parameters())
+
+
+def test_load_backbone_names_the_missing_part(tmp_path, vae):
+    vae.save_pretrained(tmp_path / "vae")
+    with pytest.raises(FileNotFoundError, match="transformer"):
+        load_backbone(tmp_path)
+    StableAudioDiTModel(in_channels=4, out_channels=4, num_layers=1, num_attention_heads=1, num_key_value_attention_heads=1,
+                        cross_attention_dim=8, global_states_input_dim=16, cross_attention_input_dim=8).save_pretrained(tmp_path / "transformer")  # fmt: skip
+    StableAudioProjectionModel(8, 8, 0, 10).save_pretrained(tmp_path / "projection_model")
+    backbone = load_backbone(tmp_path)
+    assert backbone.prompt_encoder is None and not any(p.requires_grad for p in backbone.transformer.parameters())
+
+
+def test_absent_modalities_are_exactly_zero_and_keep_a_gradient():
+    projectors = SemanticProjectors(embedding_dim=6, cross_attention_input_dim=5)
+    present = torch.tensor([[True, False, False], [False, True, True]])
+    tokens = projectors(*torch.randn(3, 2, 6), present)
+    assert tokens.shape == (2, 3, 5)
+    assert torch.equal(tokens.abs().sum(-1) > 0, present)
+    tokens.sum().backward()
+    assert all(p.grad is not None for p in projectors.parameters())
+
+
+def test_durations_are_tokens_and_their_concatenation():
+    model = StableAudioProjectionModel(8, 8, 0, 10)
+    tokens, global_states = duration_conditions(model, torch.tensor([0.0, 1.0]), torch.tensor([4.0, 4.0]))
+    assert tokens.shape == (2, 2, 8)
+    assert torch.equal(global_states, tokens.flatten(1))
+
+
+def test_control_latents_are_rounded_up_and_padded(vae):
+    assert control_latents(vae, torch.rand(2, 9), 1000).shape == (2, 4, 63)
+
+
+def test_spectral_distance_is_zero_only_for_equal_spectra():
+    distance, audio = MultiResolutionSTFT(), 0.1 * torch.randn(1, 4096)
+    assert distance(audio, audio).item() == 0
+    click = audio.clone()
+    click[0, 2000] += 0.5
+    assert distance(click, audio).item() > 0.01

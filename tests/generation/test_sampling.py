@@ -1,0 +1,122 @@
+"""Solvers against an exact denoiser and against diffusers; noise and windows."""
+
+import pytest
+import torch
+from diffusers import CosineDPMSolverMultistepScheduler
+
+from foleygram.generation.sampling import (
+    SOLVERS,
+    ClipNoise,
+    denoiser_from_v,
+    dpmpp_2m,
+    exponential_sigmas,
+    window_starts,
+    windowed,
+)
+
+MEAN, STD = 0.7, 0.4
+
+
+def gaussian_denoiser(latents, sigma):
+    """E[x | x + sigma n] for x ~ N(MEAN, STD^2): exact, so only the solver errs."""
+    return (STD**2 * latents + sigma**2 * MEAN) / (STD**2 + sigma**2)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_gaussian_data_comes_out_with_its_mean_and_deviation(solver):
+    noise = ClipNoise(range(8))
+    sigmas = exponential_sigmas(100, sigma_min=0.01, sigma_max=80)
+    samples = SOLVERS[solver](gaussian_denoiser, noise(torch.empty(8, 4, 2000)) * sigmas[0], sigmas, noise=noise)
+    assert samples.mean().item() == pytest.approx(MEAN, abs=0.01)
+    assert samples.std().item() == pytest.approx(STD, rel=0.03)
+
+
+def test_error_of_the_ode_falls_with_the_square_of_the_steps():
+    start = torch.tensor([[[30.0]]])
+    exact = MEAN + (start - MEAN) * STD / (STD**2 + 80.0**2) ** 0.5
+    errors = []
+    for steps in (20, 40, 80):
+        sigmas = exponential_sigmas(steps, sigma_min=1e-3, sigma_max=80)
+        errors.append((dpmpp_2m(gaussian_denoiser, start, sigmas) - exact).abs().item())
+    assert errors[1] < errors[0] / 3 and errors[2] < errors[1] / 3
+
+
+def test_2m_sde_equals_diffusers_given_the_same_noise():
+    generator = torch.Generator().manual_seed(0)
+    steps, shape = 12, (1, 4, 10)
+    scheduler = CosineDPMSolverMultistepScheduler(sigma_min=0.3, sigma_max=50, solver_order=2, sigma_schedule="exponential")
+    scheduler.set_timesteps(steps)
+    sigmas = torch.cat([scheduler.sigmas[:-1], torch.zeros(1)])
+    torch.testing.assert_close(sigmas, exponential_sigmas(steps, sigma_min=0.3, sigma_max=50), rtol=1e-4, atol=1e-5)
+    draws = [torch.randn(shape, generator=generator) for _ in range(steps + 1)]
+
+    class Replay(ClipNoise):
+        def __init__(self):
+            self.left = list(draws)
+
+        def __call__(self, like):
+            return self.left.pop(0)
+
+    replay = Replay()
+    scheduler.noise_sampler = lambda *_: replay(None)
+    latents = start = torch.randn(shape, generator=generator) * sigmas[0]
+    for index, timestep in enumerate(scheduler.timesteps):
+        scaled = scheduler.scale_model_input(latents, timestep)
+        # diffusers takes v and preconditions it; this v makes its clean prediction the exact one.
+        sigma = scheduler.sigmas[index]
+        clean = gaussian_denoiser(latents, sigma)
+        velocity = (latents / (sigma**2 + 1) - clean) * (sigma**2 + 1).sqrt() / sigma
+        assert scaled.shape == shape
+        latents = scheduler.step(velocity, timestep, latents).prev_sample
+    ours = SOLVERS["dpmpp_2m_sde"](gaussian_denoiser, start, exponential_sigmas(steps, sigma_min=0.3, sigma_max=50), noise=Replay())
+    torch.testing.assert_close(ours, latents, rtol=2e-3, atol=2e-3)
+
+
+def test_denoiser_from_the_true_v_returns_the_clean_latents():
+    clean, noise = torch.randn(2, 3, 4, 5)
+    sigma = torch.tensor(2.5)
+
+    def true_velocity(scaled, timestep):
+        angle = timestep[:, None, None] * torch.pi / 2
+        torch.testing.assert_close(scaled, angle.cos() * clean + angle.sin() * noise, atol=1e-5, rtol=1e-5)
+        return angle.cos() * noise - angle.sin() * clean
+
+    torch.testing.assert_close(denoiser_from_v(true_velocity)(clean + sigma * noise, sigma), clean, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_clips_result_does_not_depend_on_its_batch(solver):
+    sigmas = exponential_sigmas(10, sigma_min=0.1, sigma_max=10)
+
+    def run(seeds):
+        noise = ClipNoise(seeds)
+        return SOLVERS[solver](gaussian_denoiser, noise(torch.empty(len(seeds), 2, 7)) * sigmas[0], sigmas, noise=noise)
+
+    assert torch.equal(run([5, 6, 7])[1], run([6])[0])
+
+
+def test_seeds_and_batch_must_agree():
+    with pytest.raises(ValueError, match="2 seeds for a batch of 3"):
+        ClipNoise([1, 2])(torch.empty(3, 1, 1))
+
+
+@pytest.mark.parametrize(("length", "starts"), [(10, [0]), (11, [0, 1]), (26, [0, 8, 16]), (27, [0, 8, 16, 17])])
+def test_windows_cover_the_clip_and_end_flush(length, starts):
+    assert window_starts(length, window=10, hop=8) == starts
+
+
+def test_windows_of_a_local_denoiser_equal_the_whole():
+    latents = torch.randn(1, 3, 47)
+    whole = windowed(gaussian_denoiser, window=10, hop=7)(latents, torch.tensor(1.5))
+    torch.testing.assert_close(whole, gaussian_denoiser(latents, torch.tensor(1.5)))
+
+
+@pytest.mark.parametrize("hop", [0, 10])
+def test_windows_must_overlap(hop):
+    with pytest.raises(ValueError, match="overlap"):
+        windowed(gaussian_denoiser, window=10, hop=hop)
+
+
+def test_nothing_to_sample_is_refused():
+    with pytest.raises(ValueError, match="0 steps"):
+        exponential_sigmas(0, sigma_min=0.1, sigma_max=1)
