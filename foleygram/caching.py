@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -54,33 +55,42 @@ def write_cache(
 ) -> Path:
     """Write every clip of `dataset`, through `encode` when given, into shards below `out`; returns the manifest.
 
-    Floats are stored as float16, integers as they are, strings in the manifest. `identity` says what made the cache
-    (spec, encoders); shards of a killed run are kept when it is the same, and refused with ValueError otherwise.
+    Tensors are stored as float16, one number per clip and integers as they are, strings in the manifest. `identity`
+    says what made the cache (spec, encoders): the shards of a killed or finished run are kept when it is the same.
+    Raises ValueError when `out` holds another cache, when `dataset` is empty, or for values beyond float16.
     """
+    total = len(dataset)  # type: ignore[arg-type]
+    if not total:
+        raise ValueError(f"{out}: no clips to cache")
     out.mkdir(parents=True, exist_ok=True)
     partial = out / "partial.json"
-    state = {"identity": identity, "shards": []}
-    if partial.is_file():
-        state = json.loads(partial.read_text())
-        if state["identity"] != json.loads(json.dumps(identity)):
-            raise ValueError(f"{out}: holds a cache of another kind; remove it or choose another folder")
-    starts = range(0, len(dataset), shard_size)  # type: ignore[arg-type]
+    key = json.loads(json.dumps({"identity": identity, "count": total, "shard_size": shard_size}))
+    shards = _finished_shards(out, partial, key)
+    starts = range(0, total, shard_size)
     for number, start in enumerate(track(starts, "caching", disable=not progress, transient=True)):
-        if number < len(state["shards"]):
+        if number < len(shards):
             continue
-        rows = range(start, min(start + shard_size, len(dataset)))  # type: ignore[arg-type]
-        loader = DataLoader(Subset(dataset, rows), batch_size=batch_size, num_workers=num_workers, collate_fn=collate_clips)
-        state["shards"].append(_write_shard(out / f"shard-{number:05d}.safetensors", _encoded(loader, encode)))
+        rows = Subset(dataset, range(start, min(start + shard_size, total)))
+        loader = DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_clips)
+        shards.append(_write_shard(out / f"shard-{number:05d}.safetensors", _encoded(loader, encode)))
         with atomic_path(partial) as path:
-            path.write_text(json.dumps(state))
-    tensors = sorted(state["shards"][0].pop("fields") if state["shards"] else [])
-    for shard in state["shards"]:
-        shard.pop("fields", None)
-    manifest = {"identity": identity, "fields": tensors, "count": len(dataset), "shards": state["shards"]}  # type: ignore[arg-type]
+            path.write_text(json.dumps(key | {"shards": shards}), encoding="utf-8")
     with atomic_path(out / MANIFEST) as path:
-        path.write_text(json.dumps(manifest))
+        path.write_text(json.dumps(key | {"fields": shards[0]["fields"], "shards": shards}), encoding="utf-8")
     partial.unlink(missing_ok=True)
     return out / MANIFEST
+
+
+def _finished_shards(out: Path, partial: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
+    """Shards that an earlier run of the same cache left whole, up to the first that is missing."""
+    record = next((path for path in (out / MANIFEST, partial) if path.is_file()), None)
+    if record is None:
+        return []
+    state = json.loads(record.read_text(encoding="utf-8"))
+    if {name: state.get(name) for name in key} != key:
+        raise ValueError(f"{out}: holds a cache of another kind; remove it or choose another folder")
+    files = ((shard, out / shard["file"]) for shard in state["shards"])
+    return [shard for shard, _ in takewhile(lambda s: s[1].is_file() and s[1].stat().st_size == s[0]["bytes"], files)]
 
 
 def _encoded(loader: DataLoader, encode: Encode | None) -> Iterator[dict[str, Any]]:
@@ -95,8 +105,7 @@ def _write_shard(path: Path, batches: Iterator[dict[str, Any]]) -> dict[str, Any
     for batch in batches:
         for key, value in batch.items():
             if isinstance(value, Tensor):
-                stored = value.to("cpu", torch.float16) if value.is_floating_point() else value.cpu()
-                tensors.setdefault(key, []).append(stored)
+                tensors.setdefault(key, []).append(_stored(key, value.cpu()))
             else:
                 strings.setdefault(key, []).extend(value)
     whole = {key: torch.cat(values).contiguous() for key, values in tensors.items()}
@@ -104,6 +113,15 @@ def _write_shard(path: Path, batches: Iterator[dict[str, Any]]) -> dict[str, Any
         save_file(whole, temporary)
     count = len(next(iter(whole.values())))
     return {"file": path.name, "bytes": path.stat().st_size, "count": count, "fields": list(whole), "strings": strings}
+
+
+def _stored(name: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point() or value.ndim == 1:  # times and durations would lose milliseconds
+        return value
+    half = value.to(torch.float16)
+    if not torch.isfinite(half).all():
+        raise ValueError(f"{name}: holds {value.abs().max():g}, which float16 cannot; scale it or leave it out")
+    return half
 
 
 def read_spec(path: Path) -> ClipSpec:
@@ -117,17 +135,23 @@ def read_spec(path: Path) -> ClipSpec:
 class FeatureEncoder:
     """Turns a batch of clips into what stage 2 trains on, with the frozen parts of a folder."""
 
-    def __init__(self, folder: Path, spec: ClipSpec, fields: Sequence[str], *, num_envelopes: int = 4, seed: int = 0) -> None:
+    def __init__(
+        self, folder: Path, spec: ClipSpec, fields: Sequence[str], *, num_envelopes: int = 4, seed: int = 0
+    ) -> None:
         needed = {"latents": ["vae"], "control_latents": ["vae"], "embeddings": EMBEDDERS}
         names = {part for field in fields for part in needed.get(field, [])}
         if "control_latents" in fields and (folder / "envelope_predictor").is_dir():
             names.add("envelope_predictor")
         self.parts = {name: part_class(name).from_pretrained(folder / name) for name in sorted(names)}
         self.spec, self.fields, self.num_envelopes, self.seed = spec, tuple(fields), num_envelopes, seed
-        self.identity = {name: file_hash(folder / name / WEIGHTS) for name in sorted(names) if (folder / name / WEIGHTS).is_file()}
+        self.identity = {
+            name: file_hash(folder / name / WEIGHTS) for name in sorted(names) if (folder / name / WEIGHTS).is_file()
+        }
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        kept = {k: v for k, v in batch.items() if not isinstance(v, Tensor) or k in self.fields or k.startswith("seconds_")}
+        kept = {
+            k: v for k, v in batch.items() if not isinstance(v, Tensor) or k in self.fields or k.startswith("seconds_")
+        }
         if "motion" in self.fields:
             kept["motion_ages"] = batch["motion_ages"]
         if "latents" in self.fields:
@@ -153,7 +177,9 @@ class FeatureEncoder:
         return torch.stack([control_latents(self.parts["vae"], v, spec.num_samples) for v in variants], dim=1)
 
     def _embeddings(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        encoded = self.parts["tokenizer"](batch["caption"], padding=True, truncation=True, max_length=40, return_tensors="pt")
+        encoded = self.parts["tokenizer"](
+            batch["caption"], padding=True, truncation=True, max_length=40, return_tensors="pt"
+        )
         return {
             "video_embedding": self.parts["video_encoder"](batch["frames"]),
             "text_embedding": self.parts["text_encoder"](encoded["input_ids"], encoded["attention_mask"]),
@@ -162,7 +188,14 @@ class FeatureEncoder:
 
 
 def cache_dataset(
-    data: Path, out: Path, *, spec_path: Path, fields: Sequence[str], checkpoint: Path | None, split: str, num_workers: int
+    data: Path,
+    out: Path,
+    *,
+    spec_path: Path,
+    fields: Sequence[str],
+    checkpoint: Path | None,
+    split: str,
+    num_workers: int,
 ) -> Path:
     """Cache a split of a folder in Greatest Hits' layout; `fields` names media and derived fields alike."""
     unknown = set(fields) - NEEDS.keys()

@@ -73,7 +73,9 @@ def read_index(folder: Path) -> dict[str, Any]:
     """The index of a release folder; raises FileNotFoundError or ValueError naming what is wrong with it."""
     path = folder / INDEX
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; {folder} is no release folder (the shipped one is checkpoints/mini)")
+        raise FileNotFoundError(
+            f"{path}: no such file; {folder} is no release folder (the shipped one is checkpoints/mini)"
+        )
     try:
         index = json.loads(path.read_text())
         ClipSpec(**index["spec"])

@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 app = typer.Typer(
-    help="Silent video in, synchronised Foley sound out.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="Silent video in, synchronised Foley sound out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 
@@ -39,7 +42,9 @@ def render(
     videos: Annotated[int, typer.Option(help="Number of videos.")],
     seed: Annotated[int, typer.Option(help="Seed; another seed shares no object.")] = 0,
     seconds: Annotated[str, typer.Option(help="Length of the videos, FROM:TO in seconds.")] = "4:12",
-    shares: Annotated[Literal["balanced", "real"], typer.Option(help="Materials evenly, or as in the real set.")] = "balanced",
+    shares: Annotated[
+        Literal["balanced", "real"], typer.Option(help="Materials evenly, or as in the real set.")
+    ] = "balanced",
     test_share: Annotated[float, typer.Option(help="Share of the videos in test.txt.")] = 0.25,
     sample_rate: Annotated[int, typer.Option(help="Rate of the sound, in Hz.")] = 16_000,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
@@ -70,7 +75,8 @@ def generate(
     prompt: Annotated[str | None, typer.Option(help="What sounds, in words.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What must not sound.")] = None,
     envelope: Annotated[
-        Literal["predicted", "audio"], typer.Option(help="Predict the envelope from the picture, or take the video's own sound's.")
+        Literal["predicted", "audio"],
+        typer.Option(help="Predict the envelope from the picture, or take the video's own sound's."),
     ] = "predicted",
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 2.0,
@@ -98,7 +104,9 @@ def cache(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     spec: Annotated[Path, typer.Option(help="YAML or index with the clip's rates.")],
     fields: Annotated[str, typer.Option(help="frames,motion,envelope_audio,latents,control_latents,embeddings")],
-    checkpoint: Annotated[Path | None, typer.Option(help="Folder with the networks that latents and embeddings need.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder with the networks that latents and embeddings need.")
+    ] = None,
     split: Annotated[str, typer.Option(help="train, test, or a list of ids.")] = "train",
     workers: Annotated[int, typer.Option(help="Reading processes.")] = 1,
 ) -> None:
@@ -106,7 +114,9 @@ def cache(
     from foleygram.caching import cache_dataset
 
     try:
-        cache_dataset(data, out, spec_path=spec, fields=fields.split(","), checkpoint=checkpoint, split=split, num_workers=workers)
+        cache_dataset(
+            data, out, spec_path=spec, fields=fields.split(","), checkpoint=checkpoint, split=split, num_workers=workers
+        )
     except (ValueError, OSError) as error:
         raise _fail(error) from None
 

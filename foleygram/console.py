@@ -15,7 +15,9 @@ from foleygram.pipeline import FoleyGRAMPipeline
 def pick_device(device: str) -> torch.device:
     """The device that a name stands for; `auto` takes CUDA, then MPS, then the CPU. Raises ValueError for an absent one."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
@@ -64,4 +66,7 @@ def print_results(console: Console, results: list[FileResult]) -> None:
         if row.error:
             console.print(f"failed: {row.error}", style="red", highlight=False, markup=False)
         elif any(path.suffix == ".mkv" for path in row.written):
-            console.print(f"{row.video.name}: MP4 cannot carry this picture's codec, so it is {row.written[-1].name}", markup=False)
+            console.print(
+                f"{row.video.name}: MP4 cannot carry this picture's codec, so it is {row.written[-1].name}",
+                markup=False,
+            )

@@ -14,7 +14,14 @@ from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.backbone import decode_latents
 from foleygram.generation.conditioning import MODALITIES, Conditions, control_latents, duration_conditions
 from foleygram.generation.controlnet import controlled_forward
-from foleygram.generation.sampling import SOLVERS, ClipNoise, denoiser_from_v, exponential_sigmas, window_starts, windowed
+from foleygram.generation.sampling import (
+    SOLVERS,
+    ClipNoise,
+    denoiser_from_v,
+    exponential_sigmas,
+    window_starts,
+    windowed,
+)
 from foleygram.media.audio import fit_length, resample
 from foleygram.media.video import motion_times, probe, read_frames, segment_middles
 from foleygram.spec import ClipSpec
@@ -55,7 +62,8 @@ def read_video(path: Path, spec: ClipSpec) -> VideoInput:
     starts = window_seconds(seconds, spec)
     length = min(seconds, spec.seconds)
     frames = [
-        read_frames(path, segment_middles(start, length, spec.num_frames), size=spec.image_size).frames for start in starts
+        read_frames(path, segment_middles(start, length, spec.num_frames), size=spec.image_size).frames
+        for start in starts
     ]
     grid = motion_times(0.0, max(seconds, spec.seconds), spec.motion_frame_rate)
     motion, ages = read_frames(path, grid, size=spec.motion_size)
@@ -138,7 +146,9 @@ class FoleyGRAMPipeline:
         seed = generator if isinstance(generator, int) else int(torch.randint(2**62, (), generator=generator))
         velocity = self._velocity(conditions, null, guidance_scale, controlnet_conditioning_scale)
         denoise = windowed(denoiser_from_v(velocity), window=self.spec.num_latents, hop=_window_hop(self.spec))
-        latents = self._sample(denoise, [seed], total_latents(seen.seconds, self.spec), num_inference_steps, solver, callback)
+        latents = self._sample(
+            denoise, [seed], total_latents(seen.seconds, self.spec), num_inference_steps, solver, callback
+        )
         audio = self._decode(latents, round(seen.seconds * self.spec.sample_rate))
         return FoleyOutput(audio[0].cpu(), self.spec.sample_rate, curve)
 
@@ -162,7 +172,9 @@ class FoleyGRAMPipeline:
         embedded = self.embed(batch)
         count = len(seeds)
         keep = torch.tensor([modality in present for modality in MODALITIES]).expand(count, -1)
-        curve = self.predict_envelope(batch["motion"], batch["motion_ages"]) if isinstance(envelopes, str) else envelopes
+        curve = (
+            self.predict_envelope(batch["motion"], batch["motion_ages"]) if isinstance(envelopes, str) else envelopes
+        )
         conditions = self._conditions([embedded[modality] for modality in MODALITIES], keep, curve)
         velocity = self._velocity(conditions, conditions.null(), guidance_scale, controlnet_conditioning_scale)
         latents = self._sample(
@@ -197,7 +209,9 @@ class FoleyGRAMPipeline:
             return envelope
         if envelope != "predicted":
             raise ValueError(f"envelope is {envelope!r}: give 'predicted' or an Envelope")
-        values = self.envelope_predictor.predict_long(seen.motion[None].to(self.device), seen.motion_ages[None].to(self.device))
+        values = self.envelope_predictor.predict_long(
+            seen.motion[None].to(self.device), seen.motion_ages[None].to(self.device)
+        )
         kept = round(seen.seconds * self.spec.envelope_rate) + 1
         return Envelope(values[0, :kept].float().cpu().numpy(), self.spec.envelope_rate)
 
@@ -223,7 +237,9 @@ class FoleyGRAMPipeline:
         audio = torch.zeros_like(video)
         if reference_audio is not None:
             length = round(self.spec.seconds * 16_000)
-            audio = self.audio_encoder.embed_waveform(fit_length(reference_audio[None], length).to(self.device)).expand_as(video)
+            audio = self.audio_encoder.embed_waveform(
+                fit_length(reference_audio[None], length).to(self.device)
+            ).expand_as(video)
         present = torch.tensor([True, bool(prompt), reference_audio is not None])
         return [video, text, audio], present.expand(len(video), -1)
 
@@ -253,8 +269,12 @@ class FoleyGRAMPipeline:
         """v of the controlled DiT under classifier-free guidance, a bounded number of rows at a time."""
 
         def plain(latents: Tensor, timestep: Tensor, told: Conditions) -> Tensor:
-            residuals = self.controlnet(latents, timestep, *told, conditioning_scale=control_scale) if control_scale else []
-            return controlled_forward(self.transformer, latents, timestep, told.cross_tokens, told.global_states, residuals)
+            residuals = (
+                self.controlnet(latents, timestep, *told, conditioning_scale=control_scale) if control_scale else []
+            )
+            return controlled_forward(
+                self.transformer, latents, timestep, told.cross_tokens, told.global_states, residuals
+            )
 
         def guided(latents: Tensor, timestep: Tensor) -> Tensor:
             rows = []

@@ -11,6 +11,13 @@ def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.G
     return (low + (high - low) * torch.rand(shape, generator=generator)).to(like)
 
 
+def draw_frames(frames: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of the frames (B, N, ...) of each clip, in order; all of them when there are no more."""
+    scores = torch.rand(frames.shape[:2], generator=generator)
+    places = scores.topk(min(count, frames.shape[1]), dim=1).indices.sort(1).values.to(frames.device)
+    return frames[torch.arange(len(frames), device=frames.device)[:, None], places]
+
+
 def augment_frames(frames: Tensor, generator: torch.Generator) -> Tensor:
     """Frames in [0, 1] (B, N, 3, S, S) from uint8 ones: cropped, mirrored and recoloured, each clip in its own way."""
     pixels = jitter_colour(frames.float() / 255, generator)

@@ -1,4 +1,4 @@
-"""Video, text and audio encoders that end in one shared space: a network, a linear head, unit length (GRAM, section 4)."""
+"""Video, text and audio encoders into one shared space: a network, a linear head, unit length (GRAM, section 4)."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import (
     BertConfig,
     BertModel,
-    BertTokenizerFast,
+    BertTokenizer,
     Blip2VisionConfig,
     Blip2VisionModel,
     PretrainedConfig,
@@ -96,6 +96,7 @@ class VideoEncoder(_AlignedEncoder):
             "intermediate_size": intermediate_size,
             "num_hidden_layers": num_hidden_layers,
             "num_attention_heads": num_attention_heads,
+            "initializer_range": 0.02,  # the class's own default, 1e-10, is for weights that are loaded
         }
         return cls(EncoderConfig(network=network, embedding_dim=embedding_dim))
 
@@ -191,31 +192,30 @@ class AudioEncoder(_AlignedEncoder):
         return self(fbank)
 
 
-def train_wordpiece(captions: Iterable[str], vocab_size: int = 256) -> BertTokenizerFast:
+def train_wordpiece(captions: Iterable[str], vocab_size: int = 256) -> BertTokenizer:
     """A lower-casing WordPiece tokenizer of captions' characters and their most frequent words, in BERT's form.
 
     The same captions give the same ids in every run, which `tokenizers`' trainer does not promise.
     Raises ValueError when `vocab_size` has no room for the characters.
     """
-    splitter = BertTokenizerFast().backend_tokenizer
-    words = Counter(
-        word for text in captions for word, _ in splitter.pre_tokenizer.pre_tokenize_str(splitter.normalizer.normalize_str(text))
-    )
+    splitter = BertTokenizer().backend_tokenizer
+    lowered = (splitter.normalizer.normalize_str(text) for text in captions)
+    words = Counter(word for text in lowered for word, _ in splitter.pre_tokenizer.pre_tokenize_str(text))
     characters = sorted({*ascii_lowercase, *digits, *"".join(words)})
     pieces = [*SPECIAL_TOKENS, *characters, *("##" + character for character in characters)]
     if len(pieces) > vocab_size:
         raise ValueError(f"vocab_size is {vocab_size}, but the captions' characters alone need {len(pieces)}")
     frequent = sorted(words.keys() - set(pieces), key=lambda word: (-words[word], word))
     vocabulary = {piece: index for index, piece in enumerate([*pieces, *frequent][:vocab_size])}
-    return BertTokenizerFast(vocab=vocabulary, model_max_length=40)
+    return BertTokenizer(vocab=vocabulary, model_max_length=40)
 
 
-def wordpiece_from_captions(cache: str, vocab_size: int = 256) -> BertTokenizerFast:
+def wordpiece_from_captions(cache: str, vocab_size: int = 256) -> BertTokenizer:
     """`train_wordpiece` on the captions of a cache of clips; for YAML."""
     shards = CachedClips(cache, fields=()).manifest["shards"]
     return train_wordpiece((text for shard in shards for text in shard["strings"]["caption"]), vocab_size)
 
 
-def load_tokenizer(folder: str) -> BertTokenizerFast:
+def load_tokenizer(folder: str) -> BertTokenizer:
     """The tokenizer of a folder or hub id; for YAML, where transformers' own loader says no type."""
-    return BertTokenizerFast.from_pretrained(folder)
+    return BertTokenizer.from_pretrained(folder)

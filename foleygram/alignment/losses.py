@@ -1,10 +1,13 @@
 """Contrastive objectives over video, text and audio: GRAM and the alternatives it is compared with."""
 
+import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.distributed.nn.functional import all_gather
 
 from foleygram.alignment.volume import volume_matrix
@@ -46,30 +49,53 @@ def gram_contrastive_loss(
     return symmetric_loss(logits, label_smoothing=label_smoothing, excluded=excluded)
 
 
+def num_processes() -> int:
+    """How many processes train together; 1 outside of distributed training."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def gather_with_gradient(tensor: Tensor) -> Tensor:
     """Rows of every process in rank order, (world x B, ...), gradients flowing back to their owners."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if num_processes() == 1:
         return tensor
     return torch.cat(all_gather(tensor.contiguous()))
 
 
-def equal_captions(captions: Sequence[str]) -> Tensor:
+def equal_captions(captions: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
     """Mask (B, B) of pairs of different clips with equal captions, over every process's batch: no negatives."""
-    everyone = list(captions)
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        gathered: list[list[str]] = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(gathered, everyone)
-        everyone = [caption for part in gathered for caption in part]
-    ids = {caption: index for index, caption in enumerate(dict.fromkeys(everyone))}
-    codes = torch.tensor([ids[caption] for caption in everyone])
-    return (codes[:, None] == codes[None]) & ~torch.eye(len(codes), dtype=torch.bool)
+    # Eight bytes per caption travel between processes, as one tensor, instead of pickled strings.
+    digests = [hashlib.blake2b(caption.encode(), digest_size=8).digest() for caption in captions]
+    codes = torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests], device=device)
+    if num_processes() > 1:
+        gathered = [torch.empty_like(codes) for _ in range(num_processes())]
+        dist.all_gather(gathered, codes)
+        codes = torch.cat(gathered)
+    return (codes[:, None] == codes) & ~torch.eye(len(codes), dtype=torch.bool, device=device)
+
+
+class _AtLeast(torch.autograd.Function):
+    """max(value, bound) whose gradient passes below the bound too when a step along it leads back above."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, bound: float) -> Tensor:
+        ctx.below = value < bound
+        return value.clamp(min=bound)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0].masked_fill(ctx.below & (grads[0] > 0), 0.0), None
 
 
 class ContrastiveObjective(nn.Module):
     """What the objectives share: a learnable temperature, the global batch, the mask of equal captions."""
 
     def __init__(
-        self, temperature: float = 0.07, min_temperature: float = 0.01, label_smoothing: float = 0.1, mask_equal: bool = True
+        self,
+        temperature: float = 0.07,
+        min_temperature: float = 0.01,
+        label_smoothing: float = 0.1,
+        mask_equal: bool = True,
     ) -> None:
         super().__init__()
         self.log_temperature = nn.Parameter(torch.tensor(temperature).log())
@@ -77,15 +103,15 @@ class ContrastiveObjective(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """The divisor of the logits, never below its clamp."""
-        return self.log_temperature.exp().clamp(min=self.min_temperature)
+        """The divisor of the logits, never below its clamp, nor stuck there."""
+        return _AtLeast.apply(self.log_temperature.exp(), self.min_temperature)
 
     def forward(self, video: Tensor, text: Tensor, audio: Tensor, captions: Sequence[str]) -> Tensor:
         """Loss (scalar) of unit embeddings (B, d) of one clip per row, over the batches of all processes.
 
         Every process holds the same value; its gradient is the global loss's, averaged as DDP expects.
         """
-        excluded = equal_captions(captions).to(video.device) if self.mask_equal else None
+        excluded = equal_captions(captions, video.device) if self.mask_equal else None
         with torch.autocast(video.device.type, enabled=False):
             everyone = (gather_with_gradient(part.float()) for part in (video, text, audio))
             return self.loss(*everyone, excluded=excluded)
@@ -126,10 +152,13 @@ class PairwiseInfoNCE(ContrastiveObjective):
 
 
 class Symile(ContrastiveObjective):
-    """Multilinear inner product of the three, each in turn the anchor (Saporta et al. 2024); others rolled as negatives."""
+    """Multilinear inner product of the three (Saporta et al. 2024), each in turn the anchor.
+
+    As in GRAM's loss the other two stay matched: anchor i meets the pair of clip j, over the whole batch.
+    """
 
     def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
-        """Mean over anchors of InfoNCE on <anchor_i, other_j * third_j>, scaled by sqrt(d) to cosine-like size."""
+        """Mean over anchors of the cross entropy of sqrt(d) <anchor_i, other_j * third_j> / temperature, by rows."""
         scale = video.shape[-1] ** 0.5 / self.temperature
         triples = ((video, text, audio), (text, audio, video), (audio, video, text))
         losses = [

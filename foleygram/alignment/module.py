@@ -6,12 +6,13 @@ from typing import Any
 import lightning
 import torch
 import torch.distributed as dist
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from transformers import BertTokenizerFast
+from transformers import BertTokenizer
 
-from foleygram.alignment.augmentation import augment_audio, augment_frames
+from foleygram.alignment.augmentation import augment_audio, augment_frames, draw_frames
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
-from foleygram.alignment.losses import ContrastiveObjective
+from foleygram.alignment.losses import ContrastiveObjective, num_processes
 from foleygram.alignment.retrieval import Embeddings, retrieval_report
 
 SHOWN = ("material_video_to_audio", "auc_other_text")
@@ -22,15 +23,18 @@ class AlignmentModule(lightning.LightningModule):
 
     Batches hold `frames` uint8 (B, N, 3, S, S), `envelope_audio` (B, samples) mono at 16 kHz, `caption` and
     `materials` (B strings; several materials joined by commas). AdamW with a linear warm-up, then linear to 0;
-    `vision_lr` is the video network's rate. The encoders and the tokenizer are saved below `out` at the end.
+    `vision_lr` is the video network's rate. `frames_per_step` of the N frames are drawn for each step (all by default).
+    The encoders and the tokenizer are saved below `out` at the end.
     """
+
+    hparams: Any
 
     def __init__(
         self,
         video_encoder: VideoEncoder,
         text_encoder: TextEncoder,
         audio_encoder: AudioEncoder,
-        tokenizer: BertTokenizerFast,
+        tokenizer: BertTokenizer,
         objective: ContrastiveObjective,
         *,
         out: str,
@@ -43,6 +47,7 @@ class AlignmentModule(lightning.LightningModule):
         max_caption_length: int = 40,
         seed: int = 0,
         augment: bool = True,
+        frames_per_step: int | None = None,
     ) -> None:
         super().__init__()
         self.video_encoder, self.text_encoder, self.audio_encoder = video_encoder, text_encoder, audio_encoder
@@ -65,8 +70,10 @@ class AlignmentModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         frames, audio = batch["frames"], batch["envelope_audio"]
+        generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
+        if self.hparams.frames_per_step:
+            frames = draw_frames(frames, self.hparams.frames_per_step, generator)
         if self.hparams.augment:
-            generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
             frames, audio = augment_frames(frames, generator), augment_audio(audio, generator)
         embeddings = self(frames, batch["caption"], audio)
         loss = self.objective(*embeddings, batch["caption"])
@@ -76,7 +83,8 @@ class AlignmentModule(lightning.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         embeddings = self(batch["frames"], batch["caption"], batch["envelope_audio"])
-        self._collected.append((Embeddings(*(part.float().cpu() for part in embeddings)), batch["caption"], batch["materials"]))
+        on_cpu = Embeddings(*(part.float().cpu() for part in embeddings))
+        self._collected.append((on_cpu, batch["caption"], batch["materials"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log retrieval over all validation clips."""
@@ -95,7 +103,7 @@ class AlignmentModule(lightning.LightningModule):
         for name in ("video_encoder", "text_encoder", "audio_encoder", "tokenizer"):
             getattr(self, name).save_pretrained(out / name)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(self._parameter_groups(), betas=self.hparams.betas)
         schedule = linear_schedule(
             optimizer,
@@ -134,8 +142,8 @@ def linear_schedule(
 
 def gather_lists(items: list[Any]) -> list[Any]:
     """The items of every process, in rank order."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if num_processes() == 1:
         return items
-    parts: list[list[Any]] = [[] for _ in range(dist.get_world_size())]
+    parts: list[list[Any]] = [[] for _ in range(num_processes())]
     dist.all_gather_object(parts, items)
     return [item for part in parts for item in part]

@@ -1,5 +1,6 @@
 """Loads published encoder weights into our classes; every key is accounted for."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from foleygram.alignment.beats import BeatsConfig, BeatsModel
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load `state` into `model`; raises ValueError naming `source` and the first missing, unexpected or misshapen keys."""
+    """Load `state` into `model`; raises ValueError naming `source` and the keys that do not fit."""
     expected = model.state_dict()
     missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     misshapen = [
@@ -28,36 +29,50 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> No
     model.load_state_dict(dict(state))
 
 
-def beats_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keys of Microsoft's BEATs renamed to `BeatsModel`'s; the classifier of fine-tuned variants is left out."""
+BEATS_NAMES = {
+    "encoder.pos_conv.0.weight_g": "encoder.pos_conv.gain",
+    "encoder.pos_conv.0.weight_v": "encoder.pos_conv.direction",
+    "encoder.pos_conv.0.bias": "encoder.pos_conv.bias",
+}
+"""Microsoft's names where `BeatsModel` has others."""
+
+
+def beats_state(state: Mapping[str, Tensor], source: str = "BEATs") -> dict[str, Tensor]:
+    """Microsoft's BEATs as `BeatsModel` names it; the classifier of fine-tuned variants is left out.
+
+    Every layer of a checkpoint carries the one table of position biases that they share. Raises ValueError naming
+    `source` when these differ.
+    """
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         if key.startswith("predictor."):
             continue
         if key.endswith("self_attn.relative_attention_bias.weight"):
-            # Every layer of a checkpoint carries the one table that the layers share.
-            renamed.setdefault("relative_attention_bias.weight", value)
+            shared = renamed.setdefault("encoder.relative_attention_bias.weight", value)
+            if not torch.equal(shared, value):
+                raise ValueError(
+                    f"{source}: {key} is not the first layer's, but BEATs shares one table; fetch it again"
+                )
             continue
-        key = key.replace("encoder.pos_conv.0.weight_g", "pos_conv.conv.parametrizations.weight.original0")
-        key = key.replace("encoder.pos_conv.0.weight_v", "pos_conv.conv.parametrizations.weight.original1")
-        key = key.replace("encoder.pos_conv.0.", "pos_conv.conv.").replace("encoder.layer_norm.", "encoder_layer_norm.")
-        renamed[key.replace("encoder.layers.", "layers.")] = value
+        renamed[BEATS_NAMES.get(key, key)] = value
     return renamed
 
 
 def beats_config(cfg: Mapping[str, Any]) -> BeatsConfig:
-    """The sizes in a BEATs checkpoint's `cfg`; fields that only training reads are dropped."""
-    known = BeatsConfig().to_dict().keys() & cfg.keys()
-    return BeatsConfig(**{key: cfg[key] for key in known})
+    """The sizes in a BEATs checkpoint's `cfg`; fields that are not modelled (training, the classifier) are dropped."""
+    known = inspect.signature(BeatsConfig.__init__).parameters.keys() & cfg.keys()
+    return BeatsConfig(**{key: cfg[key] for key in sorted(known)})
 
 
 def load_beats(path: str | Path) -> BeatsModel:
     """BEATs from Microsoft's `.pt` (`cfg` and `model`), fine-tuned or not; raises ValueError when it does not fit."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict) or not {"cfg", "model"} <= checkpoint.keys():
-        raise ValueError(f"{path}: no BEATs checkpoint, it lacks `cfg` and `model`; get BEATs_iter3+ from Microsoft's page")
+        raise ValueError(
+            f"{path}: it lacks `cfg` or `model`, so it is no BEATs; get BEATs_iter3+ from Microsoft's page"
+        )
     model = BeatsModel(beats_config(checkpoint["cfg"]))
-    load_state(model, beats_state(checkpoint["model"]), str(path))
+    load_state(model, beats_state(checkpoint["model"], str(path)), str(path))
     return model.eval()
 
 
@@ -67,7 +82,8 @@ def eva_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state.items():
         if key.startswith("head.") or key.endswith(("attn.q_bias", "attn.v_bias")):
             continue
-        key = key.replace("cls_token", "embeddings.class_embedding").replace("pos_embed", "embeddings.position_embedding")
+        key = key.replace("cls_token", "embeddings.class_embedding")
+        key = key.replace("pos_embed", "embeddings.position_embedding")
         key = key.replace("patch_embed.proj.", "embeddings.patch_embedding.").replace("blocks.", "encoder.layers.")
         key = key.replace(".attn.qkv.", ".self_attn.qkv.").replace(".attn.proj.", ".self_attn.projection.")
         key = key.replace(".norm1.", ".layer_norm1.").replace(".norm2.", ".layer_norm2.")

@@ -28,7 +28,9 @@ def retrieval_report(embeddings: Embeddings, captions: Sequence[str], materials:
     """
     lengths = {*map(len, embeddings), len(captions), len(materials)}
     if len(lengths) != 1:
-        raise ValueError(f"embeddings, captions and materials have lengths {sorted(lengths)}: give one of each per clip")
+        raise ValueError(
+            f"embeddings, captions and materials have lengths {sorted(lengths)}: one of each per clip is needed"
+        )
     embeddings = Embeddings(*(part.detach().float() for part in embeddings))
     relevant = equal_pairs(captions).to(embeddings.text.device)
     report: dict[str, float] = {}
@@ -63,7 +65,7 @@ def nearest_agreement(scores: Tensor, same: Tensor) -> float:
 
 
 def matched_cosines(embeddings: Embeddings) -> dict[str, float]:
-    """Mean cosine of each pair of modalities over matched rows: the volume is blind to sign (paper notes, section 2)."""
+    """Mean cosine of each pair of modalities over matched rows; volumes are blind to its sign (notes, section 2)."""
     video, text, audio = embeddings
     pairs = {"video_text": (video, text), "video_audio": (video, audio), "text_audio": (text, audio)}
     return {f"cosine_{name}": (a * b).sum(-1).mean().item() for name, (a, b) in pairs.items()}

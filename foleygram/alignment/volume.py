@@ -1,4 +1,4 @@
-"""The volume spanned by embeddings (GRAM, arXiv 2412.11959, equation 3): small where modalities agree."""
+"""Volume of the parallelotope that k vectors span: how far apart modalities are (GRAM, arXiv 2412.11959, section 3)."""
 
 from typing import Any
 
@@ -7,117 +7,162 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 DEFAULT_EPS = 1e-8
-"""Added to the determinant, so equal vectors have volume 1e-4 and a finite gradient."""
-
-
-class _SafeRoot(torch.autograd.Function):
-    """sqrt(det + eps); with eps = 0, sqrt(|det|) as published, with gradient 0 where det <= 0."""
-
-    @staticmethod
-    def forward(ctx: Any, determinant: Tensor, eps: float) -> Tensor:
-        shifted = determinant.abs() if eps == 0 else determinant.clamp(min=0) + eps
-        volume = shifted.sqrt()
-        ctx.save_for_backward(volume, determinant)
-        return volume
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        volume, determinant = ctx.saved_tensors
-        return torch.where(determinant > 0, 0.5 * grad / volume.clamp(min=1e-30), 0.0), None
-
-
-def _precise(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+"""Added to the determinant: equal vectors have volume 1e-4, and a finite gradient."""
+ROWS_PER_CHUNK = 128
+"""Anchors worked on at a time: their temporaries stay in the cache, and out of the peak memory."""
 
 
 def gram_volume(vectors: Tensor, eps: float = DEFAULT_EPS) -> Tensor:
-    """Volume (...) of the parallelotope of unit vectors (..., k, d): sqrt(det(V V^T) + eps), k >= 1.
+    """Volume (...) of unit vectors (..., k, d), any k >= 1: sqrt(det(A A^T) + eps) (GRAM, equation 3).
 
-    Closed form up to k = 3; float32 or better under any autocast; gradient finite everywhere, 0 where det <= 0.
+    Computed in float32 (float64 for float64) under any autocast; the gradient is finite everywhere, and 0 where the
+    determinant is not positive. `eps=0` gives the published value. Raises ValueError when there is no vector.
     """
+    if vectors.ndim < 2 or vectors.shape[-2] == 0:
+        raise ValueError(f"vectors have shape {tuple(vectors.shape)}: expected (..., k, d) with k >= 1")
     with torch.autocast(vectors.device.type, enabled=False):
-        v = _precise(vectors)
-        gram = v @ v.transpose(-1, -2)
-        return _SafeRoot.apply(_determinant(gram), eps)
-
-
-def _determinant(gram: Tensor) -> Tensor:
-    size = gram.shape[-1]
-    if size == 1:
-        return gram[..., 0, 0]
-    if size == 2:
-        return gram[..., 0, 0] * gram[..., 1, 1] - gram[..., 0, 1] * gram[..., 1, 0]
-    if size == 3:
-        a, b, c = gram[..., 0, 1], gram[..., 0, 2], gram[..., 1, 2]
-        x, y, z = gram[..., 0, 0], gram[..., 1, 1], gram[..., 2, 2]
-        return x * y * z + 2 * a * b * c - x * c * c - y * b * b - z * a * a
-    return torch.linalg.det(gram)
-
-
-class _TripleVolumes(torch.autograd.Function):
-    """Volumes (A, B) of unit triples from cosines, keeping one matrix for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, anchor: Tensor, second: Tensor, third: Tensor, eps: float) -> Tensor:
-        a, b = anchor @ second.T, anchor @ third.T  # (A, B)
-        c = (second * third).sum(-1)  # (B,)
-        norms = [(v * v).sum(-1) for v in (anchor, second, third)]
-        determinant = _triple_determinant(a, b, c, *norms)
-        volume = determinant.abs_().sqrt_() if eps == 0 else determinant.clamp_(min=0).add_(eps).sqrt_()
-        ctx.eps = eps
-        ctx.save_for_backward(anchor, second, third)
-        return volume
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        anchor, second, third = ctx.saved_tensors
-        a, b = anchor @ second.T, anchor @ third.T
-        c = (second * third).sum(-1)
-        x, y, z = ((v * v).sum(-1) for v in (anchor, second, third))
-        # d vol = d det / (2 vol); the determinant's sign decides where the gradient is zero.
-        weight = _triple_determinant(a, b, c, x, y, z)
-        weight = torch.where(weight > 0, (weight + ctx.eps).rsqrt_(), 0.0).mul_(grad)  # 2 d(loss)/d(det)
-        grad_x = 0.5 * (weight @ (y * z - c * c))
-        wa, wb = weight * a, weight * b
-        grad_c = (wa * b).sum(0) - c * (x @ weight)
-        grad_y = 0.5 * (z * (x @ weight) - (wb * b).sum(0))
-        grad_z = 0.5 * (y * (x @ weight) - (wa * a).sum(0))
-        grad_a, grad_b = (wb * c).sub_(wa * z), (wa * c).sub_(wb * y)
-        grad_anchor = grad_a @ second + grad_b @ third + 2 * grad_x[:, None] * anchor
-        grad_second = grad_a.T @ anchor + grad_c[:, None] * third + 2 * grad_y[:, None] * second
-        grad_third = grad_b.T @ anchor + grad_c[:, None] * second + 2 * grad_z[:, None] * third
-        return grad_anchor, grad_second, grad_third, None
-
-
-def _triple_determinant(a: Tensor, b: Tensor, c: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """det of the Gram matrices of anchor i (norm x) with second j (y) and third j (z), in few (A, B) temporaries."""
-    determinant = torch.addcmul((x[:, None] * (y * z - c * c)), a * b, (2 * c).expand_as(a))
-    determinant.addcmul_(a * a, z.expand_as(a), value=-1)
-    return determinant.addcmul_(b * b, y.expand_as(b), value=-1)
+        vectors = _exact(vectors)
+        first = vectors[..., :1, :]
+        # Subtracting the first changes no volume, and near collapse the small edges keep the digits that 1 - 1 loses.
+        edges = torch.cat([first, vectors[..., 1:, :] - first], dim=-2)
+        return _root(_determinant(edges @ edges.mT), eps)
 
 
 def volume_matrix(anchor: Tensor, *others: Tensor, eps: float = DEFAULT_EPS) -> Tensor:
-    """Volume (A, B) of anchor i (A, d) with row j of every other modality (B, d) (GRAM, equation 5).
+    """Volumes (A, B) of anchor i with row j of every other: anchor (A, d), others (B, d) each (GRAM, section 3).
 
-    Raises ValueError when the others have different numbers of rows.
+    Precision, gradient and `eps` as in `gram_volume`; no (A, B, k, k) tensor is built for up to two others.
+    Raises ValueError when the shapes do not fit.
     """
-    if len({len(other) for other in others}) != 1:
-        raise ValueError(f"others must have one number of rows, got {[len(other) for other in others]}")
+    if not others:
+        raise ValueError("volume_matrix needs at least one modality beside the anchor")
+    if anchor.ndim != 2 or any(other.shape != (len(others[0]), anchor.shape[1]) for other in others):
+        shapes = [tuple(tensor.shape) for tensor in (anchor, *others)]
+        raise ValueError(f"shapes {shapes}: expected an anchor (A, d) and others (B, d) with equal B and d")
     with torch.autocast(anchor.device.type, enabled=False):
-        vectors = [_precise(v) for v in (anchor, *others)]
-        if len(others) == 2:
-            return _TripleVolumes.apply(*vectors, eps)
-        return _SafeRoot.apply(_determinant(_gram_grid(vectors[0], vectors[1:])), eps)
+        anchor, *rest = [_exact(tensor) for tensor in (anchor, *others)]
+        if len(rest) == 1:
+            return _pair_volumes(anchor, rest[0], eps)
+        if len(rest) == 2:
+            return _TripletVolumes.apply(anchor, rest[0], rest[1] - rest[0], eps)
+        return _root(_determinant(_pairwise_gram(anchor, rest)), eps)
 
 
-def _gram_grid(anchor: Tensor, others: list[Tensor]) -> Tensor:
-    """Gram matrices (A, B, k, k) of anchor i with the others' row j."""
-    rows = torch.stack(others, dim=1)  # (B, k - 1, d)
-    shape = (len(anchor), len(rows))
-    inner = (rows @ rows.transpose(1, 2)).expand(*shape, -1, -1)
-    cross = torch.einsum("ad,bkd->abk", anchor, rows)
-    own = (anchor * anchor).sum(-1)[:, None, None, None].expand(*shape, 1, 1)
-    top = torch.cat([own, cross[:, :, None]], dim=-1)
-    return torch.cat([top, torch.cat([cross[..., None], inner], dim=-1)], dim=-2)
+def _exact(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _root(determinant: Tensor, eps: float) -> Tensor:
+    """sqrt(max(det, 0) + eps), or sqrt(|det|) as published when eps is 0; the gradient is 0 where det <= 0, not NaN."""
+    positive = determinant > 0
+    regular = torch.where(positive, determinant, 1.0)
+    return torch.where(positive, (regular + eps).sqrt(), _shifted(determinant.detach(), eps).sqrt())
+
+
+def _shifted(determinant: Tensor, eps: float) -> Tensor:
+    """What the root is drawn from; a determinant below zero is rounding."""
+    return determinant.abs() if eps == 0 else determinant.clamp(min=0) + eps
+
+
+def _determinant(gram: Tensor) -> Tensor:
+    """Determinant (...) of Gram matrices (..., k, k), with a gradient of 0 where they are singular."""
+    k = gram.shape[-1]
+    if k == 1:
+        return gram[..., 0, 0]
+    if k == 2:
+        return gram[..., 0, 0] * gram[..., 1, 1] - gram[..., 0, 1].square()
+    if k == 3:
+        aa, bb, cc = gram.diagonal(dim1=-2, dim2=-1).unbind(-1)
+        ab, ac, bc = gram[..., 0, 1], gram[..., 0, 2], gram[..., 1, 2]
+        return aa * (bb * cc - bc.square()) - cc * ab.square() - bb * ac.square() + 2 * ab * ac * bc
+    with torch.no_grad():
+        determinant = torch.linalg.det(gram)
+    singular = determinant <= 0
+    identity = torch.eye(k, dtype=gram.dtype, device=gram.device)
+    regular = torch.where(singular[..., None, None], identity, gram)
+    return torch.where(singular, determinant, torch.linalg.det(regular))
+
+
+def _pair_volumes(anchor: Tensor, other: Tensor, eps: float) -> Tensor:
+    lengths = anchor.square().sum(-1)[:, None] * other.square().sum(-1)
+    return _root(lengths - (anchor @ other.mT).square(), eps)
+
+
+def _pairwise_gram(anchor: Tensor, others: list[Tensor]) -> Tensor:
+    """Gram matrices (A, B, k, k) of anchor i and the others' rows j."""
+    others = [others[0], *(other - others[0] for other in others[1:])]
+    k, shape = len(others) + 1, (len(anchor), len(others[0]))
+    entries: dict[tuple[int, int], Tensor] = {(0, 0): anchor.square().sum(-1)[:, None].expand(shape)}
+    for i, left in enumerate(others, start=1):
+        entries[0, i] = anchor @ left.mT
+        for j, right in enumerate(others[i - 1 :], start=i):
+            entries[i, j] = (left * right).sum(-1).expand(shape)
+    rows = [torch.stack([entries[min(i, j), max(i, j)] for j in range(k)], dim=-1) for i in range(k)]
+    return torch.stack(rows, dim=-2)
+
+
+class _TripletVolumes(torch.autograd.Function):
+    """Volumes of (t_i, x_j, x_j + e_j) from one matrix product, which alone is kept for the gradient.
+
+    The determinant is tt (xx ee - xe^2) - ee tx^2 - xx te^2 + 2 xe tx te; of these only tx and te are matrices.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor, x: Tensor, e: Tensor, eps: float) -> Tensor:
+        products = t @ torch.cat([x, e]).mT  # (A, 2 B): tx beside te
+        ctx.save_for_backward(t, x, e, products)
+        ctx.eps = eps
+        volumes = products.new_empty(len(t), len(x))
+        squares = _squares(t, x, e)
+        for rows in _chunks(len(t)):
+            determinant = _triplet_determinant(squares, rows, *products[rows].chunk(2, dim=1))
+            torch.sqrt(_shifted(determinant, eps), out=volumes[rows])
+        return volumes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        t, x, e, products = ctx.saved_tensors
+        tt, xx, ee, xe = squares = _squares(t, x, e)
+        grad_tt = torch.zeros_like(tt)
+        grad_area, grad_xx, grad_ee, grad_xe = (torch.zeros_like(xx) for _ in range(4))
+        grad_products = torch.empty_like(products)
+        with torch.autocast(t.device.type, enabled=False):
+            area = xx * ee - xe.square()
+            for rows in _chunks(len(t)):
+                tx, te = products[rows].chunk(2, dim=1)
+                weight = _triplet_determinant(squares, rows, tx, te)  # becomes the gradient of the determinant
+                singular = weight <= 0
+                weight.add_(ctx.eps).rsqrt_().mul_(grads[0][rows]).mul_(0.5).masked_fill_(singular, 0.0)
+                grad_tt[rows] = weight @ area
+                grad_area += tt[rows] @ weight
+                by_tx, by_te = weight * tx, weight.mul_(te)
+                grad_xx -= torch.linalg.vecdot(by_te, te, dim=0)
+                grad_ee -= torch.linalg.vecdot(by_tx, tx, dim=0)
+                grad_xe += 2 * torch.linalg.vecdot(by_tx, te, dim=0)
+                grad_tx, grad_te = grad_products[rows].chunk(2, dim=1)
+                torch.mul(by_te, 2 * xe, out=grad_tx).addcmul_(by_tx, ee, value=-2)
+                torch.mul(by_tx, 2 * xe, out=grad_te).addcmul_(by_te, xx, value=-2)
+            grad_t = (grad_products @ torch.cat([x, e])).addcmul_(grad_tt[:, None], t, value=2)
+            grad_x, grad_e = (grad_products.mT @ t).chunk(2)
+            grad_xx += grad_area * ee
+            grad_ee += grad_area * xx
+            grad_xe -= 2 * grad_area * xe
+            grad_x += 2 * grad_xx[:, None] * x + grad_xe[:, None] * e
+            grad_e += 2 * grad_ee[:, None] * e + grad_xe[:, None] * x
+        return grad_t, grad_x, grad_e, None
+
+
+def _squares(t: Tensor, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return t.square().sum(-1), x.square().sum(-1), e.square().sum(-1), (x * e).sum(-1)
+
+
+def _chunks(num_rows: int) -> list[slice]:
+    return [slice(start, start + ROWS_PER_CHUNK) for start in range(0, num_rows, ROWS_PER_CHUNK)]
+
+
+def _triplet_determinant(squares: tuple[Tensor, ...], rows: slice, tx: Tensor, te: Tensor) -> Tensor:
+    tt, xx, ee, xe = squares
+    determinant = tt[rows, None] * (xx * ee - xe.square())
+    determinant.addcmul_(tx, ee * tx - 2 * xe * te, value=-1)
+    return determinant.addcmul_(te, xx * te, value=-1)

@@ -1,7 +1,7 @@
 """Reads cached clips: safetensors shards with a manifest, written by `foleygram.caching`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class CachedClips(Dataset):
         path = self.folder / MANIFEST
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no cache there; write one with `foleygram cache`")
-        self.manifest = json.loads(path.read_text())
+        self.manifest = json.loads(path.read_text(encoding="utf-8"))
         missing = set(fields) - set(self.manifest["fields"])
         if missing:
             raise ValueError(f"{self.folder}: the cache has no {sorted(missing)}, only {self.manifest['fields']}")
@@ -34,6 +34,9 @@ class CachedClips(Dataset):
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         shard, row = self.places[index % len(self.places)]

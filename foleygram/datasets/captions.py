@@ -8,12 +8,15 @@ UNLABELLED = "A person uses a wooden stick."
 
 
 def caption(events: Sequence[Event]) -> str:
-    """`A person hits|scratches|hits and scratches {materials} with a wooden stick.`, materials in order of appearance."""
+    """What `events` say, as `A person hits|scratches|hits and scratches {materials} with a wooden stick.`
+
+    Materials come in the order of their first appearance; where no event has one, the sentence names none.
+    """
     materials = list(dict.fromkeys(event.material for event in events if event.material))
     actions = {event.action for event in events if event.action}
     if not materials:
         return UNLABELLED
-    verb = {(True, True): "hits and scratches", (False, True): "scratches"}.get(("hit" in actions, "scratch" in actions), "hits")
+    verb = "hits and scratches" if actions >= {"hit", "scratch"} else "scratches" if "scratch" in actions else "hits"
     return f"A person {verb} {_list(materials)} with a wooden stick."
 
 

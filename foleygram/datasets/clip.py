@@ -1,7 +1,18 @@
-"""Clips and the events in them."""
+"""Clips, the events in them, and what is read of them."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from torch import Tensor
+
+from foleygram.media.audio import fit_length, read_audio
+from foleygram.media.video import motion_times, read_frames, segment_middles
+from foleygram.spec import ClipSpec
+
+FIELDS = ("audio", "envelope_audio", "frames", "motion")
+"""What can be read of a clip."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +55,64 @@ def parse_events(text: str, source: str) -> list[Event]:
         try:
             time = float(tokens[0])
         except ValueError:
-            raise ValueError(f"{source}, line {number}: {line!r} does not start with a time in seconds") from None
-        labels = [None if token == "None" else token for token in (*tokens[1:4], "None", "None", "None")[:3]]
+            time = math.nan
+        if not math.isfinite(time):
+            raise ValueError(f"{source}, line {number}: {line!r} does not start with a time in seconds; mend it")
+        labels = [None if token.lower() == "none" else token for token in (*tokens[1:4], "None", "None", "None")[:3]]
         events.append(Event(time, *labels))
     return sorted(events, key=lambda event: event.time)
 
 
 def cut_clips(
-    video_id: str, video_path: Path, audio_path: Path, *, duration_sec: float, seconds: float, events: list[Event]
+    video_id: str,
+    video_path: Path,
+    audio_path: Path,
+    *,
+    duration_sec: float,
+    seconds: float,
+    events: Sequence[Event] = (),
 ) -> list[Clip]:
-    """Non-overlapping clips of `seconds`, the remainder dropped (paper notes, section 5); event times become relative."""
+    """Non-overlapping clips of `seconds`, the remainder dropped, event times relative (paper notes, section 5)."""
     clips = []
     for index in range(int(duration_sec / seconds + 1e-6)):
-        start = index * seconds
+        start, end = index * seconds, (index + 1) * seconds
         inside = tuple(
             Event(event.time - start, event.material, event.action, event.reaction)
             for event in events
-            if start <= event.time < start + seconds
+            if start <= event.time < end
         )
         clips.append(Clip(video_id, video_path, audio_path, start, seconds, inside))
     return clips
+
+
+def check_fields(fields: Sequence[str]) -> tuple[str, ...]:
+    """`fields` as they are; raises ValueError naming those that no clip has."""
+    unknown = set(fields) - set(FIELDS)
+    if unknown:
+        raise ValueError(f"unknown fields {sorted(unknown)}; there are {', '.join(FIELDS)}")
+    return tuple(fields)
+
+
+def read_clip(clip: Clip, spec: ClipSpec, fields: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of a clip that `fields` name, read from its media.
+
+    `audio` (C, num_samples), `envelope_audio` (samples,) mono at the envelope's rate, `frames` uint8 (N, 3, S, S),
+    `motion` uint8 (M, 3, S', S') with `motion_ages` (M,) in seconds. Raises MediaError for what cannot be read.
+    """
+    item: dict[str, Tensor] = {}
+    start, seconds = clip.start, clip.seconds
+    if "audio" in fields:
+        rate, channels = spec.sample_rate, spec.audio_channels
+        audio = read_audio(clip.audio_path, sample_rate=rate, channels=channels, start=start, seconds=seconds)
+        item["audio"] = fit_length(audio, spec.num_samples)
+    if "envelope_audio" in fields:
+        rate = spec.envelope_sample_rate
+        mono = read_audio(clip.audio_path, sample_rate=rate, channels=1, start=start, seconds=seconds)
+        item["envelope_audio"] = fit_length(mono[0], round(seconds * rate))
+    if "frames" in fields:
+        times = segment_middles(start, seconds, spec.num_frames)
+        item["frames"] = read_frames(clip.video_path, times, size=spec.image_size, fast=True).frames
+    if "motion" in fields:
+        times = motion_times(start, seconds, spec.motion_frame_rate)
+        item["motion"], item["motion_ages"] = read_frames(clip.video_path, times, size=spec.motion_size, fast=True)
+    return item

@@ -49,7 +49,7 @@ class ClipDataModule(lightning.LightningDataModule):
     def _loader(self, dataset: Dataset, *, shuffle: bool) -> DataLoader[dict[str, Any]]:
         ranks = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
-        sampler = PassSampler(dataset, num_replicas=ranks, rank=rank, shuffle=shuffle, seed=self.seed) if shuffle else None
+        sampler = PassSampler(dataset, num_replicas=ranks, rank=rank, seed=self.seed) if shuffle else None
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
@@ -62,7 +62,13 @@ class ClipDataModule(lightning.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Shuffled batches; a last uneven one is dropped."""
+        """Shuffled batches, a last uneven one dropped; raises ValueError when there are too few clips for one."""
+        ranks = self.trainer.world_size if self.trainer else 1
+        if len(self.train) < self.batch_size * ranks:  # type: ignore[arg-type]
+            raise ValueError(
+                f"{len(self.train)} training clips for {ranks} processes with batches of {self.batch_size}; "  # type: ignore[arg-type]
+                "take a smaller batch or more clips"
+            )
         return self._loader(self.train, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:

@@ -1,7 +1,6 @@
 """Renders drumstick videos with sound in Greatest Hits' own layout on disk (paper notes, section 5)."""
 
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from foleygram.datasets.drumstick_sound import render_sound
 from foleygram.media.files import atomic_path
 
 Shares = Literal["balanced", "real"]
+Job = tuple[Path, int, int, tuple[float, float], Shares, int]
 TWO_MATERIALS = 0.25
 """Share of videos in which the stick moves between two objects."""
 
@@ -31,7 +31,9 @@ class VideoPlan:
     seed: tuple[int, int]
 
 
-def plan_video(seed: int, index: int, *, seconds: tuple[float, float], shares: Shares) -> VideoPlan:
+def plan_video(
+    seed: int, index: int, *, seconds: tuple[float, float] = (4.0, 12.0), shares: Shares = "balanced"
+) -> VideoPlan:
     """Everything about video `index`, a function of (seed, index) alone; times in seconds."""
     names = list(MATERIALS)
     rng = np.random.default_rng((seed, index, 0))
@@ -39,12 +41,20 @@ def plan_video(seed: int, index: int, *, seconds: tuple[float, float], shares: S
         block = np.random.default_rng((seed, index // len(names), 1)).permutation(len(names))
         material = names[block[index % len(names)]]
     else:
-        counts = np.array([material.events for material in MATERIALS.values()], float)
-        material = str(rng.choice(names, p=counts / counts.sum()))
-    other = str(rng.choice([name for name in names if name != material])) if rng.random() < TWO_MATERIALS else None
+        material = str(rng.choice(names, p=_real_shares(names)))
+    other = None
+    if rng.random() < TWO_MATERIALS:
+        rest = [name for name in names if name != material]
+        other = str(rng.choice(rest, p=_real_shares(rest) if shares == "real" else None))
     length = round(float(rng.uniform(*seconds)), 3)
     day = datetime(2000, 1, 1) + timedelta(days=seed % 5000, seconds=11 * index)
-    return VideoPlan(day.strftime("%Y-%m-%d-%H-%M-%S"), draw_scene(material, length, other, (seed, index, 2)), (seed, index))
+    scene = draw_scene(material, length, other, (seed, index, 2))
+    return VideoPlan(day.strftime("%Y-%m-%d-%H-%M-%S"), scene, (seed, index))
+
+
+def _real_shares(names: list[str]) -> np.ndarray:
+    counts = np.array([MATERIALS[name].events for name in names], float)
+    return counts / counts.sum()
 
 
 def render_dataset(
@@ -59,21 +69,18 @@ def render_dataset(
     num_workers: int = 2,
     progress: bool = True,
 ) -> list[str]:
-    """Write `num_videos` videos, sounds and event times below `out`, and the lists of both splits; returns the ids.
+    """Write `num_videos` videos, sounds and event times below `out`, and both splits' lists; returns the ids.
 
-    Videos already there are kept, so a killed run goes on. Every object belongs to one video, so the splits share
-    none. Raises ValueError for a count, share or duration that cannot be rendered.
+    Videos already there are kept, so a killed run goes on. Every object belongs to one video, so the splits
+    share none. Raises ValueError for a count, share or duration that cannot be rendered.
     """
     _check(num_videos, seconds, test_share, sample_rate)
     out.mkdir(parents=True, exist_ok=True)
     jobs = [(out, seed, index, seconds, shares, sample_rate) for index in range(num_videos)]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, num_workers), mp_context=context, initializer=_single_thread) as pool:
-        futures = [pool.submit(_render_video, *job) for job in jobs]
-        done = as_completed(futures)
-        for future in track(done, "rendering", total=num_videos, disable=not progress, transient=True):
-            future.result()
-    ids = [future.result() for future in futures]
+    if num_workers <= 1:
+        ids = [_render_video(*job) for job in track(jobs, "rendering", disable=not progress, transient=True)]
+    else:
+        ids = _render_parallel(jobs, num_workers, progress)
     in_test = [int((i + 1) * test_share) > int(i * test_share) for i in range(num_videos)]
     for name, wanted in (("train.txt", False), ("test.txt", True)):
         with atomic_path(out / name) as path:
@@ -92,8 +99,14 @@ def _check(num_videos: int, seconds: tuple[float, float], test_share: float, sam
         raise ValueError(f"a sample rate of {sample_rate} Hz: use 8000 to 192000")
 
 
-def _single_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
+def _render_parallel(jobs: list[Job], num_workers: int, progress: bool) -> list[str]:
+    # Fresh processes: a fork would copy whatever threads and locks the caller holds.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+        futures = [pool.submit(_render_video, *job) for job in jobs]
+        for done in track(as_completed(futures), "rendering", len(jobs), disable=not progress, transient=True):
+            done.result()
+    return [future.result() for future in futures]
 
 
 def _render_video(

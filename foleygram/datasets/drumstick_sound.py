@@ -1,4 +1,4 @@
-"""Sound of a rendered scene: modal synthesis per object, noise bursts, grains, scrapes driven by speed, a little room."""
+"""Sound of a rendered scene: modal synthesis, noise, grains, scrapes driven by speed, a little room."""
 
 import numpy as np
 from scipy.signal import fftconvolve
@@ -10,7 +10,7 @@ FLOOR_DB = -84.0
 
 
 def render_sound(scene: Scene, sample_rate: int) -> np.ndarray:
-    """Mono float32 sound of `scene`, (round(seconds * sample_rate),); its level is never normalised, only soft-limited."""
+    """Mono float32 sound of `scene`, (round(seconds * sample_rate),); soft-limited, never normalised."""
     num_samples = round(scene.seconds * sample_rate)
     dry = np.zeros(num_samples + sample_rate, np.float64)
     for event in scene.events:
@@ -23,9 +23,9 @@ def render_sound(scene: Scene, sample_rate: int) -> np.ndarray:
     room *= scene.room_level / np.sqrt((room**2).sum())
     wet = dry + np.roll(fftconvolve(dry, room)[: len(dry)], round(0.004 * sample_rate))
     audio = GLOBAL_GAIN * wet[:num_samples] + 10 ** (FLOOR_DB / 20) * rng.standard_normal(num_samples)
-    return np.where(np.abs(audio) > 0.7, np.sign(audio) * (0.7 + 0.28 * np.tanh((np.abs(audio) - 0.7) / 0.28)), audio).astype(
-        np.float32
-    )
+    return np.where(
+        np.abs(audio) > 0.7, np.sign(audio) * (0.7 + 0.28 * np.tanh((np.abs(audio) - 0.7) / 0.28)), audio
+    ).astype(np.float32)
 
 
 def _add(track: np.ndarray, sound: np.ndarray, position: float) -> None:
@@ -41,7 +41,9 @@ def _level(speed: float) -> float:
     return 10 ** ((-20 + 20 * speed) / 20)
 
 
-def _band_noise(rng: np.random.Generator, num_samples: int, center: float, octaves: float, sample_rate: int) -> np.ndarray:
+def _band_noise(
+    rng: np.random.Generator, num_samples: int, center: float, octaves: float, sample_rate: int
+) -> np.ndarray:
     size = 1 << int(np.ceil(np.log2(num_samples)))
     frequencies = np.fft.rfftfreq(size, 1 / sample_rate)[1:]
     shape = np.exp(-0.5 * (np.log2(frequencies / center) / (octaves / 2)) ** 2)

@@ -1,60 +1,79 @@
 """Greatest Hits (Owens et al. 2016), released or rendered, as clips (paper notes, section 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import soundfile
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from foleygram.datasets.captions import caption
-from foleygram.datasets.clip import Clip, cut_clips, parse_events
-from foleygram.media.audio import fit_length, read_audio
-from foleygram.media.video import motion_times, read_frames, segment_middles
+from foleygram.datasets.clip import FIELDS, Clip, check_fields, cut_clips, parse_events, read_clip
+from foleygram.media.video import MediaError, probe
 from foleygram.spec import ClipSpec
 
-FIELDS = ("audio", "envelope_audio", "frames", "motion")
+VIDEO_ENDINGS = ("_denoised.mp4", "_denoised_thumb.mp4", "_mic.mp4", "_mic_thumb.mp4")
+AUDIO_ENDINGS = ("_denoised.wav", "_mic.wav", *VIDEO_ENDINGS)
+"""A recording's picture and sound, the first that is there; without a WAV file the sound comes from the video."""
 
 
 class GreatestHits(Dataset):
     """Clips of `spec.seconds` from the released folder, flat or nested, in the order of the split's list.
 
-    `split` is `train`, `test` or a path to a list of ids; `fields` says what is read: `audio` (C, samples),
-    `envelope_audio` (samples at 16 kHz, mono), `frames` uint8 (N, 3, S, S), `motion` uint8 (M, 3, S, S) with
-    `motion_ages` (M,). Raises FileNotFoundError naming what is missing.
+    `split` is `train`, `test` or a path to a list of ids; `fields` says what is read, see `read_clip`. Other keys of an
+    item: `video_id`, `start`, `seconds_start`, `seconds_total` (seconds), `caption`, `materials` (comma-separated),
+    `event_times` (seconds from the clip's start), `event_actions`. Indices past the end wrap, so that a later pass over
+    the data can draw anew. Raises FileNotFoundError naming what is missing, ValueError naming a malformed line.
     """
 
     def __init__(
         self, root: str | Path, split: str = "train", *, spec: ClipSpec, fields: Sequence[str] = FIELDS
     ) -> None:
-        unknown = set(fields) - set(FIELDS)
-        if unknown:
-            raise ValueError(f"unknown fields {sorted(unknown)}; there are {', '.join(FIELDS)}")
-        self.spec, self.fields = spec, tuple(fields)
-        listing = _find_list(Path(root), split)
-        self.root = listing.parent if split in ("train", "test") else _find_media(Path(root))
-        self.clips = [clip for video_id in listing.read_text().split() for clip in self._cut(video_id)]
+        self.spec, self.fields = spec, check_fields(fields)
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"{root}: no such folder; give Greatest Hits' or one that `foleygram render` wrote")
+        # deepest first, so that of two files of one name the outer one stays
+        paths = sorted(self.root.rglob("*.*"), key=lambda path: (-len(path.parts), str(path)))
+        self._files = {path.name: path for path in paths if not path.name.startswith(".")}
+        listing = self._list(split)
+        ids = listing.read_text(encoding="utf-8-sig").split()
+        self.clips = [clip for video_id in ids for clip in self._cut(video_id)]
         if not self.clips:
-            raise FileNotFoundError(f"{listing}: no clip of {spec.seconds:g} s in the videos it names")
+            raise FileNotFoundError(f"{listing}: no clip of {spec.seconds:g} s in the {len(ids)} videos it names")
+
+    def _list(self, split: str) -> Path:
+        listing = self._files.get(f"{split}.txt") if split in ("train", "test") else Path(split)
+        if listing is None:
+            raise FileNotFoundError(f"{self.root}: no {split}.txt in it or below; is it Greatest Hits?")
+        if not listing.is_file():
+            raise FileNotFoundError(f"{split}: no such list of ids; give train, test or a file with one id per line")
+        return listing
 
     def _cut(self, video_id: str) -> list[Clip]:
-        video, audio = self._media(video_id, "mp4"), self._media(video_id, "wav")
-        times = self.root / f"{video_id}_times.txt"
-        events = parse_events(times.read_text(), str(times)) if times.is_file() else []
-        duration = soundfile.info(audio).duration
+        sound = {"audio", "envelope_audio"} & set(self.fields)
+        picture = {"frames", "motion"} & set(self.fields)
+        audio = self._media(video_id, AUDIO_ENDINGS, needed=bool(sound) or not picture)
+        video = self._media(video_id, VIDEO_ENDINGS, needed=bool(picture))
+        times = self._files.get(f"{video_id}_times.txt")
+        text = times.read_text(encoding="utf-8-sig", errors="replace") if times else ""
+        duration = _duration(audio if audio.is_file() else video)
+        events = parse_events(text, str(times))
         return cut_clips(video_id, video, audio, duration_sec=duration, seconds=self.spec.seconds, events=events)
 
-    def _media(self, video_id: str, suffix: str) -> Path:
-        for kind in ("denoised", "mic"):
-            path = self.root / f"{video_id}_{kind}.{suffix}"
-            if path.is_file():
-                return path
-        raise FileNotFoundError(f"{self.root}: neither {video_id}_denoised.{suffix} nor {video_id}_mic.{suffix}")
+    def _media(self, video_id: str, endings: Sequence[str], *, needed: bool) -> Path:
+        for ending in endings:
+            if f"{video_id}{ending}" in self._files:
+                return self._files[f"{video_id}{ending}"]
+        if needed:
+            raise FileNotFoundError(f"{self.root}: none of {', '.join(video_id + ending for ending in endings)}")
+        return self.root / f"{video_id}{endings[0]}"
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip = self.clips[index % len(self.clips)]
@@ -71,41 +90,11 @@ class GreatestHits(Dataset):
         return item | read_clip(clip, self.spec, self.fields)
 
 
-def read_clip(clip: Clip, spec: ClipSpec, fields: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of a clip that `fields` name, read from its media."""
-    item: dict[str, Tensor] = {}
-    sound = {"start": clip.start, "seconds": clip.seconds}
-    if "audio" in fields:
-        audio = read_audio(clip.audio_path, sample_rate=spec.sample_rate, channels=spec.audio_channels, **sound)
-        item["audio"] = fit_length(audio, spec.num_samples)
-    if "envelope_audio" in fields:
-        mono = read_audio(clip.audio_path, sample_rate=spec.envelope_sample_rate, channels=1, **sound)
-        item["envelope_audio"] = fit_length(mono[0], round(spec.seconds * spec.envelope_sample_rate))
-    if "frames" in fields:
-        times = segment_middles(clip.start, clip.seconds, spec.num_frames)
-        item["frames"] = read_frames(clip.video_path, times, size=spec.image_size).frames
-    if "motion" in fields:
-        times = motion_times(clip.start, clip.seconds, spec.motion_frame_rate)
-        item["motion"], ages = read_frames(clip.video_path, times, size=spec.motion_size)
-        item["motion_ages"] = ages.to(torch.float32)
-    return item
-
-
-def _find_list(root: Path, split: str) -> Path:
-    if split not in ("train", "test"):
-        if not Path(split).is_file():
-            raise FileNotFoundError(f"{split}: no such list of ids; give train, test or a file with one id per line")
-        return Path(split)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; give Greatest Hits' or one that `foleygram render` wrote")
-    found = sorted(root.rglob(f"{split}.txt"), key=lambda path: len(path.parts))
-    if not found:
-        raise FileNotFoundError(f"{root}: no {split}.txt in it or below; is it Greatest Hits?")
-    return found[0]
-
-
-def _find_media(root: Path) -> Path:
-    first = next(root.rglob("*_times.txt"), None)
-    if first is None:
-        raise FileNotFoundError(f"{root}: no *_times.txt in it or below; is it Greatest Hits?")
-    return first.parent
+def _duration(path: Path) -> float:
+    """Seconds of sound, or of the picture where the sound lies in a video."""
+    if path.suffix != ".wav":
+        return probe(path).duration_sec
+    try:
+        return float(soundfile.info(path).duration)
+    except soundfile.LibsndfileError as error:
+        raise MediaError(f"{path}: cannot be read ({error}); copy it again") from error

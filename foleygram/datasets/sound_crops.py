@@ -32,7 +32,9 @@ class SoundCrops(Dataset):
         path = self.paths[index % len(self.paths)]
         with soundfile.SoundFile(path) as file:
             if file.samplerate != self.sample_rate:
-                raise ValueError(f"{path}: {file.samplerate} Hz, expected {self.sample_rate} Hz; render or resample it so")
+                raise ValueError(
+                    f"{path}: {file.samplerate} Hz, expected {self.sample_rate} Hz; render or resample it so"
+                )
             last = max(0, len(file) - self.num_samples)
             file.seek(int(np.random.default_rng((self.seed, index)).integers(last + 1)))
             audio = file.read(self.num_samples, dtype="float32", always_2d=True).T

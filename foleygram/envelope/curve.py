@@ -12,8 +12,8 @@ from foleygram.media.audio import resample
 SAMPLE_RATE, FRAME_LENGTH, HOP_LENGTH = 16_000, 512, 128
 RISE_SEC = 0.024
 """Stretch over which a rise is measured: most of the RMS window, so that an impact counts whole."""
-MIN_GAP_SEC = 0.07
-MIN_RISE = 0.08
+MIN_GAP_SEC = 0.1
+MIN_RISE = 0.1
 """Smallest rise of the mu-law level (0 to 1) that counts as an onset."""
 PEAK_SEC = 0.056
 """An onset's peak is looked for this far after its steepest rise."""

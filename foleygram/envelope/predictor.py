@@ -134,7 +134,8 @@ def _inputs(shots: Shots) -> Tensor:
     sums = light.new_zeros(shots.shown.shape[0], *light.shape[1:]).index_add_(0, shots.clip, light)
     mean = sums / torch.bincount(shots.clip, minlength=len(sums))[:, None, None]
     changes = [light - light[shots.previous], light[shots.following] - light, light - mean[shots.clip]]
-    return torch.cat([4 * (shots.frames - 0.5), 8 * torch.stack(changes, dim=1)], dim=1)
+    inputs = torch.cat([4 * (shots.frames - 0.5), 8 * torch.stack(changes, dim=1)], dim=1)
+    return inputs.contiguous(memory_format=torch.channels_last)  # half the time on a CPU
 
 
 def _keypoints(logits: Tensor, values: Tensor) -> Tensor:

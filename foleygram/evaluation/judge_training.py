@@ -123,8 +123,10 @@ def judge_accuracy(judge: MaterialJudge, sounds: Sequence[LabelledSound], *, sec
     return right / total
 
 
-def train_judge_from_folder(data_root: str | Path, out: str | Path, *, steps: int = 400, seed: int = 0) -> float:
+def train_judge_from_folder(
+    data_root: str | Path, out: str | Path, *, steps: int = 400, seed: int = 0, seconds: float = 4.0
+) -> float:
     """Train the judge on `data_root`'s training sounds and save it to `out`; returns its accuracy on test sounds."""
-    judge = train_judge(one_material_sounds(data_root), steps=steps, seed=seed)
+    judge = train_judge(one_material_sounds(data_root), steps=steps, seed=seed, seconds=seconds / 2)
     judge.save_pretrained(out)
-    return judge_accuracy(judge, one_material_sounds(data_root, "test"))
+    return judge_accuracy(judge, one_material_sounds(data_root, "test"), seconds=seconds)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from foleygram.evaluation import envelopes
 from foleygram.evaluation.onsets import onset_scores, pair_onsets
@@ -60,20 +61,23 @@ class _ClipValues(Metric):
     """One number per clip, gathered; clips for which there is none are left out."""
 
     full_state_update = False
-    values: Tensor
+    values: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # A tensor, not a list: a process without a value must still take part in the gathering.
-        self.add_state("values", torch.zeros(0, dtype=torch.float64), dist_reduce_fx="cat")
+        self.add_state("values", [], dist_reduce_fx="cat")
 
     def _add(self, value: float | None) -> None:
         if value is not None:
-            self.values = torch.cat([self.values, self.values.new_tensor([value])])
+            self.values.append(torch.tensor([value], device=self.device))
+
+    def all_values(self) -> Tensor:
+        """The numbers gathered so far, (N,)."""
+        return dim_zero_cat(self.values) if len(self.values) else torch.zeros(0, device=self.device)
 
     def compute(self) -> Tensor:
         """Mean over clips, NaN without any."""
-        return self.values.mean()
+        return self.all_values().mean()
 
 
 class EnvelopeCorrelation(_ClipValues):
@@ -101,7 +105,7 @@ class EnvelopeLag(_ClipValues):
 
     def compute(self) -> Tensor:
         """Median over clips, NaN without any."""
-        return median(self.values.abs())
+        return median(self.all_values().abs())
 
 
 class Leak(_ClipValues):
@@ -113,7 +117,7 @@ class Leak(_ClipValues):
 
     def compute(self) -> Tensor:
         """Median over clips, NaN without any."""
-        return median(self.values)
+        return median(self.all_values())
 
 
 class MaterialAccuracy(Metric):

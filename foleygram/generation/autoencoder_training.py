@@ -6,6 +6,7 @@ from typing import Any
 import lightning
 import torch
 from diffusers import AutoencoderOobleck
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.utils import remove_weight_norm
 
@@ -40,6 +41,10 @@ class AutoencoderTraining(lightning.LightningModule):
     A share of each batch is replaced by its own RMS curves, because the ControlNet later sends curves through the
     encoder (paper notes, section 3). At `normalise_at` steps and at the end the latents are made unit variance.
     """
+
+    hparams: Any
+    latent_mean: Tensor
+    latent_power: Tensor
 
     def __init__(
         self,
@@ -126,7 +131,9 @@ class AutoencoderTraining(lightning.LightningModule):
         audio_hat = self.autoencoder.decode(latents).sample
         sizes = {"frame_length": self.hparams.frame_length, "hop_length": self.hparams.hop_length}
         truth, obtained = rms_envelope(audio, **sizes).flatten(1), rms_envelope(audio_hat.float(), **sizes).flatten(1)
-        correlation = torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(truth, obtained, strict=True)])
+        correlation = torch.stack(
+            [torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(truth, obtained, strict=True)]
+        )
         self.log("val_spectral", self.distance(audio_hat, audio), batch_size=len(audio), prog_bar=True)
         self.log("val_correlation", correlation.nan_to_num(0).mean(), batch_size=len(audio), prog_bar=True)
         self.log("val_latent_std", latents.float().std(), batch_size=len(audio))
@@ -136,8 +143,10 @@ class AutoencoderTraining(lightning.LightningModule):
         if self.global_rank == 0:
             self.autoencoder.save_pretrained(Path(self.hparams.out) / "vae")
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = torch.optim.AdamW(self.autoencoder.parameters(), lr=self.hparams.lr, betas=(0.8, 0.99), weight_decay=1e-4)
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = torch.optim.AdamW(
+            self.autoencoder.parameters(), lr=self.hparams.lr, betas=(0.8, 0.99), weight_decay=1e-4
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -36,7 +36,7 @@ def freeze(*parts: nn.Module | None) -> None:
     for part in parts:
         if part is not None:
             part.requires_grad_(False).eval()
-            part.train = lambda mode=True, part=part: part  # type: ignore[method-assign]
+            part.train = lambda mode=True, part=part: part  # type: ignore[method-assign, misc]
 
 
 class PromptTokens(NamedTuple):

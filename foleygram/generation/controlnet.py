@@ -20,14 +20,14 @@ def rotary_embedding(attention_head_dim: int, num_latents: int, device: torch.de
     return cos.to(device), sin.to(device)
 
 
-def _timestep_features(net: nn.Module, timestep: Tensor) -> Tensor:
+def _timestep_features(net: Any, timestep: Tensor) -> Tensor:
     # Always float32: in bf16 only 64 of 100 schedule values stay distinct.
-    angles = timestep.float()[:, None] * net.time_proj.weight.float()[None, :] * 2 * torch.pi
+    angles = (2 * torch.pi * timestep.float())[:, None] * net.time_proj.weight.float()[None, :]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 def embed_inputs(
-    net: nn.Module,
+    net: Any,
     latents: Tensor,
     timestep: Tensor,
     cross_tokens: Tensor,
@@ -70,7 +70,7 @@ def controlled_forward(
     return transformer.postprocess_conv(hidden) + hidden
 
 
-def _run_block(owner: nn.Module, block: nn.Module, hidden: Tensor, cross: Tensor, rotary: Rotary) -> Tensor:
+def _run_block(owner: Any, block: nn.Module, hidden: Tensor, cross: Tensor, rotary: Rotary) -> Tensor:
     arguments = (hidden, None, cross, None, rotary)
     if torch.is_grad_enabled() and owner.gradient_checkpointing:
         return owner._gradient_checkpointing_func(block, *arguments)

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from foleygram.generation.backbone import Backbone
@@ -24,6 +25,8 @@ class GenerationModule(lightning.LightningModule):
 
     Batches hold cached features: latents, control latents of several envelope variants, three embeddings.
     """
+
+    hparams: Any
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class GenerationModule(lightning.LightningModule):
         chosen = torch.where(is_true, 0, augmented).to(variants.device)
         return Conditions(cross_tokens, global_states, variants[torch.arange(count, device=variants.device), chosen])
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Only what is trained: the frozen parts are named by the backbone's folder."""
         state = super().state_dict(*args, **kwargs)
         return {key: value for key, value in state.items() if key.startswith(("projectors.", "controlnet."))}
@@ -99,7 +102,9 @@ class GenerationModule(lightning.LightningModule):
         outcome = super().load_state_dict(state_dict, strict=False, assign=assign)
         strangers = [k for k in outcome.missing_keys if not k.startswith(("transformer.", "projection_model."))]
         if strangers or outcome.unexpected_keys:
-            raise KeyError(f"checkpoint does not fit: missing {strangers[:5]}, unexpected {outcome.unexpected_keys[:5]}")
+            raise KeyError(
+                f"checkpoint does not fit: missing {strangers[:5]}, unexpected {outcome.unexpected_keys[:5]}"
+            )
         return outcome
 
     def on_fit_end(self) -> None:
@@ -108,10 +113,12 @@ class GenerationModule(lightning.LightningModule):
             self.projectors.save_pretrained(Path(self.hparams.out) / "projectors")
             self.controlnet.save_pretrained(Path(self.hparams.out) / "controlnet")
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         parameters = [*self.projectors.parameters(), *self.controlnet.parameters()]
         optimizer = torch.optim.AdamW(
             parameters, lr=self.hparams.lr, betas=self.hparams.betas, weight_decay=self.hparams.weight_decay
         )
-        schedule = cosine_schedule(optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps)
+        schedule = cosine_schedule(
+            optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -6,8 +6,9 @@ from typing import Any
 import lightning
 import torch
 from diffusers import StableAudioDiTModel, StableAudioProjectionModel
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from transformers import T5Config, T5EncoderModel, T5TokenizerFast
+from transformers import T5Config, T5EncoderModel, T5TokenizerFast  # type: ignore[attr-defined]
 
 from foleygram.datasets.cache import CachedClips
 from foleygram.generation.backbone import encode_prompts, tokenize_prompts
@@ -27,6 +28,8 @@ class BackbonePretraining(lightning.LightningModule):
     Prompt and duration tokens are zeroed together for a share of the clips: guidance's null branch. Loss per decile of
     t is logged, from which the sampler's noise range is chosen (paper notes, section 3).
     """
+
+    hparams: Any
 
     def __init__(
         self,
@@ -50,7 +53,9 @@ class BackbonePretraining(lightning.LightningModule):
         self.save_hyperparameters(ignore=["transformer", "projection_model", "prompt_encoder", "prompt_tokenizer"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        loss_per_clip, timestep = self._loss(batch, step_generator(self.hparams.seed, self.global_step, self.global_rank))
+        loss_per_clip, timestep = self._loss(
+            batch, step_generator(self.hparams.seed, self.global_step, self.global_rank)
+        )
         loss = loss_per_clip.mean()
         self.log("loss", loss, prog_bar=True)
         return loss
@@ -95,12 +100,18 @@ class BackbonePretraining(lightning.LightningModule):
         self.prompt_encoder.save_pretrained(out / "prompt_encoder")
         self.prompt_tokenizer.save_pretrained(out / "prompt_tokenizer")
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         parameters = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=1e-3)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine_schedule(
-            optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps
-        ), "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {
+                "scheduler": cosine_schedule(
+                    optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps
+                ),
+                "interval": "step",
+            },
+        }
 
 
 def cosine_schedule(

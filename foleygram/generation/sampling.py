@@ -99,7 +99,11 @@ def _perturb(latents: Tensor, sigma: Tensor, step: Tensor, eta: float, noise: Cl
     return latents + noise(latents) * sigma * torch.expm1(-2 * eta * step).neg().sqrt()
 
 
-SOLVERS = {"dpmpp_2m": dpmpp_2m, "dpmpp_2m_sde": dpmpp_2m_sde, "dpmpp_3m_sde": dpmpp_3m_sde}
+SOLVERS: dict[str, Callable[..., Tensor]] = {
+    "dpmpp_2m": dpmpp_2m,
+    "dpmpp_2m_sde": dpmpp_2m_sde,
+    "dpmpp_3m_sde": dpmpp_3m_sde,
+}
 
 
 def windowed(denoise: Denoiser, *, window: int, hop: int) -> Denoiser:

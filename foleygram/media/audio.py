@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import soundfile
 import soxr
 import torch
+from av.container import InputContainer
 from torch import Tensor
 
 from foleygram.media.files import atomic_path
@@ -19,7 +21,9 @@ BEATS_MEAN, BEATS_STD = 15.41663, 6.55582
 SOUND_FILES = frozenset({".wav", ".flac", ".ogg"})
 """Suffixes that soundfile reads piece by piece; everything else, and what it refuses, goes through PyAV."""
 MAX_DRIFT_SEC = 0.04
-"""How far a sound's time stamps may run from its sample count before silence is put in, or samples left out."""
+"""How far a sound's time stamps may run from its sample count before they count as a gap or an overlap."""
+MAX_GAP_SEC = 600.0
+"""A longer gap is a broken time stamp, and is not filled with silence."""
 
 
 def read_audio(
@@ -75,45 +79,49 @@ def _read_container(path: Path, start: float, seconds: float | None) -> tuple[np
         rate = stream.codec_context.sample_rate
         begin = round(start * rate)
         end = None if seconds is None else begin + round(seconds * rate)
-        blocks: list[np.ndarray] = []
-        filled: int | None = None
+        blocks: list[tuple[int, np.ndarray]] = []
         try:
-            for position, block in _positioned(container, stream, rate):
-                filled = min(0, position) if filled is None else filled
-                gap = position - filled
-                if gap > MAX_DRIFT_SEC * rate or not blocks:
-                    blocks.append(np.zeros((len(block), max(0, gap)), np.float32))
-                    filled += max(0, gap)
-                elif gap < -MAX_DRIFT_SEC * rate:
-                    block = block[:, -gap:]
-                blocks.append(block)
-                filled += block.shape[1]
-                if end is not None and filled >= end:
+            for position, block in _positioned(container, stream):
+                blocks.append((position, block))
+                if end is not None and position > end + MAX_DRIFT_SEC * rate:
                     break
         except (av.FFmpegError, ValueError) as error:
             raise MediaError(f"{path}: the sound cannot be read ({error}); convert it to WAV") from error
-    if filled is None:
+    if not blocks:
         raise MediaError(f"{path}: the sound track is empty; choose a file with sound")
-    audio = np.concatenate(blocks, axis=1)
-    audio = audio[:, audio.shape[1] - max(0, filled) :]  # what lies before the picture is not heard
-    return audio[:, begin:end], rate
+    return _assembled(blocks, rate)[:, begin:end], rate
 
 
-def _positioned(
-    container: "av.container.InputContainer", stream: av.AudioStream, rate: int
-) -> Iterator[tuple[int, np.ndarray]]:
+def _positioned(container: InputContainer, stream: Any) -> Iterator[tuple[int, np.ndarray]]:
     """Blocks (channels, samples) of a stream, and the sample at which each starts, counted from the picture."""
     # both tracks on one clock: a sound that starts late in the file starts late under the picture
     origin = start_sec((container.streams.video or container.streams.audio)[0])
+    rate = stream.codec_context.sample_rate
     resampler = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
     following = 0
     for frame in decodable(container, stream):
-        position = following if frame.pts is None else round((float(frame.pts * frame.time_base) - origin) * rate)
+        stamped = None if frame.pts is None else round((float(frame.pts * frame.time_base) - origin) * rate)
+        if stamped is not None and abs(stamped - following) <= MAX_GAP_SEC * rate:
+            following = stamped
         for block in resampler.resample(frame):
             samples = block.to_ndarray()
-            yield position, samples
-            position += samples.shape[1]
-        following = position
+            yield following, samples
+            following += samples.shape[1]
+
+
+def _assembled(blocks: list[tuple[int, np.ndarray]], rate: int) -> np.ndarray:
+    """Sound (channels, samples) from time 0 on; blocks follow each other unless their stamps leave a real gap."""
+    cursor, placed = blocks[0][0], []
+    for position, block in blocks:
+        if abs(position - cursor) > MAX_DRIFT_SEC * rate:
+            cursor = position
+        placed.append((cursor, block))
+        cursor += block.shape[1]
+    audio = np.zeros((len(blocks[0][1]), max(0, *(at + block.shape[1] for at, block in placed))), np.float32)
+    for at, block in placed:
+        if at + block.shape[1] > 0:  # what lies before the picture is not heard
+            audio[:, max(at, 0) : at + block.shape[1]] = block[:, max(-at, 0) :]
+    return audio
 
 
 def _to_channels(audio: Tensor, channels: int) -> Tensor:

@@ -1,78 +1,103 @@
 """Puts a sound track under a picture whose packets are copied, never re-encoded."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import torch
+from av.container import InputContainer, OutputContainer
 from torch import Tensor
 
+from foleygram.media.audio import resample
 from foleygram.media.files import atomic_path
-from foleygram.media.video import MediaError
+from foleygram.media.video import MediaError, open_media, picture_stream
 
-MP4_CODECS = frozenset({"h264", "hevc", "av1", "mpeg4", "vp9", "mjpeg"})
+MP4_CODECS = frozenset({"h264", "hevc", "av1", "mpeg4", "vp9", "mjpeg", "mpeg1video", "mpeg2video"})
 """Picture codecs that MP4 players read; the rest go into Matroska."""
+FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
 AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000})
+FALLBACK_RATE = 48_000
+BLOCK = 1024 * 16
 
 
-def mux(video_path: Path, audio: Tensor, sample_rate: int, out_path: Path) -> Path:
+def mux(video_path: str | Path, audio: Tensor, sample_rate: int, out_path: str | Path) -> Path:
     """Write `video_path`'s picture with `audio` (channels, samples) beneath it; returns the file written.
 
-    The suffix becomes .mkv where MP4 cannot carry the picture's codec. Whole or not at all. Raises MediaError when
-    the picture cannot be copied, OSError when it cannot be written.
+    Both run their full length. The suffix becomes .mkv where MP4 cannot carry the picture's codec. Whole or not at
+    all. Raises MediaError when the picture cannot be copied, OSError when the file cannot be written, ValueError for
+    another suffix than .mp4 and .mkv, more than two channels, or samples that are not finite.
     """
     out_path = Path(out_path)
-    with av.open(str(video_path)) as source:
-        if not source.streams.video:
-            raise MediaError(f"{video_path}: there is no picture in it; give a video")
-        codec = source.streams.video[0].codec_context.name
-    if out_path.suffix == ".mp4" and codec not in MP4_CODECS:
-        out_path = out_path.with_suffix(".mkv")
-    with atomic_path(out_path) as temporary:
-        try:
-            _write(video_path, audio, sample_rate, temporary)
-        except av.FFmpegError as error:
-            if isinstance(error, OSError) and error.errno in (28, 122):
-                raise OSError(error.errno, f"{out_path}: no space left to write it; free some and run again") from error
-            raise MediaError(f"{video_path}: its picture cannot be copied ({error}); re-encode it as MP4") from error
+    if out_path.suffix not in FORMATS:
+        raise ValueError(f"{out_path}: ends in {out_path.suffix or 'nothing'}; give a name ending in .mp4 or .mkv")
+    if audio.ndim != 2 or len(audio) not in (1, 2) or not torch.isfinite(audio).all():
+        raise ValueError(f"{out_path}: sound of shape {tuple(audio.shape)}; give 1 or 2 channels of finite samples")
+    audio = audio.detach().float().cpu()
+    if sample_rate not in AAC_RATES:
+        audio, sample_rate = resample(audio, sample_rate, FALLBACK_RATE), FALLBACK_RATE
+    with open_media(video_path) as source:
+        picture = picture_stream(video_path, source)
+        if picture.codec_context.name not in MP4_CODECS:
+            out_path = out_path.with_suffix(".mkv")
+        with atomic_path(out_path) as temporary:
+            try:
+                _write(source, picture, audio, sample_rate, temporary)
+            except OSError as error:  # PyAV's errors of writing are OSErrors as well, those of the stream are not
+                raise OSError(error.errno, f"{out_path}: cannot be written ({error.strerror}); free space?") from error
+            except (av.FFmpegError, ValueError) as error:
+                raise MediaError(f"{video_path}: its picture cannot be copied ({error}); re-encode it") from error
     return out_path
 
 
-def _write(video_path: Path, audio: Tensor, sample_rate: int, temporary: Path) -> None:
-    container_format = "mp4" if temporary.suffix == ".mp4" else "matroska"
-    with av.open(str(video_path)) as source, av.open(str(temporary), "w", format=container_format) as target:
-        picture = source.streams.video[0]
-        copied = target.add_stream_from_template(picture)
-        for key in ("rotate", "language"):
-            if key in picture.metadata:
-                copied.metadata[key] = picture.metadata[key]
-        sound = target.add_stream("aac", rate=sample_rate, layout="mono" if len(audio) == 1 else "stereo")
-        sound.bit_rate = 64_000 * len(audio) if sample_rate <= 24_000 else 96_000 * len(audio)
-        origin = picture.start_time or 0
-        pending = _sound_packets(sound, audio, sample_rate)
-        upcoming = next(pending, None)
-        for packet in source.demux(picture):
-            if packet.dts is None:
-                continue
-            packet.pts, packet.dts = (packet.pts if packet.pts is not None else packet.dts) - origin, packet.dts - origin
-            packet.stream = copied
-            now = float(packet.dts * picture.time_base)
-            while upcoming is not None and float((upcoming.pts or 0) * upcoming.time_base) <= now:
+def _write(source: InputContainer, picture: Any, audio: Tensor, sample_rate: int, temporary: Path) -> None:
+    with av.open(str(temporary.absolute()), "w", format=FORMATS[temporary.suffix]) as target:
+        copied: Any = target.add_stream_from_template(picture)
+        sound = _sound_stream(target, len(audio), sample_rate)
+        packets = _sound_packets(sound, audio, sample_rate)
+        upcoming = next(packets, None)
+        for packet in _picture_packets(source, picture):
+            now = packet.dts * picture.time_base
+            while upcoming is not None and upcoming.dts * upcoming.time_base <= now:
                 target.mux(upcoming)
-                upcoming = next(pending, None)
+                upcoming = next(packets, None)
+            packet.stream = copied
             target.mux(packet)
         while upcoming is not None:
             target.mux(upcoming)
-            upcoming = next(pending, None)
+            upcoming = next(packets, None)
 
 
-def _sound_packets(stream: Any, audio: Tensor, sample_rate: int) -> Any:
-    samples = np.ascontiguousarray(audio.clamp(-1, 1).numpy(), np.float32)
+def _picture_packets(source: InputContainer, picture: Any) -> Iterator[Any]:
+    """The picture's packets as they are, on a clock that starts with the first frame and the sound."""
+    origin = picture.start_time or 0
+    for packet in source.demux(picture):
+        if packet.size == 0:
+            continue
+        if packet.dts is None:
+            packet.dts = packet.pts
+        if packet.pts is None:
+            packet.pts = packet.dts
+        if packet.dts is None:
+            raise ValueError("a frame without a time stamp")
+        packet.pts, packet.dts = packet.pts - origin, packet.dts - origin
+        yield packet
+
+
+def _sound_stream(target: OutputContainer, channels: int, sample_rate: int) -> Any:
+    stream: Any = target.add_stream("aac", rate=sample_rate, layout="mono" if channels == 1 else "stereo")
+    stream.bit_rate = channels * (64_000 if sample_rate <= 24_000 else 96_000)
+    return stream
+
+
+def _sound_packets(stream: Any, audio: Tensor, sample_rate: int) -> Iterator[Any]:
+    samples = audio.clamp(-1, 1).numpy()
     layout = "mono" if len(samples) == 1 else "stereo"
-    step = 1024 * 64
-    for begin in range(0, samples.shape[1], step):
-        block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[:, begin : begin + step]), format="fltp", layout=layout)
+    for begin in range(0, samples.shape[1], BLOCK):
+        part = np.ascontiguousarray(samples[:, begin : begin + BLOCK])
+        block = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
         block.sample_rate, block.pts, block.time_base = sample_rate, begin, Fraction(1, sample_rate)
         yield from stream.encode(block)
     yield from stream.encode(None)

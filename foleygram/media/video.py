@@ -20,6 +20,8 @@ MAX_FRAME_RATE = 1000.0
 TIE_SEC = 1e-5
 """Rounding of time stamps: a frame stamped this little after a moment counts as shown at it."""
 SEEK_MARGIN_SEC = 0.5
+INDEXED = frozenset({".mp4", ".m4v", ".mov"})
+"""Containers whose frame index decord gets right; in a transport stream its frames are off by several."""
 
 GUARD_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """How the guarded worker starts; never by plain fork, which would copy this process's threads half."""
@@ -153,7 +155,7 @@ def read_frames(path: str | Path, times_sec: np.ndarray, *, size: int, fast: boo
         raise ValueError("times must be finite and ascend")
     if len(times) == 0:
         return Frames(torch.empty(0, 3, size, size, dtype=torch.uint8), torch.empty(0))
-    if fast:
+    if fast and Path(path).suffix.lower() in INDEXED:
         try:
             return _read_indexed(Path(path), times, size)
         except (decord.DECORDError, _Unindexed):
@@ -236,9 +238,9 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 
 
     The first argument names the file in the message. Errors that the function raises become MediaErrors too.
     """
-    context = multiprocessing.get_context(GUARD_START)
-    if GUARD_START == "forkserver":  # imports once, then each file costs milliseconds
-        context.set_forkserver_preload(["foleygram.media.audio"])
+    context: Any = multiprocessing.get_context(GUARD_START)
+    if GUARD_START == "forkserver":  # what the first call needs is imported once; a file then costs milliseconds
+        context.set_forkserver_preload([function.__module__])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_report, args=(sender, function, arguments, options), daemon=True)
     process.start()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foleygram.alignment.retrieval import Embeddings, retrieval_report
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.envelope.rms import rms_envelope
@@ -67,6 +68,8 @@ class ClipGenerator(Protocol):
         controlnet_conditioning_scale: float = ...,
         seeds: Sequence[int],
     ) -> Tensor: ...
+
+    def embed(self, batch: Mapping[str, Any]) -> dict[str, Tensor]: ...
 
 
 def pick_clips(num_clips: int, limit: int | None) -> list[int]:
@@ -162,6 +165,22 @@ def run_conditions(
         if progress:
             progress(first + len(chosen))
     return {name: scorer.scores() for name, scorer in scorers.items()}
+
+
+def alignment_figures(
+    pipeline: ClipGenerator, dataset: GreatestHits, *, indices: Sequence[int], batch_size: int
+) -> dict[str, float]:
+    """Retrieval, material agreement and mismatch AUC of the aligned encoders on the clips that `indices` name."""
+    parts: list[dict[str, Tensor]] = []
+    captions: list[str] = []
+    materials: list[str] = []
+    for first in range(0, len(indices), batch_size):
+        batch = collate_clips([dataset[i] for i in indices[first : first + batch_size]])
+        parts.append({name: rows.float().cpu() for name, rows in pipeline.embed(batch).items()})
+        captions += batch["caption"]
+        materials += batch["materials"]
+    joined = {name: torch.cat([part[name] for part in parts]) for name in Embeddings._fields}
+    return retrieval_report(Embeddings(**joined), captions, materials)
 
 
 def _told(condition: Condition, own: list[dict[str, Any]], other: list[dict[str, Any]]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from foleygram.envelope.curve import Envelope
 from foleygram.envelope.predictor import EnvelopePredictor
 from foleygram.media.audio import read_audio
 from foleygram.media.files import atomic_path
-from foleygram.media.video import MediaInfo, motion_times, probe, read_frames, segment_middles
-from foleygram.pipeline import envelope_of_sound
+from foleygram.media.video import MediaInfo, probe, read_frames, segment_middles
+from foleygram.pipeline import envelope_of_sound, read_video
 from foleygram.spec import ClipSpec
 
 NUM_FRAMES = 9
@@ -47,18 +47,21 @@ def draw_result(
     heights = [frame_height, 2.1, 1.7]
     figure = Figure(figsize=(WIDTH_IN, sum(heights) + 1.75), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
-    strip, spectrogram, curves = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.09})
+    strip, spectrogram, curves = figure.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.09}
+    )
     bottom = 0.85 / figure.get_figheight()
     figure.subplots_adjust(left=LEFT, right=RIGHT, bottom=bottom, top=1 - 0.55 / figure.get_figheight())
     _draw_strip(strip, info)
     _draw_spectrogram(spectrogram, audio)
     _draw_envelopes(curves, audio, followed)
-    for axes in (strip, spectrogram, curves):
+    for axes in (spectrogram, curves):
         _draw_events(axes, events, on_dark=axes is spectrogram)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=MUTED, labelsize=9)
     curves.set_xlim(0, info.duration_sec)
     _label(figure, curves, video, events)
+    figure.align_ylabels([strip, spectrogram, curves])
     with atomic_path(out) as temporary:
         figure.savefig(temporary)
 
@@ -66,10 +69,12 @@ def draw_result(
 def _draw_strip(axes: Any, info: MediaInfo) -> None:
     """Frames side by side, each centred on the moment it shows."""
     times = segment_middles(0.0, info.duration_sec, NUM_FRAMES)
+    shade = {"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 1.5}
     half = info.duration_sec / NUM_FRAMES / 2 * 0.97
     for time, frame in zip(times, read_frames(info.path, times, size=240).frames, strict=True):
         box = (time - half, time + half, 0, 1)
         axes.imshow(frame.permute(1, 2, 0).numpy(), extent=box, aspect="auto", interpolation="lanczos")
+        axes.text(time, 0.03, f"{time:.2f} s", color="white", size=7.5, ha="center", va="bottom", bbox=shade)
     axes.set_ylim(0, 1)
     axes.set_yticks([])
     axes.set_ylabel("video", color=MUTED)
@@ -82,24 +87,27 @@ def _draw_spectrogram(axes: Any, audio: Tensor) -> None:
     power = librosa.feature.melspectrogram(
         y=audio.numpy(), sr=SAMPLE_RATE, n_fft=512, hop_length=hop, n_mels=num_bands, fmax=SAMPLE_RATE / 2
     )
-    level = librosa.power_to_db(power, ref=max(float(power.max()), 1e-10), top_db=-FLOOR_DB)
-    seconds = power.shape[1] * hop / SAMPLE_RATE
-    box = (-0.5 * hop / SAMPLE_RATE, seconds, 0, num_bands)
+    loudest = max(float(power.max()), 1e-6)  # silence stays black
+    level = librosa.power_to_db(power, ref=loudest, amin=1e-14, top_db=-FLOOR_DB)
+    box = (-0.5 * hop / SAMPLE_RATE, (power.shape[1] - 0.5) * hop / SAMPLE_RATE, -0.5, num_bands - 0.5)
     axes.imshow(level, extent=box, origin="lower", aspect="auto", cmap="magma", vmin=FLOOR_DB, vmax=0)
-    top = librosa.hz_to_mel(SAMPLE_RATE / 2)
-    axes.set_yticks([librosa.hz_to_mel(1000 * f) / top * num_bands for f in FREQUENCIES_KHZ], [f"{f:g}" for f in FREQUENCIES_KHZ])
-    axes.set_ylim(0, num_bands)
+    bands_per_mel = (num_bands + 1) / librosa.hz_to_mel(SAMPLE_RATE / 2)
+    places = [librosa.hz_to_mel(1000 * f) * bands_per_mel - 1 for f in FREQUENCIES_KHZ]
+    axes.set_yticks(places, [f"{f:g}" for f in FREQUENCIES_KHZ])
+    axes.set_facecolor("black")
+    axes.set_ylim(-0.5, num_bands - 0.5)
     axes.set_ylabel("generated sound\n(kHz)", color=MUTED)
 
 
 def _draw_envelopes(axes: Any, audio: Tensor, followed: Envelope | None) -> None:
-    spec = ClipSpec()
-    obtained = envelope_of_sound(audio, SAMPLE_RATE, spec)
     if followed is not None:
-        moments = np.arange(len(followed.values)) / followed.rate
-        axes.fill_between(moments, np.asarray(followed.values), color=FOLLOWED, alpha=0.55, lw=0, label="envelope the model followed")
-    moments = np.arange(len(obtained.values)) / obtained.rate
-    axes.plot(moments, np.asarray(obtained.values), color=OBTAINED, lw=1.1, label="envelope of the generated sound")
+        values = np.asarray(followed.values)
+        moments = np.arange(len(values)) / followed.rate
+        axes.fill_between(moments, values, color=FOLLOWED, alpha=0.55, lw=0, label="envelope the model followed")
+    obtained = envelope_of_sound(audio, SAMPLE_RATE, ClipSpec())
+    values = np.asarray(obtained.values)
+    moments = np.arange(len(values)) / obtained.rate
+    axes.plot(moments, values, color=OBTAINED, lw=1.1, label="envelope of the generated sound")
     axes.set_ylim(bottom=0)
     axes.locator_params(axis="y", nbins=4)
     axes.set_ylabel("level (RMS)", color=MUTED)
@@ -121,16 +129,17 @@ def _draw_events(axes: Any, events: Sequence[Event], *, on_dark: bool) -> None:
 
 def _label(figure: Figure, curves: Any, video: Path, events: Sequence[Event]) -> None:
     materials = ", ".join(dict.fromkeys(event.material for event in events if event.material))
-    figure.text(LEFT, 1 - 0.33 / figure.get_figheight(), video.stem.removesuffix("_denoised"), weight="bold", size=11)
-    if materials:
-        figure.text(RIGHT, 1 - 0.33 / figure.get_figheight(), materials, size=10, color=MUTED, ha="right")
+    top = 1 - 0.33 / figure.get_figheight()
+    figure.text(LEFT, top, video.stem.removesuffix("_denoised"), weight="bold", size=11)
+    figure.text(RIGHT, top, materials, size=10, color=MUTED, ha="right")
     curves.set_xlabel("seconds", color=MUTED)
     handles, labels = curves.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower right", bbox_to_anchor=(RIGHT, 0.0), ncols=4, frameon=False, fontsize=9)
+    corner = (RIGHT, 0.0)
+    figure.legend(handles, labels, loc="lower right", bbox_to_anchor=corner, ncols=4, frameon=False, fontsize=9)
 
 
 def find_events(video: Path) -> list[Event]:
-    """Events of the `_times.txt` beside a video, in Greatest Hits' naming or its own; none when there is no such file."""
+    """Events of the `_times.txt` beside a video, named as in Greatest Hits or after the video; or none."""
     stem = video.stem.removesuffix("_denoised").removesuffix("_mic")
     path = video.with_name(f"{stem}_times.txt")
     return parse_events(path.read_text(), str(path)) if path.is_file() else []
@@ -140,16 +149,18 @@ def predicted_envelope(video: Path, checkpoint: Path) -> Envelope:
     """The envelope that `generate` follows for `video` when it is given none."""
     spec = ClipSpec(**read_index(checkpoint)["spec"])
     predictor = EnvelopePredictor.from_pretrained(checkpoint / "envelope_predictor")
-    grid = motion_times(0.0, max(probe(video).duration_sec, spec.seconds), spec.motion_frame_rate)
-    motion, ages = read_frames(video, grid, size=spec.motion_size)
-    return Envelope(predictor.predict_long(motion[None], ages[None])[0].numpy(), spec.envelope_rate)
+    seen = read_video(video, spec)
+    values = predictor.predict_long(seen.motion[None], seen.motion_ages[None])[0]
+    return Envelope(values.numpy(), spec.envelope_rate)
 
 
 def main(
     video: Annotated[Path, typer.Argument(help="The silent video.")],
     sound: Annotated[Path, typer.Argument(help="What was generated for it.")],
     out: Annotated[Path, typer.Argument(help="Picture to write: .png, .svg or .pdf.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="Release folder whose predicted envelope is drawn too.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Release folder whose predicted envelope is drawn too.")
+    ] = None,
 ) -> None:
     """Draw a result: frames, spectrogram, envelopes, and the true hits where a _times.txt lies beside the video."""
     try:

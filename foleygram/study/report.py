@@ -1,7 +1,7 @@
 """The benchmark's table and its JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ DIGITS = {"envelope_l1": 4, "median_absolute_lag_ms": 1, "leak_db": 1}
 def score_table(rows_by_condition: Mapping[str, Scores], title: str | None = None) -> Table:
     """One column per condition, one line per figure; a dash where there is nothing to say."""
     table = Table(title=title)
-    table.add_column("figure")
+    table.add_column("figure", no_wrap=True)
     for condition in rows_by_condition:
         table.add_column(condition, justify="right")
     for label, key in ROWS.items():
@@ -43,6 +43,16 @@ def print_table(
 ) -> None:
     """Print the table of `score_table`."""
     (console or Console()).print(score_table(rows_by_condition, title))
+
+
+def print_figures(
+    figures: Mapping[str, float], names: Sequence[str], *, title: str, console: Console | None = None
+) -> None:
+    """Print the figures that `names` name, one line each; those that are missing get a dash."""
+    table = Table("figure", "value", title=title)
+    for name in names:
+        table.add_row(name.replace("_", " "), _cell(name, figures.get(name)))
+    (console or Console()).print(table)
 
 
 def write_report(path: Path, *, protocol: Mapping[str, Any], conditions: Mapping[str, Scores], **more: Any) -> None:

@@ -15,11 +15,13 @@ from foleygram.evaluation import envelopes, onsets
 from foleygram.evaluation.material import MaterialJudge
 from foleygram.evaluation.scores import Scores
 from foleygram.pipeline import FoleyGRAMPipeline
-from foleygram.study.experiments import CONDITIONS, CONTROLS, Condition, pick_clips, run_conditions
-from foleygram.study.report import print_table, write_report
+from foleygram.study.experiments import CONDITIONS, CONTROLS, Condition, alignment_figures, pick_clips, run_conditions
+from foleygram.study.report import print_figures, print_table, write_report
 
 PACKAGES = ("foleygram", "torch", "transformers", "diffusers", "librosa", "torchmetrics", "numpy")
 JUDGE_FOLDER = "judge"
+ALIGNMENT_FIGURES = ("material_video_to_audio", "material_audio_to_video", "auc_other_text", "auc_all_mixed")
+"""Those that are printed; the report holds them all."""
 
 
 def evaluate(
@@ -67,6 +69,9 @@ def evaluate(
             progress=lambda done: bar.update(task, completed=done),
         )
     print_tables(scores, chosen, f"{split}: {len(indices)} of {len(dataset)} clips of {pipeline.spec.seconds:g} s")
+    spaces = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
+    alignment = alignment_figures(pipeline, spaces, indices=indices, batch_size=batch_size)
+    print_figures(alignment, ALIGNMENT_FIGURES, title="alignment, the same clips")
     if out is not None:
         facts = protocol(checkpoint, judge) | {
             "data": Path(data).name,
@@ -76,7 +81,7 @@ def evaluate(
             "guidance_scale": guidance_scale,
             "seed": seed,
         }
-        write_report(Path(out), protocol=facts, conditions=scores)
+        write_report(Path(out), protocol=facts, conditions=scores, alignment=alignment)
     return scores
 
 

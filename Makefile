@@ -1,0 +1,97 @@
+# Every target makes .venv and installs what it needs by itself; every install is pinned by constraints.txt.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: demo test lint bench train-mini
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+RUN := .venv/bin/python
+FOLEYGRAM := $(RUN) -m foleygram
+READY := .venv/.installed
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(RUN) || test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; install one, or: make PYTHON=/path/to/python"; exit 1; }
+	test -x $(RUN) || $(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# ---- Looking at it -------------------------------------------------------------------------------------------------
+EXAMPLES := $(sort $(wildcard data/examples/*.mp4))
+SHOWN := $(firstword $(EXAMPLES))
+
+demo: $(READY)
+	$(RUN) generate.py data/examples --checkpoint checkpoints/mini --out out/demo --overwrite
+	$(RUN) evaluate.py checkpoints/mini --data data/examples --out out/demo/scores.json
+	$(RUN) -m foleygram.study.picture $(SHOWN) out/demo/$(basename $(notdir $(SHOWN))).wav out/demo/demo.png --checkpoint checkpoints/mini
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bench: $(READY)
+	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(RUN) $$benchmark; done
+
+# ---- Training the miniature ----------------------------------------------------------------------------------------
+# A stage is done when its stamp runs/mini/STAGE.done exists; remove the stamp to do it again. A killed training goes
+# on from its last checkpoint, killed rendering and caching from what is on disk.
+M := runs/mini
+DATA := data/rendered
+SPEC := configs/mini/clip.yaml
+cache = $(FOLEYGRAM) cache $(DATA)/train $(DATA)/cache/$(1)/$* --split $* --spec $(SPEC)
+
+train-mini: $M/scores.done
+
+# What each stage needs; behind the bar, so that a newer stamp alone repeats nothing.
+$M/autoencoder.done $M/media-train.done $M/media-test.done: | $M/render.done
+$M/latents-train.done $M/latents-test.done: | $M/autoencoder.done
+$M/backbone.done: | $M/latents-train.done $M/latents-test.done
+$M/alignment_start.done $M/envelope.done: | $M/media-train.done $M/media-test.done
+$M/alignment.done: | $M/alignment_start.done
+$M/features-train.done $M/features-test.done: | $M/backbone.done $M/alignment.done $M/envelope.done
+$M/generation.done: | $M/features-train.done $M/features-test.done
+$M/export.done: | $M/generation.done
+$M/scores.done: | $M/export.done $M/judge.done $M/heldout.done
+
+TRAINED := autoencoder backbone alignment_start alignment envelope generation
+$(TRAINED:%=$M/%.done): $M/%.done: | $(READY)
+	$(RUN) train.py fit --config configs/mini/$*.yaml $(addprefix --ckpt_path ,$(wildcard $M/$*/last.ckpt))
+	touch $@
+
+$M/render.done: | $(READY)
+	$(FOLEYGRAM) render $(DATA)/train --videos 2400 --seed 1 --test-share 0.05
+	mkdir -p $M && touch $@
+
+$M/media-%.done: | $(READY)
+	$(call cache,media) --fields frames,motion,envelope_audio
+	touch $@
+
+$M/latents-%.done: | $(READY)
+	$(call cache,latents) --fields latents --checkpoint $M/release
+	touch $@
+
+$M/features-%.done: | $(READY)
+	$(call cache,features) --fields latents,control_latents,embeddings --checkpoint $M/release
+	touch $@
+
+$M/export.done: | $(READY)
+	$(FOLEYGRAM) export $M/release checkpoints/mini --spec $(SPEC)
+	touch $@
+
+$M/judge.done: | $M/render.done
+	$(RUN) -c 'from foleygram.evaluation.judge_training import train_judge_from_folder as train; \
+		print("judge:", train("$(DATA)/train", "checkpoints/mini/judge"))'
+	touch $@
+
+$M/heldout.done: | $(READY)
+	$(FOLEYGRAM) render $(DATA)/heldout --videos 240 --seed 2 --test-share 1
+	mkdir -p $M && touch $@
+
+$M/scores.done: | $(READY)
+	$(RUN) evaluate.py checkpoints/mini --data $(DATA)/heldout --out $M/scores.json
+	touch $@

@@ -1,0 +1,144 @@
+"""Trains the envelope predictor (Lightning; paper notes, section 4)."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from foleygram.envelope.augmentation import augment_motion
+from foleygram.envelope.curve import count_matches, onset_times
+from foleygram.envelope.objective import envelope_loss
+from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
+from foleygram.envelope.rms import rms_envelope, smooth
+
+SMOOTHING_SEC = 0.05
+TOLERANCE_SEC = 0.05
+INAUDIBLE = 1e-4
+"""An envelope that stays below this RMS (-80 dB) has nothing to correlate with."""
+
+
+class EnvelopeModule(lightning.LightningModule):
+    """Fits `predictor` to the envelopes of clips' own sound and saves it to `out`.
+
+    Batches hold "motion" uint8 (B, N, 3, M, M), "motion_ages" (B, N) and "envelope_audio" (B, samples), mono at the rate
+    for which `frame_length` and `hop_length` are given. Every random draw derives from (seed, step, rank).
+    """
+
+    def __init__(
+        self,
+        predictor: EnvelopePredictor,
+        *,
+        out: str,
+        frame_length: int = 512,
+        hop_length: int = 128,
+        lr: float = 2e-3,
+        weight_decay: float = 0.02,
+        warmup_steps: int = 50,
+        total_steps: int = 2000,
+        label_sigma: float = 1.0,
+        onset_weight: float = 4.0,
+        expected_weight: float = 1.0,
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.predictor = predictor
+        self.save_hyperparameters(ignore=["predictor"])
+        self.onset_counts = {"matched": 0, "found": 0, "true": 0}
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Loss of one batch, its frames augmented."""
+        motion, ages = batch["motion"], batch["motion_ages"]
+        if self.hparams.augment:
+            generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
+            frame_rate = self.predictor.config.motion_frame_rate
+            motion, ages = augment_motion(motion, ages, generator, frame_rate=frame_rate)
+        loss = self._loss(self.predictor(motion, ages), self._envelope(batch))
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Loss, E-L1, correlation after 50 ms smoothing, and agreement of the two envelopes' onsets."""
+        truth = self._envelope(batch)
+        logits = self.predictor(batch["motion"], batch["motion_ages"])
+        predicted = decode_levels(logits)
+        self.log("val_loss", self._loss(logits, truth), batch_size=len(truth), prog_bar=True)
+        self.log("val_e_l1", (predicted - truth).abs().mean(), batch_size=len(truth))
+        width = round(SMOOTHING_SEC * self.predictor.config.envelope_rate)
+        found = correlations(smooth(predicted, width), smooth(truth, width))
+        if len(found):
+            self.log("val_correlation", found.mean(), batch_size=len(found), prog_bar=True)
+        self._count_onsets(predicted.cpu().numpy(), truth.cpu().numpy())
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the onsets of the last validation."""
+        self.onset_counts = dict.fromkeys(self.onset_counts, 0)
+
+    def on_validation_epoch_end(self) -> None:
+        """F1 at 50 ms over all clips of the predicted envelopes' onsets against the true envelopes'."""
+        totals = torch.tensor([self.onset_counts[name] for name in ("matched", "found", "true")], device=self.device)
+        matched, found, true = self.all_gather(totals).reshape(-1, 3).sum(0).tolist()
+        self.log("val_onset_f1", 2 * matched / max(1, found + true), prog_bar=True)
+
+    def _envelope(self, batch: dict[str, Any]) -> Tensor:
+        envelope = rms_envelope(batch["envelope_audio"], self.hparams.frame_length, self.hparams.hop_length)
+        expected = self.predictor.num_values(batch["motion"].shape[1])
+        if envelope.shape[-1] != expected:
+            raise ValueError(
+                f"{envelope.shape[-1]} envelope values, but {batch['motion'].shape[1]} motion frames make {expected}: "
+                "motion_frame_rate, envelope_rate, hop_length and the cached clips must agree"
+            )
+        return envelope
+
+    def _loss(self, logits: Tensor, envelope: Tensor) -> Tensor:
+        return envelope_loss(
+            logits,
+            envelope,
+            rate=self.predictor.config.envelope_rate,
+            label_sigma=self.hparams.label_sigma,
+            onset_weight=self.hparams.onset_weight,
+            expected_weight=self.hparams.expected_weight,
+        )
+
+    def _count_onsets(self, predicted: np.ndarray, truth: np.ndarray) -> None:
+        rate = self.predictor.config.envelope_rate
+        for ours, theirs in zip(predicted, truth, strict=True):
+            found, true = onset_times(ours, rate), onset_times(theirs, rate)
+            self.onset_counts["matched"] += count_matches(found, true, TOLERANCE_SEC)
+            self.onset_counts["found"] += len(found)
+            self.onset_counts["true"] += len(true)
+
+    def on_fit_end(self) -> None:
+        """Save the predictor (config.json, model.safetensors)."""
+        if self.global_rank == 0:
+            self.predictor.save_pretrained(Path(self.hparams.out))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW; linear warm-up, then a cosine."""
+        optimizer = torch.optim.AdamW(
+            self.predictor.parameters(), lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=self.hparams.weight_decay
+        )
+
+        def factor(step: int) -> float:
+            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.hparams.total_steps)))
+            return min(1.0, (step + 1) / self.hparams.warmup_steps) * (0.02 + 0.98 * cosine)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
+    """The generator of one training step, so that a resumed run repeats its draws."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+
+
+def correlations(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Pearson correlation of each pair of envelopes (B, values) whose truth is audible and not flat: (clips,)."""
+    audible = truth.amax(-1) > INAUDIBLE
+    ours, theirs = (rows - rows.mean(-1, keepdim=True) for rows in (predicted[audible], truth[audible]))
+    norms = ours.norm(dim=-1) * theirs.norm(dim=-1)
+    return (ours * theirs).sum(-1) / norms.clamp(min=1e-12)

@@ -1,0 +1,132 @@
+import math
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from foleygram.alignment.losses import (
+    AnchorInfoNCE,
+    ContrastiveObjective,
+    GramLoss,
+    PairwiseInfoNCE,
+    Symile,
+    equal_captions,
+    gram_contrastive_loss,
+    symmetric_loss,
+)
+from torch.nn.functional import cross_entropy, normalize
+
+OBJECTIVES = [GramLoss, AnchorInfoNCE, PairwiseInfoNCE, Symile]
+
+
+def clips(batch: int, dim: int = 64) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [normalize(torch.randn(batch, dim, generator=generator), dim=-1) for _ in range(3)]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_strangers_cost_about_log_batch(objective: type[ContrastiveObjective]) -> None:
+    batch = 64
+    loss = objective(temperature=1.0)(*clips(batch, 4096), [str(n) for n in range(batch)])
+    assert loss.item() == pytest.approx(math.log(batch), abs=0.35 if objective is Symile else 0.02)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.3])
+@pytest.mark.parametrize("batch", [2, 8, 32])
+def test_a_perfect_match_costs_the_closed_form(batch: int, temperature: float) -> None:
+    vectors = torch.eye(batch, 64)  # matched: equal (volume 0); mismatched: the pair is collapsed too
+    text, video, audio = vectors, vectors, vectors.roll(32, 1)  # text in the plane's span only for its own clip
+    loss = gram_contrastive_loss(text, video, audio, temperature=temperature)
+    expected = math.log(1 + (batch - 1) * math.exp(-1 / temperature)) + 0.1 * (batch - 1) / (batch * temperature)
+    assert loss.item() == pytest.approx(expected, abs=2e-4 / temperature)
+
+
+def test_without_a_mask_it_is_the_usual_smoothed_cross_entropy() -> None:
+    logits = torch.randn(9, 9, generator=torch.Generator().manual_seed(0))
+    rows, columns = (cross_entropy(part, torch.arange(9), label_smoothing=0.1) for part in (logits, logits.T))
+    torch.testing.assert_close(symmetric_loss(logits, label_smoothing=0.1), 0.5 * (rows + columns))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_equal_captions_are_no_negatives(objective: type[ContrastiveObjective]) -> None:
+    inputs = [tensor.requires_grad_() for tensor in clips(6)]
+    loss = objective()(*inputs, ["a", "b", "a", "c", "a", "d"])
+    loss.backward()
+    assert loss.isfinite() and all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in inputs)
+    same = objective()(*clips(6), ["x"] * 6)
+    assert same.item() == pytest.approx(0.0, abs=1e-6)  # nobody is left to tell apart
+
+
+def test_masked_columns_are_as_if_they_were_not_there() -> None:
+    logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    excluded = torch.zeros(5, 5, dtype=torch.bool)
+    excluded[0, 3] = excluded[3, 0] = True
+
+    def row(index: int, keep: list[int]) -> torch.Tensor:
+        return cross_entropy(logits[None, index, keep], torch.tensor([keep.index(index)]), label_smoothing=0.1)
+
+    def column(index: int, keep: list[int]) -> torch.Tensor:
+        return cross_entropy(logits[None, keep, index], torch.tensor([keep.index(index)]), label_smoothing=0.1)
+
+    keeps = [[n for n in range(5) if not excluded[index, n]] for index in range(5)]
+    expected = torch.stack([0.5 * (row(n, keep) + column(n, keep)) for n, keep in enumerate(keeps)]).mean()
+    torch.testing.assert_close(symmetric_loss(logits, label_smoothing=0.1, excluded=excluded), expected)
+
+
+def test_equal_captions_mark_pairs_but_not_the_clip_itself() -> None:
+    mask = equal_captions(["a", "b", "a"])
+    assert mask.tolist() == [[False, False, True], [False, False, False], [True, False, False]]
+
+
+def test_temperature_holds_its_bound_and_comes_back() -> None:
+    objective = GramLoss(temperature=0.005, min_temperature=0.01)
+    assert objective.temperature.item() == pytest.approx(0.01)
+    objective.temperature.backward()  # descent would lower it further: no step
+    assert objective.log_temperature.grad == 0
+    (-objective.temperature).backward()  # descent would raise it: the gradient passes
+    assert objective.log_temperature.grad is not None and objective.log_temperature.grad < 0
+
+
+def test_computes_in_single_precision_under_autocast() -> None:
+    inputs, captions = clips(8), [str(n) for n in range(8)]
+    expected = PairwiseInfoNCE()(*inputs, captions)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(PairwiseInfoNCE()(*inputs, captions), expected)
+
+
+CAPTIONS = ["a", "b", "c", "a", "d", "b", "e", "f"]
+
+
+def value_and_gradients(rows: slice) -> dict[str, torch.Tensor]:
+    """Loss and gradients of a shared linear network and the temperature on some rows of one global batch."""
+    weight = torch.eye(64).requires_grad_()
+    objective = GramLoss(temperature=0.2)
+    parts = [normalize(part[rows] @ weight, dim=-1) for part in clips(8)]
+    loss = objective(*parts, CAPTIONS[rows])
+    loss.backward()
+    assert weight.grad is not None and objective.log_temperature.grad is not None
+    return {"loss": loss.detach(), "weight": weight.grad, "temperature": objective.log_temperature.grad}
+
+
+def work(rank: int, port: int, out: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    results = value_and_gradients(slice(4 * rank, 4 * rank + 4))
+    for value in results.values():  # what DistributedDataParallel does with gradients
+        dist.all_reduce(value)
+        value /= 2
+    if rank == 0:
+        torch.save(results, out)
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(work, args=(port, str(tmp_path / "results.pt")), nprocs=2)
+    results = torch.load(tmp_path / "results.pt", weights_only=True)
+    for name, expected in value_and_gradients(slice(0, 8)).items():
+        torch.testing.assert_close(results[name], expected, atol=1e-5, rtol=1e-5)

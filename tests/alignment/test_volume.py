@@ -1,0 +1,117 @@
+import math
+
+import pytest
+import torch
+from foleygram.alignment.volume import DEFAULT_EPS, gram_volume, volume_matrix
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
+
+
+def unit(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1).to(dtype)
+
+
+def with_cosines(a: float, b: float, c: float) -> torch.Tensor:
+    gram = torch.tensor([[1, a, b], [a, 1, c], [b, c, 1]], dtype=torch.float64)
+    return torch.linalg.cholesky(gram)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
+def test_orthonormal_vectors_span_one(k: int) -> None:
+    torch.testing.assert_close(gram_volume(torch.eye(8)[:k]), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("eps", [1e-6, 1e-8])
+@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2)])
+def test_two_equal_vectors_leave_the_root_of_eps(pair: tuple[int, int], eps: float) -> None:
+    vectors = unit(3, 16, dtype=torch.float64).clone()
+    vectors[pair[1]] = vectors[pair[0]]
+    assert gram_volume(vectors, eps).item() == pytest.approx(math.sqrt(eps), rel=1e-4)
+    assert volume_matrix(*vectors[:, None], eps=eps).item() == pytest.approx(math.sqrt(eps), rel=1e-4)
+
+
+def test_two_vectors_span_the_sine_of_their_angle() -> None:
+    angle = torch.linspace(0.01, 3.13, 50)
+    vectors = torch.stack([torch.stack([torch.ones(50), torch.zeros(50)], -1), torch.stack([angle.cos(), angle.sin()], -1)], 1)
+    torch.testing.assert_close(gram_volume(vectors), angle.sin().abs(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("cosine", "volume"), [(0.9, 0.1673), (0.5, 0.7071), (0.0, 1.0), (-0.49999999, 0.0)])
+def test_three_vectors_of_one_mutual_cosine(cosine: float, volume: float) -> None:
+    assert gram_volume(with_cosines(cosine, cosine, cosine), eps=0).item() == pytest.approx(volume, abs=3e-4)
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 5])
+@pytest.mark.parametrize("noise", [1.0, 0.1])
+def test_single_precision_equals_a_float64_determinant(k: int, noise: float) -> None:
+    vectors = normalize(unit(200, 1, 32) + noise * unit(200, k, 32, seed=1), dim=-1)
+    exact = torch.linalg.det(vectors.double() @ vectors.double().mT).clamp(min=0).sqrt()
+    torch.testing.assert_close(gram_volume(vectors, eps=0).double(), exact, atol=2e-6, rtol=1e-4)
+    grid = volume_matrix(vectors[:, 0], *vectors[:, 1:].unbind(1), eps=0).diagonal().double()
+    torch.testing.assert_close(grid, exact, atol=1e-4, rtol=1e-3)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 5), st.integers(0, 10_000))
+def test_order_sign_and_rotation_change_nothing(k: int, seed: int) -> None:
+    vectors = unit(k, 8, seed=seed, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    rotation = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64)).Q
+    signs = torch.randint(2, (k, 1), generator=generator) * 2.0 - 1
+    changed = signs * vectors[torch.randperm(k, generator=generator)] @ rotation
+    torch.testing.assert_close(gram_volume(changed), gram_volume(vectors), atol=1e-7, rtol=1e-7)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 5), st.floats(0, 1), st.integers(0, 10_000))
+def test_volume_lies_between_zero_and_one(k: int, noise: float, seed: int) -> None:
+    volume = gram_volume(normalize(unit(1, 8, seed=seed) + noise * unit(k, 8, seed=seed + 1), dim=-1))
+    assert 0 <= volume.item() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("num_others", [1, 2, 3])
+def test_matrix_equals_one_volume_at_a_time_in_value_and_gradient(num_others: int) -> None:
+    anchor = unit(5, 12, dtype=torch.float64).requires_grad_()
+    others = [unit(7, 12, seed=n + 1, dtype=torch.float64).requires_grad_() for n in range(num_others)]
+    weights = torch.arange(35.0, dtype=torch.float64).view(5, 7).sin()
+    grid = volume_matrix(anchor, *others)
+    rows = [anchor[:, None].expand(-1, 7, -1), *(other.expand(5, -1, -1) for other in others)]
+    single = gram_volume(torch.stack(rows, dim=-2))
+    torch.testing.assert_close(grid, single)
+    inputs = (anchor, *others)
+    ours, expected = (torch.autograd.grad((value * weights).sum(), inputs) for value in (grid, single))
+    torch.testing.assert_close(ours, expected)
+
+
+def test_triplet_gradient_equals_finite_differences() -> None:
+    inputs = [unit(3, 6, seed=n, dtype=torch.float64).requires_grad_() for n in range(3)]
+    assert torch.autograd.gradcheck(volume_matrix, inputs)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("eps", [0.0, DEFAULT_EPS])
+def test_gradient_is_finite_at_collapse(k: int, eps: float) -> None:
+    vectors = unit(1, 16).expand(k, -1).clone().requires_grad_()
+    gram_volume(vectors, eps).backward()
+    assert vectors.grad is not None and vectors.grad.isfinite().all()
+    if k > 1:
+        rows = [vectors.detach()[:1].clone().requires_grad_() for _ in range(k)]
+        volume_matrix(*rows, eps=eps).sum().backward()
+        assert all(row.grad is not None and row.grad.isfinite().all() for row in rows)
+
+
+def test_computes_in_single_precision_under_autocast() -> None:
+    inputs = [unit(4, 64, seed=n) for n in range(3)]
+    expected = volume_matrix(*inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(volume_matrix(*inputs), expected)
+        torch.testing.assert_close(gram_volume(torch.stack(inputs, 1)), expected.diagonal(), atol=1e-5, rtol=1e-4)
+
+
+def test_shapes_that_do_not_fit_are_named() -> None:
+    with pytest.raises(ValueError, match=r"\(3, 8\).*\(4, 8\)"):
+        volume_matrix(unit(2, 8), unit(3, 8), unit(4, 8))
+    with pytest.raises(ValueError, match="k >= 1"):
+        gram_volume(torch.zeros(0, 8))

@@ -1,0 +1,79 @@
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from foleygram.envelope.curve import Envelope, count_matches, onset_times
+from foleygram.envelope.rms import rms_envelope
+
+
+def struck(times: list[float], decay: float, seconds: float = 2.0) -> torch.Tensor:
+    clock = torch.arange(round(seconds * 16_000)) / 16_000
+    tone = torch.sin(2 * torch.pi * 900 * clock)
+    return sum((torch.where(clock >= t, 0.3 * torch.exp(-(clock - t).clamp(min=0) / decay), 0.0) * tone for t in times), torch.zeros_like(clock))
+
+
+def test_from_audio_equals_librosa_on_the_mono_mix() -> None:
+    audio = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 16_000)).astype(np.float32) * 0.1)
+    envelope = Envelope.from_audio(audio, 16_000)
+    theirs = librosa.feature.rms(y=audio.mean(0).numpy(), frame_length=512, hop_length=128)[0]
+    np.testing.assert_allclose(envelope.values, theirs, rtol=1e-4, atol=1e-6)
+    assert envelope.rate == 125
+    assert envelope.seconds == 1.0
+
+
+def test_from_audio_has_the_same_rate_whatever_the_sound_s() -> None:
+    envelope = Envelope.from_audio(torch.zeros(1, 44_100), 44_100)
+    assert (envelope.rate, len(envelope.values)) == (125, 126)
+
+
+@pytest.mark.parametrize(
+    ("values", "rate", "complaint"),
+    [
+        ([], 125.0, "one row"),
+        ([[0.1, 0.2]], 125.0, "one row"),
+        ([0.1, float("nan")], 125.0, "value 1 .*finite"),
+        ([0.1, 0.2, -0.5], 125.0, "value 2 .*-0.5"),
+        ([0.1], 0.0, "rate"),
+        ([0.1], float("inf"), "rate"),
+    ],
+)
+def test_what_is_no_envelope_is_refused(values: list[float], rate: float, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Envelope(np.array(values), rate)
+
+
+def test_resampling_keeps_times_and_straight_lines() -> None:
+    ramp = Envelope(np.linspace(0, 1, 126), 125.0)
+    slow = ramp.resampled(50.0)
+    assert slow.seconds == ramp.seconds
+    np.testing.assert_allclose(slow.values, np.linspace(0, 1, 51), atol=1e-6)
+
+
+def test_slices_are_cut_by_time_and_zero_outside() -> None:
+    ramp = Envelope(np.linspace(0, 1, 126), 125.0)
+    part = ramp.slice(0.5, 0.2)
+    np.testing.assert_allclose(part.values, np.linspace(0.5, 0.7, 26), atol=1e-6)
+    beyond = ramp.slice(0.8, 0.4)
+    assert len(beyond.values) == 51
+    assert beyond.values[25] == 1.0
+    assert not beyond.values[26:].any()
+
+
+@pytest.mark.parametrize("decay", [0.02, 0.1, 0.4])
+def test_onsets_are_the_moments_of_impact(decay: float) -> None:
+    times = [0.3, 0.81, 1.337]
+    found = Envelope.from_audio(struck(times, decay), 16_000).onsets()
+    assert len(found) == 3
+    np.testing.assert_allclose(found, times, atol=0.013)
+
+
+def test_silence_and_a_steady_hum_have_no_onsets() -> None:
+    assert len(onset_times(np.zeros(500, np.float32), 125.0)) == 0
+    hum = rms_envelope(1e-4 * torch.randn(32_000, generator=torch.Generator().manual_seed(0)))
+    assert len(onset_times(hum.numpy(), 125.0)) == 0
+
+
+def test_matches_are_one_to_one() -> None:
+    assert count_matches(np.array([0.1, 0.12, 0.5]), np.array([0.11, 0.58]), 0.05) == 1
+    assert count_matches(np.array([0.0, 0.06]), np.array([0.05, 0.1]), 0.05) == 2

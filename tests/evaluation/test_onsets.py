@@ -1,0 +1,104 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foleygram.evaluation.onsets import detect_onsets, match_onsets, onset_scores, pair_onsets, peak
+
+RATE = 16_000
+TIMES = [0.3, 0.8, 1.4, 1.75, 2.6, 3.3]
+
+
+def strikes(times, seconds=4.0, level=0.5, rate=RATE):
+    audio = 1e-5 * torch.randn(round(seconds * rate), generator=torch.Generator().manual_seed(0))
+    t = torch.arange(round(0.15 * rate)) / rate
+    tone = level * torch.sin(2 * torch.pi * 900 * t) * torch.exp(-t / 0.03)
+    for time in times:
+        start = round(time * rate)
+        audio[start : start + len(tone)] += tone[: len(audio) - start]
+    return audio
+
+
+def most_pairs(detected, annotated, tolerance):
+    """The largest matching, by trying every assignment of the shorter list."""
+    if len(detected) > len(annotated):
+        detected, annotated = annotated, detected
+    places = [*range(len(annotated)), *[None] * len(detected)]
+    return max(
+        sum(j is not None and abs(d - annotated[j]) <= tolerance for d, j in zip(detected, chosen, strict=True))
+        for chosen in set(itertools.permutations(places, len(detected)))
+    )
+
+
+times_lists = st.lists(st.integers(0, 40).map(lambda i: i / 100), max_size=4).map(sorted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(times_lists, times_lists)
+def test_matching_is_as_large_as_the_best_assignment(detected, annotated):
+    matches = pair_onsets(detected, annotated, 0.05 + 1e-12)
+    assert len(matches.detected) == most_pairs(detected, annotated, 0.05 + 1e-9)
+    assert len(set(matches.detected)) == len(matches.detected)
+    assert len(set(matches.annotated)) == len(matches.annotated)
+    for i, j in zip(matches.detected, matches.annotated, strict=True):
+        assert abs(detected[i] - annotated[j]) <= 0.05 + 1e-9
+
+
+def test_two_detections_of_one_event_are_one_hit_and_one_mistake():
+    assert match_onsets([0.99, 1.01], [1.0], 0.05) == (0.5, 1.0, pytest.approx(2 / 3), 2.0)
+
+
+def test_the_tolerance_itself_is_inside():
+    assert match_onsets([1.05], [1.0], 0.05).f1 == 1
+    assert match_onsets([1.051], [1.0], 0.05).f1 == 0
+
+
+def test_empty_lists():
+    assert match_onsets([], [], 0.05) == (1.0, None, 1.0, None)
+    assert match_onsets([], [1.0], 0.05) == (0.0, 0.0, 0.0, 0.0)
+    assert onset_scores(0, 3, 0).f1 == 0
+
+
+def test_times_that_do_not_ascend_are_refused():
+    with pytest.raises(ValueError, match="ascend"):
+        match_onsets([2.0, 1.0], [1.0], 0.05)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_strikes_are_found_once_each_at_their_times(rate):
+    audio = strikes(TIMES, rate=rate)
+    found = detect_onsets(audio, rate, reference_peak=peak(audio))
+    assert match_onsets(found, TIMES, 0.03).f1 == 1
+
+
+def test_a_late_sound_is_right_within_the_tolerance_and_wrong_beyond():
+    late = strikes([t + 0.07 for t in TIMES])
+    found = detect_onsets(late, RATE, reference_peak=peak(late))
+    assert match_onsets(found, TIMES, 0.1).f1 == 1
+    assert match_onsets(found, TIMES, 0.05).f1 == 0
+
+
+def test_silence_and_hiss_far_below_the_reference_have_no_onsets():
+    hiss = 1e-5 * torch.randn(8 * RATE, generator=torch.Generator().manual_seed(1))
+    assert len(detect_onsets(hiss, RATE, reference_peak=0.5)) == 0
+    assert len(detect_onsets(hiss, RATE, reference_peak=peak(hiss))) > 0, "the floor is what keeps it quiet"
+    assert len(detect_onsets(torch.zeros(RATE), RATE, reference_peak=0.5)) == 0
+
+
+def test_the_detector_hears_rendered_strikes_and_scrapes():
+    from foleygram.datasets.drumstick import plan_video
+    from foleygram.datasets.drumstick_sound import render_sound
+
+    matched = detected = annotated = 0
+    for index in range(10):
+        scene = plan_video(77, index, seconds=(4.0, 4.0), shares="balanced").scene
+        audio, times = torch.from_numpy(render_sound(scene, RATE)), [event.time for event in scene.events]
+        found = detect_onsets(audio, RATE, reference_peak=peak(audio))
+        matched += len(pair_onsets(found, times, 0.05).detected)
+        detected, annotated = detected + len(found), annotated + len(times)
+    scores = onset_scores(matched, detected, annotated)
+    assert scores.f1 > 0.93
+    assert np.abs(scores.count_ratio - 1) < 0.12
