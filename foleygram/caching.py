@@ -112,7 +112,7 @@ def _write_shard(path: Path, batches: Iterator[dict[str, Any]]) -> dict[str, Any
     with atomic_path(path) as temporary:
         save_file(whole, temporary)
     count = len(next(iter(whole.values())))
-    return {"file": path.name, "bytes": path.stat().st_size, "count": count, "fields": list(whole), "strings": strings}
+    return {"file": path.name, "bytes": path.stat().st_size, "count": count, "fields": sorted(whole), "strings": strings}
 
 
 def _stored(name: str, value: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class FeatureEncoder:
         return kept
 
     def _control(self, batch: dict[str, Any]) -> Tensor:
-        """Control latents (B, V, C, T): the true envelope, the predicted one if there is a predictor, augmented ones."""
+        """Control latents (B, V, C, T): true envelope, the predicted one if there is a predictor, augmented ones."""
         spec = self.spec
         true = rms_envelope(batch["envelope_audio"], spec.frame_length, spec.hop_length)
         variants = [true]

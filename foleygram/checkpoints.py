@@ -45,7 +45,7 @@ def save_release(folder: Path, parts: Mapping[str, Any], spec: ClipSpec, sigmas:
 
 
 def write_index(folder: Path, spec: ClipSpec, sigmas: tuple[float, float]) -> None:
-    """Describe the parts that lie in `folder`; raises FileNotFoundError when one that every release needs is missing."""
+    """Describe the parts that lie in `folder`; raises FileNotFoundError when a needed one is missing."""
     missing = [name for name in PARTS if name not in OPTIONAL and not (folder / name).is_dir()]
     if missing:
         raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; train or copy these parts first")

@@ -13,7 +13,7 @@ from foleygram.pipeline import FoleyGRAMPipeline
 
 
 def pick_device(device: str) -> torch.device:
-    """The device that a name stands for; `auto` takes CUDA, then MPS, then the CPU. Raises ValueError for an absent one."""
+    """The device that a name stands for; `auto`: CUDA, then MPS, then the CPU. Raises ValueError for an absent one."""
     if device == "auto":
         return torch.device(
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

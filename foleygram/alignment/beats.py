@@ -115,13 +115,9 @@ class BeatsModel(PreTrainedModel):
         elif isinstance(module, GatedAttention):
             if hasattr(module, "grep_a"):
                 init.ones_(module.grep_a)
-        elif self.config.deep_norm and isinstance(module, BeatsLayer):
-            beta = (8 * self.config.encoder_layers) ** -0.25
-            attention = module.self_attn
-            for linear in (attention.v_proj, attention.out_proj, module.fc1, module.fc2):
-                init.xavier_normal_(linear.weight, gain=beta)
-            for linear in (attention.q_proj, attention.k_proj):
-                init.xavier_normal_(linear.weight)
+        elif self.config.deep_norm and isinstance(module, LayerLinear):
+            init.xavier_normal_(module.weight, gain=module.gain)
+            init.zeros_(module.bias)
         else:
             super()._init_weights(module)
 
@@ -166,8 +162,9 @@ class BeatsLayer(nn.Module):
         dim = config.encoder_embed_dim
         self.self_attn = GatedAttention(config)
         self.self_attn_layer_norm = nn.LayerNorm(dim)
-        self.fc1 = nn.Linear(dim, config.encoder_ffn_embed_dim)
-        self.fc2 = nn.Linear(config.encoder_ffn_embed_dim, dim)
+        beta = deep_norm_gain(config)
+        self.fc1 = LayerLinear(dim, config.encoder_ffn_embed_dim, beta)
+        self.fc2 = LayerLinear(config.encoder_ffn_embed_dim, dim, beta)
         self.final_layer_norm = nn.LayerNorm(dim)
         self.activation = ACT2FN[config.activation_fn]
         self.dropout = nn.Dropout(config.dropout)
@@ -194,7 +191,10 @@ class GatedAttention(nn.Module):
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
         dim, self.num_heads = config.encoder_embed_dim, config.encoder_attention_heads
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
+        beta = deep_norm_gain(config)
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
+            LayerLinear(dim, dim, gain) for gain in (1.0, 1.0, beta, beta)
+        )
         self.dropout = config.attention_dropout
         self.gated = config.relative_position_embedding and config.gru_rel_pos
         if self.gated:
@@ -220,6 +220,19 @@ class GatedAttention(nn.Module):
     def _gate(self, query: Tensor) -> Tensor:
         update, reset = self.grep_linear(query).unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, dim=-1)
         return update * (reset * self.grep_a - 1.0) + 2.0  # (B, heads, n, 1)
+
+
+class LayerLinear(nn.Linear):
+    """A linear map that knows the gain of its random start (DeepNorm, arXiv 2203.00555)."""
+
+    def __init__(self, in_features: int, out_features: int, gain: float) -> None:
+        super().__init__(in_features, out_features)
+        self.gain = gain
+
+
+def deep_norm_gain(config: BeatsConfig) -> float:
+    """DeepNorm's gain for the maps on the residual branch of an encoder."""
+    return (8 * config.encoder_layers) ** -0.25
 
 
 class PositionConv(nn.Module):

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from string import ascii_lowercase, digits
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,11 @@ class _AlignedEncoder(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if module is self.head:
             init.normal_(module.weight, std=module.in_features**-0.5)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs: Any) -> Self:  # type: ignore[override]
+        """The encoder of a folder or hub id; transformers' own, with a return type that lets YAML name it."""
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Unit embeddings (B, embedding_dim) of pooled features (B, width), float32 in every precision."""

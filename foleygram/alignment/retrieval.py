@@ -74,15 +74,15 @@ def matched_cosines(embeddings: Embeddings) -> dict[str, float]:
 def mismatch_auc(embeddings: Embeddings, equal: Tensor) -> dict[str, float]:
     """AUC of volume(matched) < volume(mismatched): another text with (video, audio) kept, and all three mixed.
 
-    `equal` (N, N) marks clips with equal captions, which never make a mismatch. Mixed triplets are text i, video j and
-    audio j + N / 2, of three different captions.
+    `equal` (N, N) marks clips with equal captions, which never make a mismatch. Mixed triplets are every text with
+    every video and one audio drawn for that video (the same draw in every call), of three different captions.
     """
     video, text, audio = embeddings
     volumes = volume_matrix(text, video, audio)
-    half = len(text) // 2
-    mixed = volume_matrix(text, video, audio.roll(-half, 0))
+    drawn = torch.randperm(len(text), generator=torch.Generator().manual_seed(0)).to(text.device)
+    mixed = volume_matrix(text, video, audio[drawn])
     differs = ~equal
-    apart = differs & differs.roll(-half, 1) & differs.roll(-half, 1).diagonal()
+    apart = differs & differs[:, drawn] & differs[:, drawn].diagonal()
     candidates = {"auc_other_text": volumes[differs], "auc_all_mixed": mixed[apart]}
     return {name: separation(volumes.diagonal(), values) for name, values in candidates.items() if len(values)}
 

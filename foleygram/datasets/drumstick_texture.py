@@ -7,7 +7,7 @@ Size = tuple[int, int]
 
 
 def texture(kind: str, size: Size, color: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A surface (height, width, 3) in 0..1 of the given kind around `color` (3,); raises KeyError for an unknown kind."""
+    """A surface (height, width, 3) in 0..1 of a kind around `color` (3,); raises KeyError for an unknown kind."""
     return _KINDS[kind](size, np.asarray(color, float), rng).clip(0, 1)
 
 

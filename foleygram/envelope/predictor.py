@@ -130,12 +130,13 @@ class ShotEncoder(nn.Module):
 
 def _inputs(shots: Shots) -> Tensor:
     """Colour, signed change since the last and until the next frame, and difference from the clip's mean: (S, 6, M, M)."""
-    light = shots.frames.mean(1)
-    sums = light.new_zeros(shots.shown.shape[0], *light.shape[1:]).index_add_(0, shots.clip, light)
+    frames = shots.frames
+    light = frames.mean(1)
+    sums = light.new_zeros(len(shots.shown), *light.shape[1:]).index_add_(0, shots.clip, light)
     mean = sums / torch.bincount(shots.clip, minlength=len(sums))[:, None, None]
     changes = [light - light[shots.previous], light[shots.following] - light, light - mean[shots.clip]]
-    inputs = torch.cat([4 * (shots.frames - 0.5), 8 * torch.stack(changes, dim=1)], dim=1)
-    return inputs.contiguous(memory_format=torch.channels_last)  # half the time on a CPU
+    # Channels last in memory: convolutions on a CPU take half the time.
+    return torch.stack([*(frames - 0.5).unbind(1), *(4 * change for change in changes)], dim=-1).permute(0, 3, 1, 2)
 
 
 def _keypoints(logits: Tensor, values: Tensor) -> Tensor:
@@ -223,8 +224,8 @@ class EnvelopePredictor(PreTrainedModel):
         )
 
     def num_values(self, num_frames: int) -> int:
-        """Envelope values that `num_frames` frames of the grid span, both ends included."""
-        return round(num_frames / self.config.motion_frame_rate * self.config.envelope_rate) + 1
+        """Envelope values from the first frame's beginning to the last one's end, as `ClipSpec` counts them."""
+        return int(num_frames / self.config.motion_frame_rate * self.config.envelope_rate + 1e-6) + 1
 
     def forward(self, motion: Tensor, ages: Tensor) -> Tensor:
         """Logits (B, values, classes) of motion (B, N, 3, M, M), uint8 or in [0, 1], with ages (B, N) in seconds.

@@ -11,6 +11,7 @@ from foleygram.media.audio import resample
 ENVELOPE_SAMPLE_RATE = 16_000
 FRAME_LENGTH, HOP_LENGTH = 512, 128
 ENVELOPE_RATE = ENVELOPE_SAMPLE_RATE / HOP_LENGTH
+EDGE = FRAME_LENGTH // 2 // HOP_LENGTH
 SMOOTHING_SEC = 0.05
 MAX_LAG_SEC = 0.5
 """A lag is looked for this far in both directions."""
@@ -102,7 +103,11 @@ def leak_db(generated: Tensor, reference: Tensor, *, rate: float = ENVELOPE_RATE
 
 
 def _centred(envelope: Tensor) -> Tensor | None:
-    """Smoothed, mean removed, float64; None where nothing is left to compare."""
+    """Smoothed, mean removed, float64, (values - 4,); None where nothing is left to compare.
+
+    Without the values at both ends whose windows reach beyond the sound: their dip would correlate at lag 0.
+    """
+    envelope = envelope[EDGE:-EDGE]
     if float(envelope.max()) < INAUDIBLE:
         return None
     curve = smooth(envelope, round(SMOOTHING_SEC * ENVELOPE_RATE)).double()

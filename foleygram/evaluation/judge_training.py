@@ -10,9 +10,10 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from foleygram.datasets.clip import parse_events
+from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
 from foleygram.media.audio import read_audio
+from foleygram.spec import ClipSpec
 
 SAMPLE_RATE = 16_000
 
@@ -27,27 +28,21 @@ class LabelledSound:
 
 
 def one_material_sounds(
-    data_root: str | Path, split: str = "train", *, sample_rate: int = SAMPLE_RATE
+    data_root: str | Path, split: str = "train", *, seconds: float = 4.0, sample_rate: int = SAMPLE_RATE
 ) -> list[LabelledSound]:
-    """Sounds of the split's videos in which every labelled event has one and the same material.
+    """Clips of `seconds` of Greatest Hits' split in which every event is labelled, all with one material.
 
-    Raises FileNotFoundError without the split's list and ValueError when no such video is there.
+    Raises FileNotFoundError naming what is missing, and ValueError when there is no such clip.
     """
-    found = sorted(Path(data_root).rglob(f"{split}.txt"), key=lambda path: len(path.parts))
-    if not found:
-        raise FileNotFoundError(f"{data_root}: no {split}.txt in it or below; is it Greatest Hits?")
-    root, sounds = found[0].parent, []
-    for video_id in found[0].read_text().split():
-        path = root / f"{video_id}_times.txt"
-        events = parse_events(path.read_text(), str(path))
-        materials = {event.material for event in events}
-        if len(materials) != 1 or None in materials:
+    clips = GreatestHits(data_root, split, spec=ClipSpec(seconds=seconds), fields=("audio",)).clips
+    sounds = []
+    for clip in clips:
+        if len(clip.materials) != 1 or any(event.material is None for event in clip.events):
             continue
-        wav = next(p for kind in ("denoised", "mic") if (p := root / f"{video_id}_{kind}.wav").is_file())
-        audio = read_audio(wav, sample_rate=sample_rate, channels=1)[0]
-        sounds.append(LabelledSound(audio, str(events[0].material), tuple(event.time for event in events)))
+        audio = read_audio(clip.audio_path, sample_rate=sample_rate, channels=1, start=clip.start, seconds=clip.seconds)
+        sounds.append(LabelledSound(audio[0], clip.materials[0], tuple(event.time for event in clip.events)))
     if not sounds:
-        raise ValueError(f"{found[0]}: none of its videos has events of one labelled material only")
+        raise ValueError(f"{data_root}: none of the {len(clips)} clips of split {split} has one labelled material only")
     return sounds
 
 
@@ -109,24 +104,20 @@ def _disturb(audio: Tensor, rng: np.random.Generator) -> Tensor:
     return audio * float(10 ** (rng.uniform(-12, 6) / 20))
 
 
-def judge_accuracy(judge: MaterialJudge, sounds: Sequence[LabelledSound], *, seconds: float = 4.0) -> float:
-    """Share of `sounds` that the judge hears right, cut into stretches of `seconds` with a strike in each."""
-    right = total = 0
-    length = round(seconds * judge.config.sample_rate)
-    for sound in sounds:
-        for index in range(len(sound.audio) // length):
-            if any(index * seconds <= time < (index + 1) * seconds - 0.1 for time in sound.times):
-                heard = judge.hear(sound.audio[None, index * length : (index + 1) * length], judge.config.sample_rate)
-                right, total = right + (heard[0] == sound.material), total + 1
-    if not total:
-        raise ValueError(f"none of {len(sounds)} sounds lasts {seconds:g} s")
-    return right / total
+def judge_accuracy(judge: MaterialJudge, sounds: Sequence[LabelledSound]) -> float:
+    """Share of `sounds`, at the judge's rate, that it hears right."""
+    answers = [judge.hear(sound.audio[None], judge.config.sample_rate)[0] for sound in sounds]
+    return sum(heard == sound.material for heard, sound in zip(answers, sounds, strict=True)) / len(sounds)
 
 
 def train_judge_from_folder(
     data_root: str | Path, out: str | Path, *, steps: int = 400, seed: int = 0, seconds: float = 4.0
 ) -> float:
-    """Train the judge on `data_root`'s training sounds and save it to `out`; returns its accuracy on test sounds."""
-    judge = train_judge(one_material_sounds(data_root), steps=steps, seed=seed, seconds=seconds / 2)
+    """Train the judge on clips of `data_root`'s training split, save it to `out`; its accuracy on the test split.
+
+    Raises what `one_material_sounds` raises, before any training.
+    """
+    sounds, unseen = (one_material_sounds(data_root, split, seconds=seconds) for split in ("train", "test"))
+    judge = train_judge(sounds, steps=steps, seed=seed, seconds=seconds / 2)
     judge.save_pretrained(out)
-    return judge_accuracy(judge, one_material_sounds(data_root, "test"), seconds=seconds)
+    return judge_accuracy(judge, unseen)

@@ -1,7 +1,8 @@
-"""Envelope ControlNet for Stable Audio's DiT, and the DiT's forward pass with its residuals (paper notes, section 3)."""
+"""Envelope ControlNet for Stable Audio's DiT, and the DiT's forward pass with residuals (paper notes, section 3)."""
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, StableAudioDiTModel
@@ -166,7 +167,7 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
         control_latents: Tensor,
         conditioning_scale: float = 1.0,
     ) -> list[Tensor]:
-        """Residuals (B, 1 + T, D), one per copied block, for noised latents (B, C, T) and control latents (B, Cc, T)."""
+        """Residuals (B, 1 + T, D), one per copied block, of noised latents (B, C, T) and control latents (B, Cc, T)."""
         control = self.control_in(control_latents)
         hidden, cross = embed_inputs(self, latents, timestep, cross_tokens, global_states, control)
         rotary = rotary_embedding(self.config.attention_head_dim, latents.shape[-1], latents.device)

@@ -53,10 +53,8 @@ class BackbonePretraining(lightning.LightningModule):
         self.save_hyperparameters(ignore=["transformer", "projection_model", "prompt_encoder", "prompt_tokenizer"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        loss_per_clip, timestep = self._loss(
-            batch, step_generator(self.hparams.seed, self.global_step, self.global_rank)
-        )
-        loss = loss_per_clip.mean()
+        generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
+        loss = self._loss(batch, generator)[0].mean()
         self.log("loss", loss, prog_bar=True)
         return loss
 

@@ -1,6 +1,7 @@
 """Solvers of the probability-flow ODE and SDE in sigma, noise per clip, guidance and windows around the denoiser."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ class ClipNoise:
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, like: Tensor) -> Tensor:
-        """Fresh noise of `like`'s shape (B, C, T), device and dtype; raises ValueError when B is not the seeds' count."""
+        """Fresh noise of `like`'s shape (B, C, T), device and dtype; raises ValueError unless B is the seeds' count."""
         if len(like) != len(self.generators):
             raise ValueError(f"{len(self.generators)} seeds for a batch of {len(like)} clips")
         drawn = [torch.randn(like.shape[1:], generator=generator) for generator in self.generators]
@@ -54,7 +55,7 @@ def dpmpp_2m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: C
 
 def _dpmpp(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, eta: float, noise: ClipNoise | None) -> Tensor:
     previous, last_step = None, None
-    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, sigma_next in pairwise(sigmas):
         clean = denoise(latents, sigma)
         if sigma_next == 0:
             return clean
@@ -71,7 +72,7 @@ def _dpmpp(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, eta: float, no
 def dpmpp_3m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: ClipNoise, eta: float = 1.0) -> Tensor:
     """DPM-Solver++(3M) SDE (Lu et al. 2022; the solver Stable Audio is published with)."""
     history: list[tuple[Tensor, Tensor]] = []  # (clean, step), newest first
-    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, sigma_next in pairwise(sigmas):
         clean = denoise(latents, sigma)
         if sigma_next == 0:
             return clean

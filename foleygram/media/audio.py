@@ -1,5 +1,6 @@
 """Reading, writing and resampling sound; Kaldi's filterbank."""
 
+import io
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -147,13 +148,18 @@ def fit_length(audio: Tensor, num_samples: int) -> Tensor:
 def write_audio(path: str | Path, audio: Tensor, sample_rate: int) -> None:
     """Write sound (channels, samples) as a 16-bit WAV file, whole or not at all; beyond [-1, 1] it is clipped.
 
-    Raises ValueError for samples that are not finite.
+    Raises ValueError for samples that are not finite, OSError when the file cannot be written.
     """
     if not torch.isfinite(audio).all():
         raise ValueError(f"{path}: the sound holds samples that are not finite, nothing was written")
-    with atomic_path(Path(path)) as temporary:
-        samples = audio.detach().float().cpu().clamp(-1, 1).T.numpy()
-        soundfile.write(temporary, samples, sample_rate, subtype="PCM_16", format="WAV")
+    samples = audio.detach().float().cpu().clamp(-1, 1).T.numpy()
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, sample_rate, subtype="PCM_16", format="WAV")
+    try:  # written from memory: soundfile's own errors do not tell a full disk from the rest
+        with atomic_path(Path(path)) as temporary:
+            temporary.write_bytes(encoded.getbuffer())
+    except OSError as error:
+        raise OSError(error.errno, f"{path}: cannot be written ({error.strerror}); free space?") from error
 
 
 @cache

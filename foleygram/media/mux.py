@@ -21,6 +21,7 @@ FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
 AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000})
 FALLBACK_RATE = 48_000
 BLOCK = 1024 * 16
+Clock = list[tuple[int, int]]
 
 
 def mux(video_path: str | Path, audio: Tensor, sample_rate: int, out_path: str | Path) -> Path:
@@ -44,7 +45,7 @@ def mux(video_path: str | Path, audio: Tensor, sample_rate: int, out_path: str |
             out_path = out_path.with_suffix(".mkv")
         with atomic_path(out_path) as temporary:
             try:
-                _write(source, picture, audio, sample_rate, temporary)
+                _write(source, picture, _read_clock(video_path), audio, sample_rate, temporary)
             except OSError as error:  # PyAV's errors of writing are OSErrors as well, those of the stream are not
                 raise OSError(error.errno, f"{out_path}: cannot be written ({error.strerror}); free space?") from error
             except (av.FFmpegError, ValueError) as error:
@@ -52,13 +53,17 @@ def mux(video_path: str | Path, audio: Tensor, sample_rate: int, out_path: str |
     return out_path
 
 
-def _write(source: InputContainer, picture: Any, audio: Tensor, sample_rate: int, temporary: Path) -> None:
+def _write(
+    source: InputContainer, picture: Any, clock: Clock, audio: Tensor, sample_rate: int, temporary: Path
+) -> None:
     with av.open(str(temporary.absolute()), "w", format=FORMATS[temporary.suffix]) as target:
         copied: Any = target.add_stream_from_template(picture)
+        if picture.codec_context.name == "rawvideo":  # only its tag says how the pixels lie
+            copied.codec_context.codec_tag = picture.codec_context.codec_tag
         sound = _sound_stream(target, len(audio), sample_rate)
         packets = _sound_packets(sound, audio, sample_rate)
         upcoming = next(packets, None)
-        for packet in _picture_packets(source, picture):
+        for packet in _picture_packets(source, picture, clock):
             now = packet.dts * picture.time_base
             while upcoming is not None and upcoming.dts * upcoming.time_base <= now:
                 target.mux(upcoming)
@@ -70,19 +75,28 @@ def _write(source: InputContainer, picture: Any, audio: Tensor, sample_rate: int
             upcoming = next(packets, None)
 
 
-def _picture_packets(source: InputContainer, picture: Any) -> Iterator[Any]:
+def _read_clock(video_path: str | Path) -> Clock:
+    """When each packet of the picture is shown and decoded, in ticks of its stream; read ahead of the copying."""
+    with open_media(video_path) as source:
+        packets = source.demux(picture_stream(video_path, source))
+        stamps = [(packet.pts, packet.dts) for packet in packets if packet.size]
+    shown = [dts if pts is None else pts for pts, dts in stamps]
+    if None in shown:
+        raise ValueError("a frame without a time stamp")
+    decoded = [dts for _, dts in stamps]
+    if None in decoded:  # Matroska stores none: frames are decoded in their order, each before it is shown
+        ordered = sorted(shown)
+        delay = max(at - pts for at, pts in zip(ordered, shown, strict=True))
+        decoded = [at - delay for at in ordered]
+    return list(zip(shown, decoded, strict=True))
+
+
+def _picture_packets(source: InputContainer, picture: Any, clock: Clock) -> Iterator[Any]:
     """The picture's packets as they are, on a clock that starts with the first frame and the sound."""
     origin = picture.start_time or 0
-    for packet in source.demux(picture):
-        if packet.size == 0:
-            continue
-        if packet.dts is None:
-            packet.dts = packet.pts
-        if packet.pts is None:
-            packet.pts = packet.dts
-        if packet.dts is None:
-            raise ValueError("a frame without a time stamp")
-        packet.pts, packet.dts = packet.pts - origin, packet.dts - origin
+    packets = (packet for packet in source.demux(picture) if packet.size)
+    for packet, (pts, dts) in zip(packets, clock, strict=True):
+        packet.pts, packet.dts = pts - origin, dts - origin
         yield packet
 
 

@@ -123,10 +123,10 @@ def probe(path: str | Path) -> MediaInfo:
 
 def _picture_seconds(path: str | Path, container: InputContainer, video: Any) -> float:
     """Length of the picture from its packets: headers lie in truncated and variable-rate files."""
-    shown = [p for p in container.demux(video) if p.pts is not None and not p.is_discard]
-    if not shown:
+    packets = (packet for packet in container.demux(video) if packet.pts is not None and not packet.is_discard)
+    stamps = sorted((packet.pts, packet.duration or 0) for packet in packets)
+    if not stamps:
         raise MediaError(f"{path}: the picture has no frames; the file is damaged or cut short")
-    stamps = sorted((packet.pts, packet.duration or 0) for packet in shown)
     last, duration = stamps[-1]
     if not duration and len(stamps) > 1:  # a last frame without a length stays as long as the one before it
         duration = last - stamps[-2][0]

@@ -19,7 +19,7 @@ from foleygram.spec import ClipSpec
 REFERENCE = "reference"
 UNHEARD = ("audio", "envelope_audio", "caption", "materials", "event_times", "event_actions")
 """Fields of a clip that a model of silent video must not be given."""
-AGAINST_OTHER = ", scored against the other clip"
+AGAINST_OTHER = " (other's truth)"
 
 Envelopes = Literal["predicted", "true", "flat", "other"]
 
@@ -46,7 +46,7 @@ CONDITIONS = {
 CONTROLS = (
     Condition("control scale 0", "true", control_scale=0.0),
     Condition("flat envelope", "flat"),
-    Condition("other video's tokens", "true", other_video=True),
+    Condition("other video", "true", other_video=True),
     Condition("other envelope", "other"),
 )
 

@@ -15,11 +15,11 @@ ROWS = {
     "onset F1, 50 ms": "onset_f1_50",
     "onset F1, 100 ms": "onset_f1_100",
     "onsets, found / true": "onset_count_ratio",
-    "recall of hits, 50 ms": "onset_hit_recall_50",
-    "recall of scrapes, 50 ms": "onset_scratch_recall_50",
+    "hits found, 50 ms": "onset_hit_recall_50",
+    "scrapes found, 50 ms": "onset_scratch_recall_50",
     "E-L1": "envelope_l1",
     "envelope correlation": "envelope_correlation",
-    "median absolute lag, ms": "median_absolute_lag_ms",
+    "median |lag|, ms": "median_absolute_lag_ms",
     "leak, dB": "leak_db",
     "material accuracy": "material_accuracy",
     "clips": "num_clips",
@@ -32,7 +32,7 @@ def score_table(rows_by_condition: Mapping[str, Scores], title: str | None = Non
     table = Table(title=title)
     table.add_column("figure", no_wrap=True)
     for condition in rows_by_condition:
-        table.add_column(condition, justify="right")
+        table.add_column(condition, justify="right", min_width=max(map(len, condition.split())))
     for label, key in ROWS.items():
         table.add_row(label, *(_cell(key, scores.summary.get(key)) for scores in rows_by_condition.values()))
     return table

@@ -1,11 +1,12 @@
 import math
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from foleygram.alignment.losses import (
     AnchorInfoNCE,
     ContrastiveObjective,
@@ -110,7 +111,7 @@ def value_and_gradients(rows: slice) -> dict[str, torch.Tensor]:
     return {"loss": loss.detach(), "weight": weight.grad, "temperature": objective.log_temperature.grad}
 
 
-def work(rank: int, port: int, out: str) -> None:
+def run_process(rank: int, port: int, out: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     results = value_and_gradients(slice(4 * rank, 4 * rank + 4))
@@ -126,7 +127,13 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(work, args=(port, str(tmp_path / "results.pt")), nprocs=2)
-    results = torch.load(tmp_path / "results.pt", weights_only=True)
+    out = tmp_path / "results.pt"
+    processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(port), str(out)]) for rank in range(2)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    results = torch.load(out, weights_only=True)
     for name, expected in value_and_gradients(slice(0, 8)).items():
         torch.testing.assert_close(results[name], expected, atol=1e-5, rtol=1e-5)
+
+
+if __name__ == "__main__":
+    run_process(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -68,6 +68,14 @@ def test_a_flat_envelope_correlates_with_nothing():
     assert envelope_correlation(torch.full_like(reference, 0.1), reference) == 0
 
 
+def test_noise_that_follows_nothing_has_no_small_lag():
+    generator, reference = torch.Generator().manual_seed(0), envelope(bursts())
+    noises = [envelope(0.1 * torch.randn(4 * RATE, generator=generator)) for _ in range(9)]
+    lags = torch.tensor([envelope_lag(noise, reference) for noise in noises])
+    assert lags.abs().median() > 60
+    assert abs(torch.tensor([envelope_correlation(noise, reference) for noise in noises]).mean()) < 0.05
+
+
 def test_leak_is_the_level_of_what_sounds_in_the_silences():
     reference = envelope(bursts())
     noise = 0.01 * torch.randn(4 * RATE, generator=torch.Generator().manual_seed(0))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from foleygram.media.video import MediaError, guarded, motion_times, probe, read_frames, segment_middles
 
-IRREGULAR = [Fraction(n, 1000) for n in (0, 33, 50, 117, 133, 300, 317, 350, 700, 717, 733, 900, 1500, 1517, 1550, 1800)]
+IRREGULAR = [Fraction(n, 1000) for n in (0, 33, 50, 117, 133, 300, 317, 350, 700, 717, 733, 900, 1500, 1517, 1800)]
 RATES = [Fraction(15), Fraction(24_000, 1001), Fraction(25), Fraction(30), Fraction(30_000, 1001), Fraction(60)]
 
 

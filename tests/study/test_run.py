@@ -167,7 +167,7 @@ def test_each_condition_is_told_what_it_says(judge, root, silent_pictures):
     assert found["true"]["material_accuracy"] == 1
     assert found["predicted"]["onset_count_ratio"] == found["control scale 0"]["onset_count_ratio"] == 0.5
     assert found["flat envelope"]["onset_count_ratio"] == 0
-    swapped = found["other video's tokens"], found["other video's tokens" + AGAINST_OTHER]
+    swapped = found["other video"], found["other video" + AGAINST_OTHER]
     assert [scores["material_accuracy"] for scores in swapped] == [0, 1]
     assert swapped[0]["onset_f1_50"] == 1
     borrowed = found["other envelope"], found["other envelope" + AGAINST_OTHER]

@@ -1,0 +1,159 @@
+import json
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder, load_tokenizer, train_wordpiece
+from foleygram.alignment.losses import PairwiseInfoNCE
+from foleygram.alignment.module import AlignmentModule, linear_schedule
+from foleygram.datasets.cache import CachedClips
+from foleygram.datasets.captions import caption
+from foleygram.datasets.clip import Event
+from foleygram.datasets.datamodule import ClipDataModule
+from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningCLI
+from safetensors.torch import save_file
+
+MATERIALS = ("wood", "metal", "water", "cloth")
+CONFIGS = Path(__file__).parents[2] / "configs" / "mini"
+
+
+def write_cache(folder: Path, count: int = 16, seed: int = 0) -> Path:
+    """A cache in which every material has its own colour and its own pitch."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = [n % len(MATERIALS) for n in range(count)]
+    colours = torch.tensor([[220, 40, 40], [40, 220, 40], [40, 40, 220], [200, 200, 40]])[kinds]
+    noise = torch.randint(0, 36, (count, 2, 3, 16, 16), generator=generator)
+    frames = (colours[:, None, :, None, None] + noise).to(torch.uint8)
+    pitch = torch.tensor([300.0, 900.0, 2700.0, 6000.0])[kinds]
+    sound = 0.3 * torch.sin(2 * torch.pi * pitch[:, None] * torch.arange(8000) / 16_000)
+    folder.mkdir(parents=True)
+    save_file({"frames": frames, "envelope_audio": sound.half()}, folder / "shard.safetensors")
+    names = [MATERIALS[kind] for kind in kinds]
+    strings = {"caption": [caption([Event(0.1, name, "hit")]) for name in names], "materials": names}
+    size = (folder / "shard.safetensors").stat().st_size
+    shard = {"file": "shard.safetensors", "bytes": size, "count": count, "strings": strings}
+    (folder / "manifest.json").write_text(json.dumps({"fields": ["envelope_audio", "frames"], "shards": [shard]}))
+    return folder
+
+
+def module(out: Path, *, total_steps: int) -> AlignmentModule:
+    torch.manual_seed(0)
+    captions = [caption([Event(0.1, name, "hit")]) for name in MATERIALS]
+    return AlignmentModule(
+        VideoEncoder.build(16, 16, 8, 32, 48, 1, 2),
+        TextEncoder.build(16, 128, 32, 48, 1, 2),
+        AudioEncoder.build(16, 64, 48, 16, 32, 48, 1, 2, 8, 4),
+        train_wordpiece(captions, 128),
+        PairwiseInfoNCE(),
+        out=str(out), total_steps=total_steps, lr=3e-3, vision_lr=3e-3, frames_per_step=1,
+    )  # fmt: skip
+
+
+def fit(training: AlignmentModule, cache: Path, steps: int, *, resume: Path | None = None, save: Path | None = None) -> lightning.Trainer:
+    fields = ["frames", "envelope_audio"]
+    data = ClipDataModule(CachedClips(cache, fields=fields), CachedClips(cache, fields=fields), batch_size=8)
+    callbacks = [ModelCheckpoint(save, save_last=True, save_top_k=0, every_n_train_steps=1)] if save else []
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_steps=steps, logger=False, callbacks=callbacks, enable_checkpointing=bool(save),
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(training, data, ckpt_path=resume)
+    return trainer
+
+
+def test_training_brings_the_modalities_together_and_saves_them(tmp_path: Path) -> None:
+    training = module(tmp_path / "out", total_steps=60)
+    figures = fit(training, write_cache(tmp_path / "cache"), 60).callback_metrics
+    assert figures["material_video_to_audio"] == 1.0
+    assert figures["auc_all_mixed"] > 0.95
+    folder = tmp_path / "out"
+    assert sorted(path.name for path in folder.iterdir()) == ["audio_encoder", "text_encoder", "tokenizer", "video_encoder"]
+    again = TextEncoder.from_pretrained(folder / "text_encoder")
+    tokens = load_tokenizer(str(folder / "tokenizer"))(["A person hits wood with a wooden stick."], return_tensors="pt")
+    with torch.no_grad():
+        expected = training.text_encoder.eval()(tokens["input_ids"], tokens["attention_mask"])
+        torch.testing.assert_close(again(tokens["input_ids"], tokens["attention_mask"]), expected)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "cache")
+    whole = module(tmp_path / "whole", total_steps=4)
+    fit(whole, cache, 4)
+    fit(module(tmp_path / "part", total_steps=4), cache, 2, save=tmp_path / "run")
+    resumed = module(tmp_path / "resumed", total_steps=4)
+    fit(resumed, cache, 4, resume=tmp_path / "run" / "last.ckpt")
+    for (name, ours), theirs in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_encoders_loaded_for_fine_tuning_are_in_training_mode(tmp_path: Path) -> None:
+    parts = module(tmp_path, total_steps=1)
+    parts.video_encoder.save_pretrained(tmp_path / "video")
+    video = VideoEncoder.from_pretrained(tmp_path / "video")
+    assert not video.training
+    tuned = AlignmentModule(
+        video, parts.text_encoder, parts.audio_encoder, parts.tokenizer, parts.objective, out="x", total_steps=1
+    )
+    assert all(part.training for part in tuned.modules())
+
+
+def test_groups_hold_every_parameter_once_and_vision_has_its_own_rate(tmp_path: Path) -> None:
+    training = module(tmp_path, total_steps=10)
+    training.hparams.vision_lr = 1e-6
+    groups = training._parameter_groups()
+    held = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(held) == sorted(id(parameter) for parameter in training.parameters())
+    slow = {id(parameter) for group in groups if group["lr"] == 1e-6 for parameter in group["params"]}
+    assert slow == {id(parameter) for parameter in training.video_encoder.network.parameters()}
+    undecayed = [parameter for group in groups if not group["weight_decay"] for parameter in group["params"]]
+    assert any(parameter is training.objective.log_temperature for parameter in undecayed)
+
+
+def test_the_schedule_warms_up_and_falls_to_zero() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = linear_schedule(optimizer, warmup_steps=10, total_steps=100)
+    rates = []
+    for _ in range(101):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.1) and max(rates) == 1.0 and rates[100] == 0.0
+    assert rates[55] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", ["alignment_start", "alignment"])
+def test_the_shipped_configurations_parse(name: str) -> None:
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(AlignmentModule, "model")
+    parser.add_subclass_arguments(ClipDataModule, "data")
+    parser.add_argument("--seed_everything", type=int)
+    parser.add_argument("--trainer", type=dict)
+    config = parser.parse_path(str(CONFIGS / f"{name}.yaml"))
+    options = config.model.init_args
+    assert options.total_steps == config.trainer["max_steps"]
+    assert options.out == {"alignment_start": "runs/mini/release_start", "alignment": "runs/mini/release"}[name]
+
+
+def test_the_mini_configurations_train_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "test"):
+        write_mini_cache(tmp_path / "data" / "rendered" / "cache" / "media" / split)
+    monkeypatch.chdir(tmp_path)
+    for name in ("alignment_start", "alignment"):
+        overrides = ["--trainer.max_steps=1", "--trainer.limit_val_batches=0", "--data.init_args.batch_size=2"]
+        arguments = ["fit", f"--config={CONFIGS / name}.yaml", *overrides, "--trainer.enable_progress_bar=false"]
+        LightningCLI(subclass_mode_model=True, subclass_mode_data=True, args=arguments)
+    assert (tmp_path / "runs/mini/release/video_encoder/model.safetensors").is_file()
+    assert (tmp_path / "runs/mini/alignment/last.ckpt").is_file() or (tmp_path / "runs/mini/alignment/log").is_dir()
+
+
+def write_mini_cache(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    frames = torch.randint(256, (2, 8, 3, 64, 64), dtype=torch.uint8)
+    save_file({"frames": frames, "envelope_audio": torch.randn(2, 64_000).half()}, folder / "shard.safetensors")
+    size = (folder / "shard.safetensors").stat().st_size
+    strings = {"caption": ["A person hits wood.", "A person hits metal."], "materials": ["wood", "metal"]}
+    shard = {"file": "shard.safetensors", "bytes": size, "count": 2, "strings": strings}
+    (folder / "manifest.json").write_text(json.dumps({"fields": ["envelope_audio", "frames"], "shards": [shard]}))

@@ -1,0 +1,133 @@
+from pathlib import Path
+
+import pytest
+import torch
+from foleygram.alignment.beats import BeatsModel
+from foleygram.alignment.encoders import CLIP_MEAN, CLIP_STD, VideoEncoder
+from foleygram.alignment.pretrained import beats_config, load_beats, load_eva
+from foleygram.media.audio import beats_fbank
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import Blip2VisionConfig, Blip2VisionModel
+
+DATA = Path(__file__).parents[1] / "data"
+BEATS_CFG = {
+    "input_patch_size": 16, "embed_dim": 32, "conv_bias": False, "encoder_layers": 2, "encoder_embed_dim": 48,
+    "encoder_ffn_embed_dim": 96, "encoder_attention_heads": 4, "deep_norm": True, "conv_pos": 16, "conv_pos_groups": 4,
+    "num_buckets": 16, "max_distance": 64, "encoder_layerdrop": 0.05, "finetuned_model": True, "predictor_class": 527,
+}  # fmt: skip
+"""What the golden was computed with, and fields of real checkpoints that are not modelled."""
+
+
+def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    tensors = load_file(DATA / f"{name}_tiny.safetensors")
+    return tensors, {key[3:]: value for key, value in tensors.items() if key.startswith("sd.")}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    state = golden("beats")[1] | {"predictor.weight": torch.zeros(527, 48), "predictor.bias": torch.zeros(527)}
+    path = tmp_path / "BEATs_iter3_plus_finetuned.pt"
+    torch.save({"cfg": BEATS_CFG, "model": state}, path)
+    return path
+
+
+def test_beats_equals_the_published_code(checkpoint: Path) -> None:
+    tensors, _ = golden("beats")
+    model = load_beats(checkpoint)
+    with torch.no_grad():
+        for name in ("fbank128", "fbank64_padded"):
+            torch.testing.assert_close(model(tensors[f"in.{name}"]), tensors[f"gram.forward_{name}"], atol=1e-5, rtol=1e-5)
+
+
+def test_beats_hides_padding_as_the_published_code(checkpoint: Path) -> None:
+    tensors, _ = golden("beats")
+    fbank = beats_fbank(tensors["in.wav_batch"], num_mel_bins=128, num_frames=98)
+    with torch.no_grad():
+        tokens = load_beats(checkpoint)(fbank, tensors["in.padding_mask"])
+    seen = ~tensors["unilm.masked_mask"].bool()
+    torch.testing.assert_close(tokens[seen], tensors["unilm.masked"][seen], atol=1e-3, rtol=1e-3)
+
+
+def test_beats_saves_and_loads(checkpoint: Path, tmp_path: Path) -> None:
+    model = load_beats(checkpoint)
+    model.save_pretrained(tmp_path / "beats")
+    again = BeatsModel.from_pretrained(tmp_path / "beats")
+    assert again.config.num_buckets == 16
+    for (name, ours), theirs in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def test_every_weight_of_beats_learns(checkpoint: Path) -> None:
+    model = load_beats(checkpoint).train()
+    model(golden("beats")[0]["in.fbank128"]).square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_deep_norm_scales_the_start() -> None:
+    layer = BeatsModel(beats_config(BEATS_CFG | {"encoder_embed_dim": 256})).encoder.layers[0].self_attn
+    assert layer.q_proj.weight.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.03)
+    assert layer.v_proj.weight.std().item() == pytest.approx((2 / 512) ** 0.5 * 16**-0.25, rel=0.03)
+
+
+@pytest.mark.parametrize(("change", "message"), [("missing", r"missing \['layer_norm.bias'\]"), ("unexpected", "strange"),
+                                                 ("misshapen", r"post_extract_proj.weight \(48, 31\)")])  # fmt: skip
+def test_a_checkpoint_that_does_not_fit_is_named(checkpoint: Path, change: str, message: str) -> None:
+    loaded = torch.load(checkpoint, weights_only=True)
+    state = loaded["model"]
+    if change == "missing":
+        del state["layer_norm.bias"]
+    elif change == "unexpected":
+        state["strange"] = torch.zeros(1)
+    else:
+        state["post_extract_proj.weight"] = torch.zeros(48, 31)
+    torch.save(loaded, checkpoint)
+    with pytest.raises(ValueError, match=message) as error:
+        load_beats(checkpoint)
+    assert str(checkpoint) in str(error.value)
+
+
+def test_layers_with_different_tables_are_refused(checkpoint: Path) -> None:
+    loaded = torch.load(checkpoint, weights_only=True)
+    loaded["model"]["encoder.layers.1.self_attn.relative_attention_bias.weight"] = torch.ones(16, 4)
+    torch.save(loaded, checkpoint)
+    with pytest.raises(ValueError, match=r"layers\.1\.self_attn\.relative_attention_bias"):
+        load_beats(checkpoint)
+
+
+def test_another_file_is_no_beats(tmp_path: Path) -> None:
+    torch.save({"weights": {}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"other\.pt.*lacks `cfg`"):
+        load_beats(tmp_path / "other.pt")
+
+
+def tiny_eva() -> Blip2VisionModel:
+    config = Blip2VisionConfig(
+        image_size=28, patch_size=14, hidden_size=44, intermediate_size=192, num_hidden_layers=3, num_attention_heads=2
+    )
+    return Blip2VisionModel(config).eval()
+
+
+def test_eva_equals_the_published_code() -> None:
+    tensors, state = golden("eva_vit")
+    model = load_eva(tiny_eva(), state, "golden")
+    with torch.no_grad():
+        features = model(pixel_values=tensors["in.x"].flatten(0, 1)).last_hidden_state
+    torch.testing.assert_close(features, tensors["out.all_features"], atol=1e-5, rtol=1e-5)
+
+
+def test_video_encoder_equals_the_published_pooling_and_head() -> None:
+    tensors, state = golden("eva_vit")
+    encoder = VideoEncoder.build(8, 28, 14, 44, 192, 3, 2).eval()
+    load_eva(encoder.network, state, "golden")
+    encoder.head.weight.data.copy_(tensors["in.contra_W"])
+    mean, std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    with torch.no_grad():
+        embedding = encoder(tensors["in.x"] * std + mean)
+    torch.testing.assert_close(embedding, tensors["out.feat"], atol=1e-5, rtol=1e-5)
+
+
+def test_eva_weights_of_another_size_are_refused() -> None:
+    _, state = golden("eva_vit")
+    with pytest.raises(ValueError, match=r"tower\.pt.*position_embedding"):
+        load_eva(tiny_eva(), state | {"pos_embed": torch.zeros(1, 257, 44)}, "tower.pt")

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from foleygram.alignment.retrieval import Embeddings, recall_at, retrieval_report, separation
+from torch.nn.functional import normalize
+
+
+def report(video: torch.Tensor, text: torch.Tensor, audio: torch.Tensor, names: list[str]) -> dict[str, float]:
+    return retrieval_report(Embeddings(video, text, audio), names, names)
+
+
+def test_a_good_space_scores_one_everywhere() -> None:
+    # Modalities stand a little apart: were video and audio equal, every text would span no volume with them.
+    offsets = 0.5 * torch.eye(15)[12:]
+    parts = [normalize(torch.eye(12, 15) + offset, dim=-1) for offset in offsets]
+    figures = report(*parts, [str(n) for n in range(12)])
+    assert len([name for name in figures if name.startswith("r1_")]) == 8
+    cosines = {name for name in figures if name.startswith("cosine_")}
+    assert all(figures[name] == pytest.approx(0.8) for name in cosines)
+    assert all(figures[name] == 1.0 for name in figures.keys() - cosines), figures
+
+
+def test_a_shuffled_space_scores_chance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parts = [normalize(torch.randn(400, 64, generator=generator), dim=-1) for _ in range(3)]
+    figures = report(*parts, [str(n % 8) for n in range(400)])
+    assert figures["material_video_to_audio"] == pytest.approx(1 / 8, abs=0.06)
+    assert figures["auc_other_text"] == pytest.approx(0.5, abs=0.05)
+    assert figures["auc_all_mixed"] == pytest.approx(0.5, abs=0.05)
+    assert figures["cosine_video_audio"] == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_collapsed_space_gains_nothing_from_ties() -> None:
+    same = torch.eye(1, 8).expand(10, -1)
+    figures = report(same, same, same, [str(n) for n in range(10)])
+    assert figures["r1_text_to_video"] == figures["material_video_to_audio"] == 0.0
+    assert figures["auc_other_text"] == pytest.approx(0.5)
+
+
+def test_any_clip_with_an_equal_caption_counts_as_right() -> None:
+    scores = torch.tensor([[0.1, 0.9, 0.5], [0.3, 0.2, 0.9], [0.0, 0.4, 0.3]])
+    relevant = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
+    assert recall_at(scores, relevant, (1, 2)) == pytest.approx({1: 1 / 3, 2: 1.0})
+
+
+def test_material_agreement_leaves_out_clips_of_several_or_no_materials() -> None:
+    vectors = torch.eye(4)
+    audio = vectors[[0, 1, 3, 2]]  # wrong exactly for the clips that do not count
+    names = ["wood", "metal", "wood,metal", ""]
+    figures = retrieval_report(Embeddings(vectors, vectors, audio), ["a", "b", "c", "d"], names)
+    assert figures["material_video_to_audio"] == 1.0
+    assert figures["r1_video_to_audio"] == 0.5
+
+
+def test_figures_that_clips_cannot_give_are_left_out() -> None:
+    vectors = torch.eye(4)
+    figures = retrieval_report(Embeddings(vectors, vectors, vectors), ["same"] * 4, [""] * 4)
+    assert not [name for name in figures if name.startswith(("material", "auc"))]
+
+
+def test_separation_is_the_share_of_ordered_pairs() -> None:
+    low, high = torch.tensor([0.1, 0.4, 0.8]), torch.tensor([0.4, 0.5])
+    pairs = [1.0 if a < b else 0.5 if a == b else 0.0 for a in low.tolist() for b in high.tolist()]
+    assert separation(low, high) == pytest.approx(sum(pairs) / 6)
+
+
+def test_mixed_triplets_are_of_three_captions() -> None:
+    two = torch.eye(2, 8).repeat(10, 1)
+    assert "auc_all_mixed" not in report(two, two, two, ["a", "b"] * 10)  # two captions cannot give three
+    three = torch.eye(3, 8).repeat(10, 1)
+    # Any two parts of one caption would span no volume, and tie with the matched triplets.
+    assert report(three, three, three, ["a", "b", "c"] * 10)["auc_all_mixed"] == 1.0
+
+
+def test_lengths_that_differ_are_named() -> None:
+    with pytest.raises(ValueError, match=r"lengths \[3, 4\]"):
+        retrieval_report(Embeddings(torch.eye(4), torch.eye(4), torch.eye(4)), ["a"] * 3, ["b"] * 4)

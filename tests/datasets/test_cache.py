@@ -1,0 +1,124 @@
+"""A cache gives back what was written, survives a kill, and refuses to mix with another."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from foleygram.caching import write_cache
+from foleygram.datasets.cache import CachedClips
+from foleygram.datasets.datamodule import collate_clips
+from foleygram.datasets.greatest_hits import GreatestHits
+from foleygram.spec import ClipSpec
+
+
+class Numbers(Dataset):
+    """Clip i holds i; counts what is read, and fails from `broken` on."""
+
+    def __init__(self, size, broken=10**9):
+        self.size, self.broken, self.read = size, broken, []
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        if index >= self.broken:
+            raise OSError(f"clip {index} is gone")
+        self.read.append(index)
+        return {
+            "audio": torch.full((1, 5), index / 7),
+            "frames": torch.full((2, 3), index % 256, dtype=torch.uint8),
+            "seconds_start": 1_000 + index / 3,
+            "caption": f"clip {index} é",
+            "event_times": [0.1] * (index % 3),
+        }
+
+
+def test_round_trip_in_any_order(tmp_path):
+    write_cache(Numbers(11), tmp_path, identity={"spec": {"seconds": 4.0}}, shard_size=4, batch_size=3, progress=False)
+    cache = CachedClips(tmp_path, fields=("audio", "frames", "seconds_start"))
+    assert len(cache) == 11 and len(list(cache)) == 11
+    assert cache.manifest["identity"] == {"spec": {"seconds": 4.0}} and cache.manifest["count"] == 11
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "manifest.json",
+        *(f"shard-0000{i}.safetensors" for i in range(3)),
+    }
+    for index in (7, 0, 10, 4, 11 + 3):
+        item, want = cache[index], Numbers(11)[index % 11]
+        assert torch.allclose(item["audio"], want["audio"], rtol=1e-3) and item["audio"].dtype == torch.float32
+        assert torch.equal(item["frames"], want["frames"])
+        assert float(item["seconds_start"]) == pytest.approx(want["seconds_start"], rel=1e-7)
+        assert item["caption"] == want["caption"] and item["event_times"] == want["event_times"]
+
+
+def test_workers_read_the_same(tmp_path):
+    write_cache(Numbers(6), tmp_path, identity={}, shard_size=4, progress=False)
+    cache = CachedClips(tmp_path, fields=("audio",))
+    assert cache[0]["caption"] == "clip 0 é"  # its file is open before the workers start
+    batches = list(DataLoader(cache, 3, num_workers=1, collate_fn=collate_clips))
+    assert torch.cat([batch["audio"] for batch in batches])[:, 0, 0] == pytest.approx(torch.arange(6) / 7, rel=1e-3)
+    assert pickle.loads(pickle.dumps(cache))[3]["caption"] == "clip 3 é"  # as spawned workers get it
+
+
+def test_a_killed_run_goes_on_and_a_finished_one_is_kept(tmp_path):
+    with pytest.raises(OSError, match="clip 6 is gone"):
+        write_cache(Numbers(10, broken=6), tmp_path, identity={"a": 1}, shard_size=4, progress=False)
+    with pytest.raises(FileNotFoundError, match="no cache there"):
+        CachedClips(tmp_path, fields=())
+    second = Numbers(10)
+    write_cache(second, tmp_path, identity={"a": 1}, shard_size=4, progress=False)
+    assert second.read == list(range(4, 10))
+    third = Numbers(10)
+    write_cache(third, tmp_path, identity={"a": 1}, shard_size=4, progress=False)
+    assert third.read == []
+    (tmp_path / "shard-00002.safetensors").unlink()
+    write_cache(third, tmp_path, identity={"a": 1}, shard_size=4, progress=False)
+    assert third.read == [8, 9]
+    assert [item["caption"] for item in CachedClips(tmp_path, fields=())] == [f"clip {i} é" for i in range(10)]
+
+
+def test_another_cache_is_refused(tmp_path):
+    write_cache(Numbers(3), tmp_path, identity={"spec": 1}, progress=False)
+    for other in ({"identity": {"spec": 2}}, {"identity": {"spec": 1}, "shard_size": 2}):
+        with pytest.raises(ValueError, match="another kind"):
+            write_cache(Numbers(3), tmp_path, progress=False, **other)
+    with pytest.raises(ValueError, match="no clips"):
+        write_cache(Numbers(0), tmp_path / "none", identity={}, progress=False)
+
+
+def test_encode_runs_per_batch_without_gradient(tmp_path):
+    weight = torch.ones(1, requires_grad=True)
+
+    def encode(batch):
+        return {"latents_mean": batch["audio"] * weight * 2, "caption": batch["caption"]}
+
+    write_cache(Numbers(5), tmp_path, identity={}, encode=encode, batch_size=2, progress=False)
+    cache = CachedClips(tmp_path, fields=("latents_mean",))
+    assert cache.manifest["fields"] == ["latents_mean"]
+    assert torch.allclose(cache[3]["latents_mean"], torch.full((1, 5), 6 / 7), rtol=1e-3)
+    with pytest.raises(ValueError, match=r"no \['audio'\], only \['latents_mean'\]"):
+        CachedClips(tmp_path, fields=("audio",))
+
+
+def test_values_beyond_float16_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"audio: holds 1e\+06"):
+        write_cache(Numbers(2), tmp_path, identity={}, encode=lambda b: {"audio": b["audio"] * 0 + 1e6}, progress=False)
+
+
+def test_damaged_shard_is_named(tmp_path):
+    write_cache(Numbers(3), tmp_path, identity={}, progress=False)
+    (tmp_path / "shard-00000.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"shard-00000\.safetensors: missing or not of the size"):
+        CachedClips(tmp_path, fields=("audio",))[0]
+
+
+def test_clips_of_a_folder_go_through(greatest_hits, tmp_path):
+    spec = ClipSpec(seconds=2.0, sample_rate=8_000, audio_channels=1, num_frames=2, image_size=8)
+    data = GreatestHits(greatest_hits, spec=spec, fields=("audio", "frames"))
+    manifest = json.loads(write_cache(data, tmp_path / "cache", identity={}, progress=False).read_text())
+    assert manifest["fields"] == ["audio", "frames", "seconds_start", "seconds_total", "start"]
+    item = CachedClips(tmp_path / "cache", fields=("frames", "start"))[1]
+    assert torch.equal(item["frames"], data[1]["frames"]) and float(item["start"]) == 2.0
+    assert item["event_times"] == data[1]["event_times"]

@@ -1,0 +1,61 @@
+"""Batches are stacked, and their order depends on seed and pass alone."""
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from foleygram.datasets.datamodule import ClipDataModule, PassSampler, collate_clips
+
+
+class Indices(Dataset):
+    def __init__(self, size):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        return {"index": index, "audio": torch.full((2,), float(index % self.size)), "caption": f"c{index % self.size}"}
+
+
+def order(module, epoch=0):
+    loader = module.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return [int(index) for batch in loader for index in batch["index"]]
+
+
+def test_collate_stacks_tensors_and_lists_the_rest():
+    batch = collate_clips(
+        [
+            {"a": torch.ones(2), "t": 0.5, "n": 3, "c": "x", "e": [1.0]},
+            {"a": torch.zeros(2), "t": 1.5, "n": 4, "c": "y", "e": []},
+        ]
+    )
+    assert batch["a"].shape == (2, 2) and batch["t"].tolist() == [0.5, 1.5] and batch["n"].tolist() == [3, 4]
+    assert batch["c"] == ["x", "y"] and batch["e"] == [[1.0], []]
+
+
+def test_every_clip_once_per_pass_in_seeded_order():
+    first = order(ClipDataModule(Indices(12), batch_size=4, seed=3))
+    assert sorted(first) == list(range(12)) and first != sorted(first)
+    assert first == order(ClipDataModule(Indices(12), batch_size=4, seed=3))
+    assert first != order(ClipDataModule(Indices(12), batch_size=4, seed=4))
+    second = order(ClipDataModule(Indices(12), batch_size=4, seed=3), epoch=1)
+    assert sorted(second) == list(range(12, 24)) and [i % 12 for i in second] != first
+
+
+def test_processes_share_a_pass():
+    parts = [list(PassSampler(Indices(12), num_replicas=3, rank=rank, seed=1)) for rank in range(3)]
+    assert sorted(index for part in parts for index in part) == list(range(12))
+
+
+def test_uneven_batch_is_dropped_in_training_and_kept_in_validation():
+    module = ClipDataModule(Indices(10), Indices(10), batch_size=4)
+    assert len(order(module)) == 8
+    assert [len(batch["caption"]) for batch in module.val_dataloader()] == [4, 4, 2]
+    assert ClipDataModule(Indices(10), batch_size=4).val_dataloader() == []
+
+
+def test_too_few_clips_for_a_batch():
+    with pytest.raises(ValueError, match="3 training clips for 1 processes with batches of 4"):
+        ClipDataModule(Indices(3), batch_size=4).train_dataloader()
