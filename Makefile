@@ -23,7 +23,7 @@ SHOWN := $(firstword $(EXAMPLES))
 
 demo: $(READY)
 	$(RUN) generate.py data/examples --checkpoint checkpoints/mini --out out/demo --overwrite
-	$(RUN) evaluate.py checkpoints/mini --data data/examples --out out/demo/scores.json
+	$(RUN) evaluate.py --checkpoint checkpoints/mini --data data/examples --no-controls --out out/demo/scores.json
 	$(RUN) -m foleygram.study.picture $(SHOWN) out/demo/$(basename $(notdir $(SHOWN))).wav out/demo/demo.png --checkpoint checkpoints/mini
 
 test: $(READY)
@@ -83,15 +83,16 @@ $M/export.done: | $(READY)
 	$(FOLEYGRAM) export $M/release checkpoints/mini --spec $(SPEC)
 	touch $@
 
-$M/judge.done: | $M/render.done
-	$(RUN) -c 'from foleygram.evaluation.judge_training import train_judge_from_folder as train; \
-		print("judge:", train("$(DATA)/train", "checkpoints/mini/judge"))'
-	touch $@
+# The judge learns from videos of its own: it shares nothing with the networks it scores.
+$M/judge.done: | $(READY)
+	$(FOLEYGRAM) render $(DATA)/judge --videos 400 --seed 3 --test-share 0.2
+	$(FOLEYGRAM) judge $(DATA)/judge checkpoints/mini/judge
+	mkdir -p $M && touch $@
 
 $M/heldout.done: | $(READY)
 	$(FOLEYGRAM) render $(DATA)/heldout --videos 240 --seed 2 --test-share 1
 	mkdir -p $M && touch $@
 
 $M/scores.done: | $(READY)
-	$(RUN) evaluate.py checkpoints/mini --data $(DATA)/heldout --out $M/scores.json
+	$(RUN) evaluate.py --checkpoint checkpoints/mini --data $(DATA)/heldout --out $M/scores.json
 	touch $@

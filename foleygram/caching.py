@@ -112,7 +112,13 @@ def _write_shard(path: Path, batches: Iterator[dict[str, Any]]) -> dict[str, Any
     with atomic_path(path) as temporary:
         save_file(whole, temporary)
     count = len(next(iter(whole.values())))
-    return {"file": path.name, "bytes": path.stat().st_size, "count": count, "fields": sorted(whole), "strings": strings}
+    return {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "count": count,
+        "fields": sorted(whole),
+        "strings": strings,
+    }
 
 
 def _stored(name: str, value: Tensor) -> Tensor:

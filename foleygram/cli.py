@@ -103,8 +103,12 @@ def evaluate(
     checkpoint: Annotated[Path, typer.Option(help="Release folder.")],
     data: Annotated[Path, typer.Option(help="Greatest Hits' folder, or a rendered one.")],
     split: Annotated[str, typer.Option(help="train, test, or a list of ids.")] = "test",
-    conditions: Annotated[str, typer.Option(help="predicted (silent video only), true (the reference's envelope).")] = "predicted,true",
-    controls: Annotated[bool, typer.Option(help="Also the controls: no control, flat envelope, another clip's.")] = True,
+    conditions: Annotated[
+        str, typer.Option(help="predicted (silent video only), true (the reference's envelope).")
+    ] = "predicted,true",
+    controls: Annotated[
+        bool, typer.Option(help="Also the controls: no control, flat envelope, another clip's.")
+    ] = True,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from string import ascii_lowercase, digits
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,11 +61,6 @@ class _AlignedEncoder(PreTrainedModel):
         if module is self.head:
             init.normal_(module.weight, std=module.in_features**-0.5)
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs: Any) -> Self:  # type: ignore[override]
-        """The encoder of a folder or hub id; transformers' own, with a return type that lets YAML name it."""
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-
     def embed(self, pooled: Tensor) -> Tensor:
         """Unit embeddings (B, embedding_dim) of pooled features (B, width), float32 in every precision."""
         # The digits of nearly equal vectors are what volumes near collapse consist of.
@@ -104,6 +99,11 @@ class VideoEncoder(_AlignedEncoder):
             "initializer_range": 0.02,  # the class's own default, 1e-10, is for weights that are loaded
         }
         return cls(EncoderConfig(network=network, embedding_dim=embedding_dim))
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs: Any) -> "VideoEncoder":  # type: ignore[override]
+        """The encoder of a folder or hub id, as transformers loads it, with the return type that YAML needs."""
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Unit embeddings (B, D) of frames (B, N, 3, H, W), uint8 or float in [0, 1]."""
@@ -145,6 +145,11 @@ class TextEncoder(_AlignedEncoder):
         }
         return cls(EncoderConfig(network=network, embedding_dim=embedding_dim))
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs: Any) -> "TextEncoder":  # type: ignore[override]
+        """The encoder of a folder or hub id, as transformers loads it, with the return type that YAML needs."""
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Unit embeddings (B, D) of token ids and their mask, both (B, N)."""
         return self.embed(self.network(input_ids, attention_mask=attention_mask).last_hidden_state[:, 0])
@@ -184,6 +189,11 @@ class AudioEncoder(_AlignedEncoder):
             "conv_pos_groups": conv_pos_groups,
         }
         return cls(EncoderConfig(network, embedding_dim, num_mel_bins, num_fbank_frames))
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs: Any) -> "AudioEncoder":  # type: ignore[override]
+        """The encoder of a folder or hub id, as transformers loads it, with the return type that YAML needs."""
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     def forward(self, fbank: Tensor) -> Tensor:
         """Unit embeddings (B, D) of BEATs' filterbank (B, frames, mels)."""

@@ -75,7 +75,10 @@ class AlignmentModule(lightning.LightningModule):
             frames = draw_frames(frames, self.hparams.frames_per_step, generator)
         if self.hparams.augment:
             frames, audio = augment_frames(frames, generator), augment_audio(audio, generator)
-        embeddings = self(frames, batch["caption"], audio)
+        # Dropout draws from the global generator: seed that one too, for the length of the forward pass.
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(generator.initial_seed())
+            embeddings = self(frames, batch["caption"], audio)
         loss = self.objective(*embeddings, batch["caption"])
         self.log("loss", loss, prog_bar=True)
         self.log("temperature", self.objective.temperature)

@@ -30,7 +30,7 @@ def augment_motion(
 def leave_out_frames(
     clip: Tensor, age: Tensor, generator: torch.Generator, *, frame_rate: float
 ) -> tuple[Tensor, Tensor]:
-    """A clip (N, 3, M, M) as a camera with a lower rate gives it: frames are repeated, and ages (N,) grow accordingly."""
+    """A clip (N, 3, M, M) as a camera with a lower rate gives it: frames repeat, and ages (N,) grow accordingly."""
     rate = SLOWEST_RATE + (frame_rate - SLOWEST_RATE) * _uniform(generator)
     times = (torch.arange(len(age), device=age.device) + 0.5) / frame_rate
     stamps = times - age

@@ -89,7 +89,7 @@ def onset_times(values: np.ndarray, rate: float) -> np.ndarray:
     rise = padded[2 * reach :] - padded[: -2 * reach]
     around = np.lib.stride_tricks.sliding_window_view(np.pad(rise, gap, constant_values=-1.0), 2 * gap + 1)
     steepest = np.flatnonzero((rise >= MIN_RISE) & (rise > around[:, :gap].max(1)) & (rise >= around[:, gap:].max(1)))
-    return np.array([_half_rise(values, i, rate) for i in steepest]) / rate
+    return np.array([_half_rise(values, int(i), rate) for i in steepest]) / rate
 
 
 def _half_rise(values: np.ndarray, steepest: int, rate: float) -> float:

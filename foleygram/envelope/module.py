@@ -24,8 +24,8 @@ INAUDIBLE = 1e-4
 class EnvelopeModule(lightning.LightningModule):
     """Fits `predictor` to the envelopes of clips' own sound and saves it to `out`.
 
-    Batches hold "motion" uint8 (B, N, 3, M, M), "motion_ages" (B, N) and "envelope_audio" (B, samples), mono at the rate
-    for which `frame_length` and `hop_length` are given. Every random draw derives from (seed, step, rank).
+    Batches hold "motion" uint8 (B, N, 3, M, M), "motion_ages" (B, N) and "envelope_audio" (B, samples), mono at the
+    rate for which `frame_length` and `hop_length` are given. Every random draw derives from (seed, step, rank).
     """
 
     def __init__(
@@ -47,14 +47,20 @@ class EnvelopeModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.predictor = predictor
+        self.out, self.seed, self.augment = Path(out), seed, augment
+        self.frame_length, self.hop_length = frame_length, hop_length
+        self.lr, self.weight_decay, self.warmup_steps, self.total_steps = lr, weight_decay, warmup_steps, total_steps
+        self.loss_weights = {
+            "label_sigma": label_sigma, "onset_weight": onset_weight, "expected_weight": expected_weight
+        }  # fmt: skip
         self.save_hyperparameters(ignore=["predictor"])
         self.onset_counts = {"matched": 0, "found": 0, "true": 0}
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Loss of one batch, its frames augmented."""
         motion, ages = batch["motion"], batch["motion_ages"]
-        if self.hparams.augment:
-            generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
+        if self.augment:
+            generator = step_generator(self.seed, self.global_step, self.global_rank)
             frame_rate = self.predictor.config.motion_frame_rate
             motion, ages = augment_motion(motion, ages, generator, frame_rate=frame_rate)
         loss = self._loss(self.predictor(motion, ages), self._envelope(batch))
@@ -81,11 +87,12 @@ class EnvelopeModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """F1 at 50 ms over all clips of the predicted envelopes' onsets against the true envelopes'."""
         totals = torch.tensor([self.onset_counts[name] for name in ("matched", "found", "true")], device=self.device)
-        matched, found, true = self.all_gather(totals).reshape(-1, 3).sum(0).tolist()
+        gathered = torch.as_tensor(self.all_gather(totals))  # (3,), or (processes, 3)
+        matched, found, true = gathered.reshape(-1, 3).sum(0).tolist()
         self.log("val_onset_f1", 2 * matched / max(1, found + true), prog_bar=True)
 
     def _envelope(self, batch: dict[str, Any]) -> Tensor:
-        envelope = rms_envelope(batch["envelope_audio"], self.hparams.frame_length, self.hparams.hop_length)
+        envelope = rms_envelope(batch["envelope_audio"], self.frame_length, self.hop_length)
         expected = self.predictor.num_values(batch["motion"].shape[1])
         if envelope.shape[-1] != expected:
             raise ValueError(
@@ -95,14 +102,7 @@ class EnvelopeModule(lightning.LightningModule):
         return envelope
 
     def _loss(self, logits: Tensor, envelope: Tensor) -> Tensor:
-        return envelope_loss(
-            logits,
-            envelope,
-            rate=self.predictor.config.envelope_rate,
-            label_sigma=self.hparams.label_sigma,
-            onset_weight=self.hparams.onset_weight,
-            expected_weight=self.hparams.expected_weight,
-        )
+        return envelope_loss(logits, envelope, rate=self.predictor.config.envelope_rate, **self.loss_weights)
 
     def _count_onsets(self, predicted: np.ndarray, truth: np.ndarray) -> None:
         rate = self.predictor.config.envelope_rate
@@ -115,17 +115,17 @@ class EnvelopeModule(lightning.LightningModule):
     def on_fit_end(self) -> None:
         """Save the predictor (config.json, model.safetensors)."""
         if self.global_rank == 0:
-            self.predictor.save_pretrained(Path(self.hparams.out))
+            self.predictor.save_pretrained(self.out)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW; linear warm-up, then a cosine."""
         optimizer = torch.optim.AdamW(
-            self.predictor.parameters(), lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=self.hparams.weight_decay
+            self.predictor.parameters(), lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay
         )
 
         def factor(step: int) -> float:
-            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.hparams.total_steps)))
-            return min(1.0, (step + 1) / self.hparams.warmup_steps) * (0.02 + 0.98 * cosine)
+            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
+            return min(1.0, (step + 1) / self.warmup_steps) * (0.02 + 0.98 * cosine)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

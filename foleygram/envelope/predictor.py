@@ -1,7 +1,7 @@
 """Predicts the RMS envelope from the motion in a video (paper notes, section 4)."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
 
 from foleygram.envelope.rms import inverse_mu_law
+from foleygram.envelope.shots import ShotEncoder, distinct_shots
 
 AGE_FEATURES, PHASE_FEATURES = 4, 6
 MAX_GAP = 8.0
@@ -16,7 +17,11 @@ MAX_GAP = 8.0
 
 
 class EnvelopePredictorConfig(PretrainedConfig):
-    """Rates in Hz and sizes of the networks; `map_widths` are channels at 1/2, 1/4 and 1/8 of `motion_size`."""
+    """Rates in Hz and sizes of the networks.
+
+    `map_widths` are channels at 1/2, 1/4 and 1/8 of `motion_size`; `window_sec` is the length of the clips it is trained
+    on, in which longer videos are done.
+    """
 
     model_type = "envelope_predictor"
 
@@ -34,6 +39,7 @@ class EnvelopePredictorConfig(PretrainedConfig):
         lstm_size: int = 192,
         head_width: int = 128,
         dropout: float = 0.1,
+        window_sec: float = 10.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -41,117 +47,7 @@ class EnvelopePredictorConfig(PretrainedConfig):
         self.num_classes, self.map_widths, self.num_blocks = num_classes, list(map_widths), num_blocks
         self.num_keypoints, self.value_width = num_keypoints, value_width
         self.hidden_size, self.lstm_size, self.head_width = hidden_size, lstm_size, head_width
-        self.dropout = dropout
-
-
-class Shots(NamedTuple):
-    """The distinct frames of a batch in one row, and where on the time grid each is on screen."""
-
-    frames: Tensor
-    """(S, 3, M, M) in [0, 1]."""
-    previous: Tensor
-    """(S,) index of the frame before, in the same clip; the frame itself where there is none."""
-    following: Tensor
-    """(S,) index of the frame after, likewise."""
-    clip: Tensor
-    """(S,) clip of each frame."""
-    shown: Tensor
-    """(B, N) which frame is on screen at each time of the grid."""
-    stamps: Tensor
-    """(B, N) its time stamp, in grid steps."""
-
-
-def distinct_shots(motion: Tensor, ages: Tensor, frame_rate: float) -> Shots:
-    """Find the distinct frames of motion (B, N, 3, M, M), uint8 or in [0, 1], by their ages (B, N) in seconds.
-
-    A video of 15 to 30 frames per second repeats frames on the grid; each is looked at once, and its neighbours are the
-    frames before and after it in the video, at any rate.
-    """
-    count = motion.shape[1]
-    stamps = torch.arange(count, device=ages.device) + 0.5 - ages.float() * frame_rate
-    is_new = torch.ones(stamps.shape, dtype=torch.bool, device=ages.device)
-    is_new[:, 1:] = stamps.diff(dim=1) > 0.25
-    shown = is_new.flatten().long().cumsum(0).reshape(stamps.shape) - 1
-    clip = torch.nonzero(is_new)[:, 0]
-    index = torch.arange(len(clip), device=ages.device)
-    starts, ends = is_new.new_ones(len(clip)), is_new.new_ones(len(clip))
-    starts[1:] = ends[:-1] = clip.diff() > 0
-    frames = motion[is_new]
-    frames = frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
-    return Shots(frames, index - (~starts).long(), index + (~ends).long(), clip, shown, stamps)
-
-
-class _Block(nn.Module):
-    """A residual convolution that sees one third of its channels a frame earlier and one third a frame later."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.share = width // 3
-        self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
-
-    def forward(self, maps: Tensor, shots: Shots) -> Tensor:
-        before, after, now = maps.split([self.share, self.share, maps.shape[1] - 2 * self.share], dim=1)
-        moved = torch.cat([before[shots.previous], after[shots.following], now], dim=1)
-        return F.relu(maps + self.norm(self.conv(moved)))
-
-
-class ShotEncoder(nn.Module):
-    """Distinct frames to one vector each: what moves and where, by maps that exchange channels with their neighbours."""
-
-    def __init__(self, config: EnvelopePredictorConfig) -> None:
-        super().__init__()
-        half, quarter, eighth = config.map_widths
-        self.stem = nn.Sequential(
-            nn.Conv2d(6, half, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(half),
-            nn.ReLU(),
-            nn.Conv2d(half, quarter, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(quarter),
-            nn.ReLU(),
-        )
-        self.blocks = nn.ModuleList([_Block(quarter) for _ in range(config.num_blocks)])
-        self.heatmaps = nn.Conv2d(quarter, config.num_keypoints, 1)
-        self.values = nn.Conv2d(quarter, config.value_width, 1)
-        self.deep = nn.Sequential(
-            nn.Conv2d(quarter, eighth, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(eighth), nn.ReLU()
-        )
-        self.deep_block = _Block(eighth)
-        self.num_features = config.num_keypoints * (4 + config.value_width) + 2 * eighth
-
-    def forward(self, shots: Shots) -> Tensor:
-        maps = self.stem(_inputs(shots))
-        for block in self.blocks:
-            maps = block(maps, shots)
-        deep = self.deep_block(self.deep(maps), shots)
-        pooled = torch.cat([deep.mean((2, 3)), deep.amax((2, 3))], dim=1)
-        return torch.cat([_keypoints(self.heatmaps(maps), self.values(maps)), pooled], dim=1)
-
-
-def _inputs(shots: Shots) -> Tensor:
-    """Colour, signed change since the last and until the next frame, and difference from the clip's mean: (S, 6, M, M)."""
-    frames = shots.frames
-    light = frames.mean(1)
-    sums = light.new_zeros(len(shots.shown), *light.shape[1:]).index_add_(0, shots.clip, light)
-    mean = sums / torch.bincount(shots.clip, minlength=len(sums))[:, None, None]
-    changes = [light - light[shots.previous], light[shots.following] - light, light - mean[shots.clip]]
-    # Channels last in memory: convolutions on a CPU take half the time.
-    return torch.stack([*(frames - 0.5).unbind(1), *(4 * change for change in changes)], dim=-1).permute(0, 3, 1, 2)
-
-
-def _keypoints(logits: Tensor, values: Tensor) -> Tensor:
-    """Soft-argmax position, spread and strength of each heatmap (S, K, H, W), and the values under it: (S, K * (4 + V))."""
-    height, width = logits.shape[2:]
-    weights = logits.flatten(2).float().softmax(-1).to(logits.dtype)
-    y = torch.linspace(-1, 1, height, device=logits.device, dtype=logits.dtype)
-    x = torch.linspace(-1, 1, width, device=logits.device, dtype=logits.dtype)
-    places = torch.stack([y[:, None].expand(height, width), x.expand(height, width)]).flatten(1)  # (2, H * W)
-    places = torch.cat([places, (places**2).sum(0, keepdim=True)])
-    found = weights @ places.T  # (S, K, 3)
-    spread = found[..., 2:] - (found[..., :2] ** 2).sum(-1, keepdim=True)
-    strength = 0.1 * logits.flatten(2).amax(-1, keepdim=True)
-    under = weights @ values.flatten(2).transpose(1, 2)  # (S, K, V)
-    return torch.cat([2 * found[..., :2], 4 * spread, strength, under], dim=-1).flatten(1)
+        self.dropout, self.window_sec = dropout, window_sec
 
 
 class _TimeBlock(nn.Module):
@@ -182,7 +78,12 @@ class EnvelopePredictor(PreTrainedModel):
     def __init__(self, config: EnvelopePredictorConfig) -> None:
         super().__init__(config)
         hidden, head = config.hidden_size, config.head_width
-        self.shots = ShotEncoder(config)
+        self.shots = ShotEncoder(
+            config.map_widths,
+            num_blocks=config.num_blocks,
+            num_keypoints=config.num_keypoints,
+            value_width=config.value_width,
+        )
         self.frame = nn.Linear(self.shots.num_features + AGE_FEATURES, hidden)
         self.frame_norm = nn.LayerNorm(hidden)
         self.trunk = nn.Sequential(*[_TimeBlock(hidden, dilation, config.dropout) for dilation in (1, 2, 4)])
@@ -212,15 +113,25 @@ class EnvelopePredictor(PreTrainedModel):
         lstm_size: int = 192,
         head_width: int = 128,
         dropout: float = 0.1,
+        window_sec: float = 10.0,
     ) -> "EnvelopePredictor":
         """A predictor with random weights, from typed arguments; `EnvelopePredictorConfig` explains them."""
         return cls(
             EnvelopePredictorConfig(
-                motion_size=motion_size, motion_frame_rate=motion_frame_rate, envelope_rate=envelope_rate,
-                num_classes=num_classes, map_widths=map_widths, num_blocks=num_blocks, num_keypoints=num_keypoints,
-                value_width=value_width, hidden_size=hidden_size, lstm_size=lstm_size, head_width=head_width,
+                motion_size=motion_size,
+                motion_frame_rate=motion_frame_rate,
+                envelope_rate=envelope_rate,
+                num_classes=num_classes,
+                map_widths=map_widths,
+                num_blocks=num_blocks,
+                num_keypoints=num_keypoints,
+                value_width=value_width,
+                hidden_size=hidden_size,
+                lstm_size=lstm_size,
+                head_width=head_width,
                 dropout=dropout,
-            )  # fmt: skip
+                window_sec=window_sec,
+            )
         )
 
     def num_values(self, num_frames: int) -> int:
@@ -234,10 +145,14 @@ class EnvelopePredictor(PreTrainedModel):
         ValueError for shapes that do not fit.
         """
         size = self.config.motion_size
-        if motion.dim() != 5 or motion.shape[2:] != (3, size, size) or ages.shape != motion.shape[:2] or not ages.shape[1]:
-            raise ValueError(
-                f"motion of shape {tuple(motion.shape)} with ages {tuple(ages.shape)}: give (B, N, 3, {size}, {size}) and (B, N)"
-            )
+        if (
+            motion.dim() != 5
+            or motion.shape[2:] != (3, size, size)
+            or ages.shape != motion.shape[:2]
+            or not ages.numel()
+        ):
+            shapes = f"motion of shape {tuple(motion.shape)} with ages {tuple(ages.shape)}"
+            raise ValueError(f"{shapes}: give (B, N, 3, {size}, {size}) and (B, N)")
         shots = distinct_shots(motion, ages, self.config.motion_frame_rate)
         vectors = self.shots(shots)[shots.shown]  # (B, N, features)
         hidden = self.frame(torch.cat([vectors, _age_features(shots.stamps)], dim=-1))
@@ -246,7 +161,7 @@ class EnvelopePredictor(PreTrainedModel):
         return self.classes(self.fine(self._at_envelope_rate(hidden, shots.stamps)))
 
     def _at_envelope_rate(self, hidden: Tensor, stamps: Tensor) -> Tensor:
-        """Mix the frames (B, N, hidden) left and right of every value by where it lies between them: (B, values, head)."""
+        """Mix the frames (B, N, hidden) left and right of each value by where it lies in between: (B, values, head)."""
         count = hidden.shape[1]
         times = torch.arange(self.num_values(count), device=hidden.device) / self.config.envelope_rate
         place = times * self.config.motion_frame_rate - 0.5  # in grid steps, frame i at i
@@ -267,15 +182,17 @@ class EnvelopePredictor(PreTrainedModel):
 
     @torch.inference_mode()
     def predict_long(
-        self, motion: Tensor, ages: Tensor, *, window_sec: float = 8.0, overlap_sec: float = 2.0
+        self, motion: Tensor, ages: Tensor, *, window_sec: float | None = None, overlap_sec: float | None = None
     ) -> Tensor:
-        """`predict` for any length: windows of `window_sec` that fade into each other over the middle of their overlap.
+        """`predict` for any length: windows that fade into each other over the middle of their overlap.
 
-        Equal to `predict` where one window holds everything; memory does not grow with the length beyond the result.
-        Raises ValueError when the overlap is not shorter than the window.
+        A window lasts `window_sec`, by default as long as the clips of training, the overlap a quarter of it. Equal to
+        `predict` where one window holds everything; memory does not grow with the length beyond the result. Raises
+        ValueError when the overlap is not shorter than the window.
         """
         rate, total = self.config.motion_frame_rate, motion.shape[1]
-        window, overlap = round(window_sec * rate), round(overlap_sec * rate)
+        window = round((self.config.window_sec if window_sec is None else window_sec) * rate)
+        overlap = window // 4 if overlap_sec is None else round(overlap_sec * rate)
         if not 0 <= overlap < window:
             raise ValueError(f"windows of {window} frames cannot overlap by {overlap}")
         if total <= window:
@@ -307,7 +224,7 @@ class EnvelopePredictor(PreTrainedModel):
 
 
 def _ramp(distance: Tensor, overlap: int) -> Tensor:
-    """0 in the outer quarter of the overlap, where a window has seen only one side, 1 past the inner one; never all 0."""
+    """About 0 in the outer quarter of the overlap, where a window has seen one side only, 1 past the inner quarter."""
     return ((distance - overlap / 4) / max(overlap / 2, 1e-6)).clamp(1e-6, 1)
 
 

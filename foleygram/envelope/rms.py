@@ -50,9 +50,10 @@ def smooth(envelope: Tensor, width: int) -> Tensor:
 
 
 def augment_envelope(envelope: Tensor, generator: torch.Generator, *, rate: float, num_classes: int = 64) -> Tensor:
-    """True envelopes (B, values) made as imperfect as predicted ones: quantised, smoothed, moved by up to 10 ms, uneven.
+    """True envelopes (B, values) made as imperfect as predicted ones (paper notes, section 3).
 
-    `rate` in values per second. Each clip draws its own imperfections (paper notes, section 3).
+    Quantised, smoothed, moved by up to 10 ms, uneven in level; each clip draws its own imperfections. `rate` in values
+    per second.
     """
     clips = []
     for clip in envelope:

@@ -4,6 +4,11 @@ from pathlib import Path
 import lightning
 import pytest
 import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningCLI
+from safetensors.torch import save_file
+
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder, load_tokenizer, train_wordpiece
 from foleygram.alignment.losses import PairwiseInfoNCE
 from foleygram.alignment.module import AlignmentModule, linear_schedule
@@ -11,10 +16,6 @@ from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import Event
 from foleygram.datasets.datamodule import ClipDataModule
-from jsonargparse import ArgumentParser
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningCLI
-from safetensors.torch import save_file
 
 MATERIALS = ("wood", "metal", "water", "cloth")
 CONFIGS = Path(__file__).parents[2] / "configs" / "mini"
@@ -52,7 +53,9 @@ def module(out: Path, *, total_steps: int) -> AlignmentModule:
     )  # fmt: skip
 
 
-def fit(training: AlignmentModule, cache: Path, steps: int, *, resume: Path | None = None, save: Path | None = None) -> lightning.Trainer:
+def fit(
+    training: AlignmentModule, cache: Path, steps: int, *, resume: Path | None = None, save: Path | None = None
+) -> lightning.Trainer:
     fields = ["frames", "envelope_audio"]
     data = ClipDataModule(CachedClips(cache, fields=fields), CachedClips(cache, fields=fields), batch_size=8)
     callbacks = [ModelCheckpoint(save, save_last=True, save_top_k=0, every_n_train_steps=1)] if save else []
@@ -70,7 +73,12 @@ def test_training_brings_the_modalities_together_and_saves_them(tmp_path: Path) 
     assert figures["material_video_to_audio"] == 1.0
     assert figures["auc_all_mixed"] > 0.95
     folder = tmp_path / "out"
-    assert sorted(path.name for path in folder.iterdir()) == ["audio_encoder", "text_encoder", "tokenizer", "video_encoder"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "audio_encoder",
+        "text_encoder",
+        "tokenizer",
+        "video_encoder",
+    ]
     again = TextEncoder.from_pretrained(folder / "text_encoder")
     tokens = load_tokenizer(str(folder / "tokenizer"))(["A person hits wood with a wooden stick."], return_tensors="pt")
     with torch.no_grad():

@@ -1,6 +1,7 @@
 import math
 
 import torch
+
 from foleygram.alignment.augmentation import augment_audio, augment_frames, crop_and_flip, draw_frames, jitter_colour
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder, load_tokenizer, train_wordpiece
 
 CAPTIONS = ["A person hits wood with a wooden stick.", "A person scratches metal and plastic-bag with a wooden stick."]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch.nn.functional import cross_entropy, normalize
+
 from foleygram.alignment.losses import (
     AnchorInfoNCE,
     ContrastiveObjective,
@@ -17,7 +19,6 @@ from foleygram.alignment.losses import (
     gram_contrastive_loss,
     symmetric_loss,
 )
-from torch.nn.functional import cross_entropy, normalize
 
 OBJECTIVES = [GramLoss, AnchorInfoNCE, PairwiseInfoNCE, Symile]
 

@@ -2,13 +2,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import Blip2VisionConfig, Blip2VisionModel
+
 from foleygram.alignment.beats import BeatsModel
 from foleygram.alignment.encoders import CLIP_MEAN, CLIP_STD, VideoEncoder
 from foleygram.alignment.pretrained import beats_config, load_beats, load_eva
 from foleygram.media.audio import beats_fbank
-from safetensors.torch import load_file
-from torch import Tensor
-from transformers import Blip2VisionConfig, Blip2VisionModel
 
 DATA = Path(__file__).parents[1] / "data"
 BEATS_CFG = {
@@ -37,7 +38,9 @@ def test_beats_equals_the_published_code(checkpoint: Path) -> None:
     model = load_beats(checkpoint)
     with torch.no_grad():
         for name in ("fbank128", "fbank64_padded"):
-            torch.testing.assert_close(model(tensors[f"in.{name}"]), tensors[f"gram.forward_{name}"], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                model(tensors[f"in.{name}"]), tensors[f"gram.forward_{name}"], atol=1e-5, rtol=1e-5
+            )
 
 
 def test_beats_hides_padding_as_the_published_code(checkpoint: Path) -> None:

@@ -1,7 +1,8 @@
 import pytest
 import torch
-from foleygram.alignment.retrieval import Embeddings, recall_at, retrieval_report, separation
 from torch.nn.functional import normalize
+
+from foleygram.alignment.retrieval import Embeddings, recall_at, retrieval_report, separation
 
 
 def report(video: torch.Tensor, text: torch.Tensor, audio: torch.Tensor, names: list[str]) -> dict[str, float]:

@@ -2,10 +2,11 @@ import math
 
 import pytest
 import torch
-from foleygram.alignment.volume import DEFAULT_EPS, gram_volume, volume_matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
+
+from foleygram.alignment.volume import DEFAULT_EPS, gram_volume, volume_matrix
 
 
 def unit(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -34,7 +35,9 @@ def test_two_equal_vectors_leave_the_root_of_eps(pair: tuple[int, int], eps: flo
 
 def test_two_vectors_span_the_sine_of_their_angle() -> None:
     angle = torch.linspace(0.01, 3.13, 50)
-    vectors = torch.stack([torch.stack([torch.ones(50), torch.zeros(50)], -1), torch.stack([angle.cos(), angle.sin()], -1)], 1)
+    vectors = torch.stack(
+        [torch.stack([torch.ones(50), torch.zeros(50)], -1), torch.stack([angle.cos(), angle.sin()], -1)], 1
+    )
     torch.testing.assert_close(gram_volume(vectors), angle.sin().abs(), atol=1e-4, rtol=1e-4)
 
 

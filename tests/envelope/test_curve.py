@@ -10,7 +10,10 @@ from foleygram.envelope.rms import rms_envelope
 def struck(times: list[float], decay: float, seconds: float = 2.0) -> torch.Tensor:
     clock = torch.arange(round(seconds * 16_000)) / 16_000
     tone = torch.sin(2 * torch.pi * 900 * clock)
-    return sum((torch.where(clock >= t, 0.3 * torch.exp(-(clock - t).clamp(min=0) / decay), 0.0) * tone for t in times), torch.zeros_like(clock))
+    return sum(
+        (torch.where(clock >= t, 0.3 * torch.exp(-(clock - t).clamp(min=0) / decay), 0.0) * tone for t in times),
+        torch.zeros_like(clock),
+    )
 
 
 def test_from_audio_equals_librosa_on_the_mono_mix() -> None:

@@ -103,7 +103,8 @@ def test_augmentation_keeps_shapes_and_follows_its_generator() -> None:
 
 
 def test_steps_and_ranks_draw_apart() -> None:
-    draws = {torch.rand((), generator=step_generator(*key)).item() for key in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]}
+    keys = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    draws = {torch.rand((), generator=step_generator(*key)).item() for key in keys}
     assert len(draws) == 4
 
 
@@ -123,8 +124,8 @@ class WideClips(FlashingClips):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         item = super().__getitem__(index)
-        motion = item["motion"].repeat(4, 1, 4, 4)
-        return {"motion": motion, "motion_ages": torch.zeros(4 * FRAMES), "envelope_audio": item["envelope_audio"].repeat(4)}
+        motion, audio = item["motion"].repeat(4, 1, 4, 4), item["envelope_audio"].repeat(4)
+        return {"motion": motion, "motion_ages": torch.zeros(4 * FRAMES), "envelope_audio": audio}
 
 
 def test_the_shipped_configuration_trains_a_step_on_cached_clips(tmp_path: Path) -> None:

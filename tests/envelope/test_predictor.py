@@ -7,8 +7,9 @@ from torch import Tensor
 
 from foleygram.envelope.curve import onset_times
 from foleygram.envelope.objective import attack_weights, envelope_loss, level_classes
-from foleygram.envelope.predictor import EnvelopePredictor, decode_levels, distinct_shots
+from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
 from foleygram.envelope.rms import inverse_mu_law, mu_law, rms_envelope
+from foleygram.envelope.shots import distinct_shots
 from foleygram.spec import ClipSpec
 
 SIZE, FRAMES = 16, 48
@@ -52,14 +53,18 @@ def _picture(stamps: np.ndarray, times: np.ndarray, rng: np.random.Generator) ->
     share = (stamps - edges[place]) / (edges[place + 1] - edges[place])
     height = np.where(stamps < edges[-1], 4 * share * (1 - share), 0)  # ballistic between impacts
     grid = np.arange(SIZE)
-    dots = np.exp(-((grid[None, :, None] - (13 - 10 * height)[:, None, None]) ** 2 + (grid - rng.uniform(4, 11)) ** 2) / 3)
-    return torch.from_numpy(40 + 190 * dots + rng.normal(0, 3, dots.shape)).clamp(0, 255).byte()[:, None].expand(-1, 3, -1, -1)
+    down, across = grid[None, :, None] - (13 - 10 * height)[:, None, None], grid - rng.uniform(4, 11)
+    dots = np.exp(-(down**2 + across**2) / 3)
+    picture = torch.from_numpy(40 + 190 * dots + rng.normal(0, 3, dots.shape)).clamp(0, 255).byte()
+    return picture[:, None].expand(-1, 3, -1, -1)
 
 
 def _clicks(times: np.ndarray, rng: np.random.Generator) -> Tensor:
     clock = np.arange(round(SECONDS * 16_000)) / 16_000
     noise = rng.standard_normal(len(clock)) * 0.2
-    level = sum((np.exp(-(clock - t).clip(0) / 0.03) * ((clock >= t) & (clock < t + 0.25)) for t in times), np.zeros_like(clock))
+    level = np.zeros_like(clock)
+    for time in times:
+        level += np.exp(-(clock - time).clip(0) / 0.03) * ((clock >= time) & (clock < time + 0.25))
     return torch.from_numpy(noise * level).float()
 
 
@@ -138,13 +143,15 @@ def test_targets_of_silence_are_certain_and_others_centred() -> None:
     targets = level_classes(torch.tensor([0.0, 1e-4, 0.05]), 64, 1.0)
     assert targets[:2, 0].tolist() == [1.0, 1.0]
     torch.testing.assert_close(targets.sum(-1), torch.ones(3))
-    torch.testing.assert_close((targets[2] * torch.arange(64)).sum(), 63 * mu_law(torch.tensor(0.05)), rtol=1e-3, atol=0)
+    mean = (targets[2] * torch.arange(64)).sum()
+    torch.testing.assert_close(mean, 63 * mu_law(torch.tensor(0.05)), rtol=1e-3, atol=0)
 
 
 def test_loss_of_the_perfect_prediction_is_zero_and_any_other_more() -> None:
     envelope = torch.rand(2, 50, generator=torch.Generator().manual_seed(0)) * 0.5
     perfect = level_classes(envelope, 64, 1.0).clamp(min=1e-30).log()
-    loss = [envelope_loss(logits, envelope, rate=125.0).item() for logits in (perfect, perfect.roll(1, -1), perfect.roll(5, 1))]
+    tried = (perfect, perfect.roll(1, -1), perfect.roll(5, 1))
+    loss = [envelope_loss(logits, envelope, rate=125.0).item() for logits in tried]
     assert loss[0] == pytest.approx(0, abs=1e-3)
     assert min(loss[1:]) > 0.05
 
@@ -160,7 +167,8 @@ def test_attacks_weigh_more() -> None:
 def test_long_videos_give_the_same_as_short_ones_where_one_window_holds_them() -> None:
     predictor = tiny_predictor().eval()
     motion, ages, *_ = bouncing_dots(1, np.random.default_rng(2))
-    assert torch.equal(predictor.predict_long(motion, ages, window_sec=2.0, overlap_sec=0.5), predictor.predict(motion, ages))
+    found = predictor.predict_long(motion, ages, window_sec=2.0, overlap_sec=0.5)
+    assert torch.equal(found, predictor.predict(motion, ages))
 
 
 def test_windows_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +182,8 @@ def test_windows_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(predictor, "predict", known)
     count = 1000
-    found = predictor.predict_long(torch.zeros(1, count, 3, 1, 1), torch.arange(count)[None] / 30, window_sec=5.1, overlap_sec=1.3)
+    motion, ages = torch.zeros(1, count, 3, 1, 1), torch.arange(count)[None] / 30
+    found = predictor.predict_long(motion, ages, window_sec=5.1, overlap_sec=1.3)
     torch.testing.assert_close(found[0], torch.arange(predictor.num_values(count)) / 125, rtol=1e-4, atol=1e-3)
     assert set(sizes) == {153}
     with pytest.raises(ValueError, match="overlap"):
@@ -186,16 +195,16 @@ def test_learns_when_a_dot_bounces_to_less_than_a_frame() -> None:
     motion, ages, audio, _ = bouncing_dots(192, rng)
     envelope = rms_envelope(audio)
     predictor = tiny_predictor()
-    optimizer = torch.optim.AdamW(predictor.parameters(), lr=4e-3)
+    optimizer = torch.optim.AdamW(predictor.parameters(), lr=6e-3)
     losses = []
-    for step in range(150):
-        chosen = torch.from_numpy(rng.permutation(len(motion))[:16])
+    for _ in range(100):
+        chosen = torch.from_numpy(rng.permutation(len(motion))[:10])
         loss = envelope_loss(predictor(motion[chosen], ages[chosen]), envelope[chosen], rate=125.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert np.mean(losses[-10:]) < 0.4 * losses[0]
+    assert np.mean(losses[-10:]) < 0.3 * losses[0]
     unseen, their_ages, _, impacts = bouncing_dots(16, rng)
     errors, found = [], 0
     for curve, true in zip(predictor.predict(unseen, their_ages).numpy(), impacts, strict=True):

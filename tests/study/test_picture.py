@@ -1,5 +1,7 @@
 """A result's picture is drawn from real files: a rendered video, a sound, its event times."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib.image
@@ -11,7 +13,9 @@ from typer.testing import CliRunner
 import foleygram.study.picture as picture
 from foleygram.datasets.drumstick import render_dataset
 from foleygram.envelope.curve import Envelope
+from foleygram.envelope.predictor import EnvelopePredictor
 from foleygram.media.audio import read_audio, write_audio
+from foleygram.spec import ClipSpec
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +65,12 @@ def test_command_line_says_what_is_missing(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, [str(tmp_path / "no.mp4"), str(tmp_path / "no.wav"), str(tmp_path / "out.png")])
     assert outcome.exit_code == 1 and "no.mp4: no such file" in outcome.output
     assert not (tmp_path / "out.png").exists()
+
+
+def test_draws_the_envelope_that_the_release_predicts(video: Path, tmp_path: Path) -> None:
+    spec = ClipSpec(seconds=1.0, motion_size=16)
+    (tmp_path / "model_index.json").write_text(json.dumps({"spec": asdict(spec)}))
+    predictor = EnvelopePredictor.build(motion_size=16, motion_frame_rate=spec.motion_frame_rate, envelope_rate=125.0)
+    predictor.save_pretrained(tmp_path / "envelope_predictor")
+    followed = picture.predicted_envelope(video, tmp_path)
+    assert followed.rate == 125.0 and abs(followed.seconds - 1.5) < 0.04
