@@ -113,9 +113,10 @@ def _chosen_envelope(pipeline: FoleyGRAMPipeline, video: Path, options: Generati
 
 
 def _read_mono(video: Path, sample_rate: int):  # type: ignore[no-untyped-def]
-    return read_audio(video, sample_rate=sample_rate, channels=1)[0]
+    return read_audio(video, sample_rate=sample_rate, channels=1, allow_silence=False)[0]
 
 
 def clip_seed(seed: int, name: str) -> int:
     """A file's own seed: it depends on the run's seed and the file's name, not on its neighbours."""
-    return (seed << 32) + zlib.crc32(name.encode())
+    # A CRC of both, because torch's CPU generator reads no more than 32 bits of a seed.
+    return zlib.crc32(f"{seed}/{name}".encode())

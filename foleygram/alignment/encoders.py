@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from os import PathLike
 from string import ascii_lowercase, digits
 from typing import Any
 
@@ -101,7 +102,7 @@ class VideoEncoder(_AlignedEncoder):
         return cls(EncoderConfig(network=network, embedding_dim=embedding_dim))
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs: Any) -> "VideoEncoder":  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "VideoEncoder":  # type: ignore[override]
         """The encoder of a folder or hub id, as transformers loads it, with the return type that YAML needs."""
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
@@ -146,7 +147,7 @@ class TextEncoder(_AlignedEncoder):
         return cls(EncoderConfig(network=network, embedding_dim=embedding_dim))
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs: Any) -> "TextEncoder":  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "TextEncoder":  # type: ignore[override]
         """The encoder of a folder or hub id, as transformers loads it, with the return type that YAML needs."""
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
@@ -191,7 +192,7 @@ class AudioEncoder(_AlignedEncoder):
         return cls(EncoderConfig(network, embedding_dim, num_mel_bins, num_fbank_frames))
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str, **kwargs: Any) -> "AudioEncoder":  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "AudioEncoder":  # type: ignore[override]
         """The encoder of a folder or hub id, as transformers loads it, with the return type that YAML needs."""
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 

@@ -9,6 +9,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 
+CANDIDATES = 3
+"""Crops drawn per item, of which the loudest is taken: most of a Foley track is silence, which teaches little."""
+
+
 class SoundCrops(Dataset):
     """Crops of `seconds` from the WAV files of a folder in Greatest Hits' layout, one per file and pass.
 
@@ -36,8 +40,12 @@ class SoundCrops(Dataset):
                     f"{path}: {file.samplerate} Hz, expected {self.sample_rate} Hz; render or resample it so"
                 )
             last = max(0, len(file) - self.num_samples)
-            file.seek(int(np.random.default_rng((self.seed, index)).integers(last + 1)))
-            audio = file.read(self.num_samples, dtype="float32", always_2d=True).T
+            starts = np.random.default_rng((self.seed, index)).integers(last + 1, size=CANDIDATES)
+            audio = max((self._crop(file, start) for start in starts), key=lambda crop: float((crop**2).mean()))
         padded = np.zeros((len(audio), self.num_samples), np.float32)
         padded[:, : audio.shape[1]] = audio
         return {"audio": torch.from_numpy(padded)}
+
+    def _crop(self, file: soundfile.SoundFile, start: int) -> np.ndarray:
+        file.seek(int(start))
+        return file.read(self.num_samples, dtype="float32", always_2d=True).T

@@ -19,8 +19,8 @@ MAX_GAP = 8.0
 class EnvelopePredictorConfig(PretrainedConfig):
     """Rates in Hz and sizes of the networks.
 
-    `map_widths` are channels at 1/2, 1/4 and 1/8 of `motion_size`; `window_sec` is the length of the clips it is trained
-    on, in which longer videos are done.
+    `map_widths` are channels at 1/2, 1/4 and 1/8 of `motion_size`; `window_sec` is the length of the clips it is
+    trained on, and of the windows in which longer videos are done.
     """
 
     model_type = "envelope_predictor"

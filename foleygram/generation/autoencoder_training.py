@@ -1,5 +1,6 @@
 """Trains a small Oobleck autoencoder of its own (Lightning); the full-size one comes trained."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ import lightning
 import torch
 from diffusers import AutoencoderOobleck
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
-from torch.nn.utils import remove_weight_norm
+from torch import Tensor, nn
 
 from foleygram.envelope.rms import envelope_curve, rms_envelope
 from foleygram.generation.backbone import encode_audio
-from foleygram.generation.spectral import MultiResolutionSTFT
+from foleygram.generation.objective import step_generator
+from foleygram.generation.pretraining import cosine_schedule
+from foleygram.generation.spectral import MultiResolutionSTFT, relative_l1
 
 
 def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -> None:
@@ -23,16 +25,39 @@ def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -
     order. `AutoencoderOobleck` has no scaling field; the v-objective assumes unit variance (paper notes, section 3).
     """
     last, first, channels = vae.encoder.conv2, vae.decoder.conv1, len(mean)
-    for convolution in (last, first):
-        remove_weight_norm(convolution)
     with torch.no_grad():
-        last.weight[:channels] /= std[:, None, None]
+        # In place on weight norm's own tensors, so that an optimiser keeps its hold on them.
+        last.weight_g[:channels] /= std[:, None, None]
         last.bias[:channels] = (last.bias[:channels] - mean) / std
         last.bias[channels:] -= std.log()  # softplus(s) is e^s where it is small
-        first.bias += (first.weight * mean[None, :, None]).sum((1, 2))
-        first.weight *= std[None, :, None]
-    for convolution in (last, first):
-        torch.nn.utils.weight_norm(convolution)
+        weight = first.weight_g * first.weight_v / first.weight_v.flatten(1).norm(dim=1)[:, None, None]
+        first.bias += (weight * mean[None, :, None]).sum((1, 2))
+        first.weight_v.copy_(weight * std[None, :, None])
+        first.weight_g.copy_(first.weight_v.flatten(1).norm(dim=1)[:, None, None])
+
+
+@torch.no_grad()
+def initialise_autoencoder(vae: AutoencoderOobleck, *, posterior_std: float = 0.05) -> AutoencoderOobleck:
+    """Random weights from which an Oobleck learns quickly: unit variance through every layer, quiet residual branches.
+
+    With diffusers' own initialisation gradients of a small Oobleck have norms of 100 and it learns silence (LOG.md).
+    The posterior starts narrow, so that latents carry something from the first step.
+    """
+    for layer in vae.modules():
+        if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
+            fan_in = layer.weight_v[0].numel() if isinstance(layer, nn.Conv1d) else layer.weight_v[:, 0].numel() / layer.stride[0]
+            layer.weight_v.normal_(0, fan_in**-0.5)
+            layer.weight_g.copy_(layer.weight_v.flatten(1).norm(dim=1).view_as(layer.weight_g))
+            if layer.bias is not None:
+                layer.bias.zero_()
+    for block in (*vae.encoder.block, *vae.decoder.block):
+        for unit in (block.res_unit1, block.res_unit2, block.res_unit3):
+            unit.conv2.weight_g.mul_(0.3)
+    vae.decoder.conv2.weight_g.mul_(0.1)
+    channels = vae.config.decoder_input_channels
+    vae.encoder.conv2.weight_g[channels:].mul_(0.1)
+    vae.encoder.conv2.bias[channels:].fill_(math.log(math.expm1(posterior_std)))
+    return vae
 
 
 class AutoencoderTraining(lightning.LightningModule):
@@ -56,14 +81,14 @@ class AutoencoderTraining(lightning.LightningModule):
         total_steps: int = 4000,
         normalise_at: int = 3000,
         curve_share: float = 0.125,
-        waveform_weight: float = 5.0,
+        waveform_weight: float = 1.0,
         kl_weight: float = 1e-4,
         frame_length: int = 512,
         hop_length: int = 128,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.autoencoder = autoencoder
+        self.autoencoder = initialise_autoencoder(autoencoder)
         self.distance = MultiResolutionSTFT()
         self.save_hyperparameters(ignore=["autoencoder"])
         channels = autoencoder.config.decoder_input_channels
@@ -71,21 +96,19 @@ class AutoencoderTraining(lightning.LightningModule):
         self.register_buffer("latent_power", torch.ones(channels))
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
         audio = self._with_curves(batch["audio"])
         latents = encode_audio(self.autoencoder, audio)
-        noise = torch.randn(latents.mean.shape, generator=self._generator()).to(latents.mean)
+        noise = torch.randn(latents.mean.shape, generator=generator).to(latents.mean)
         audio_hat = self.autoencoder.decode(latents.mean + latents.scale * noise).sample
         self._track(latents.mean.detach().float())
         spectral = self.distance(audio_hat, audio)
-        waveform = (audio_hat.float() - audio).abs().mean()
+        waveform = relative_l1(audio_hat.float(), audio)
         variance = latents.scale.float() ** 2
         divergence = 0.5 * (latents.mean.float() ** 2 + variance - variance.log() - 1).mean()
         loss = spectral + self.hparams.waveform_weight * waveform + self.hparams.kl_weight * divergence
         self.log_dict({"loss": loss, "spectral": spectral, "waveform": waveform, "kl": divergence}, prog_bar=True)
         return loss
-
-    def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed((self.hparams.seed << 40) + (self.global_step << 12) + self.global_rank)
 
     def _with_curves(self, audio: Tensor) -> Tensor:
         count = round(self.hparams.curve_share * len(audio))
@@ -99,6 +122,12 @@ class AutoencoderTraining(lightning.LightningModule):
         self.latent_mean.lerp_(mean.mean((0, 2)), weight)
         self.latent_power.lerp_((mean**2).mean((0, 2)), weight)
 
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        if self.global_step == 0:  # data-dependent start: latents of unit variance from the first step
+            with torch.no_grad():
+                self._track(encode_audio(self.autoencoder, batch["audio"]).mean.float())
+            self.normalise_latents()
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         if self.global_step == self.hparams.normalise_at:
             self.normalise_latents()
@@ -106,23 +135,9 @@ class AutoencoderTraining(lightning.LightningModule):
     def normalise_latents(self) -> None:
         """Fold the tracked statistics into the autoencoder and start tracking anew."""
         std = (self.latent_power - self.latent_mean**2).clamp(min=1e-8).sqrt()
-        trained = list(self.autoencoder.parameters())
         fold_latent_statistics(self.autoencoder, self.latent_mean, std)
-        self._readopt(trained)
         self.latent_mean.zero_()
         self.latent_power.fill_(1)
-
-    def _readopt(self, trained: list[Tensor]) -> None:
-        # Weight norm was removed and put back: the optimiser must hold the new tensors, without their old moments.
-        optimizer = self.optimizers()
-        if isinstance(optimizer, list) or optimizer is None:
-            return
-        fresh = list(self.autoencoder.parameters())
-        kept = {id(p) for p in fresh}
-        for old in trained:
-            if id(old) not in kept:
-                optimizer.state.pop(old, None)
-        optimizer.param_groups[0]["params"] = fresh
 
     @torch.no_grad()
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
@@ -139,7 +154,8 @@ class AutoencoderTraining(lightning.LightningModule):
         self.log("val_latent_std", latents.float().std(), batch_size=len(audio))
 
     def on_fit_end(self) -> None:
-        """Save the trained part alone."""
+        """Save the trained part alone, its latents at unit variance."""
+        self.normalise_latents()
         if self.global_rank == 0:
             self.autoencoder.save_pretrained(Path(self.hparams.out) / "vae")
 
@@ -147,10 +163,7 @@ class AutoencoderTraining(lightning.LightningModule):
         optimizer = torch.optim.AdamW(
             self.autoencoder.parameters(), lr=self.hparams.lr, betas=(0.8, 0.99), weight_decay=1e-4
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
+        schedule = cosine_schedule(
+            optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _lr_factor(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / self.hparams.warmup_steps)
-        progress = min(1.0, step / self.hparams.total_steps)
-        return warm * (0.02 + 0.98 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item()))

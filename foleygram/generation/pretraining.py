@@ -14,12 +14,7 @@ from foleygram.datasets.cache import CachedClips
 from foleygram.generation.backbone import encode_prompts, tokenize_prompts
 from foleygram.generation.conditioning import duration_conditions
 from foleygram.generation.controlnet import controlled_forward
-from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
-
-
-def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
-    """The generator of one training step: every draw derives from (seed, step, rank), so a resumed run repeats it."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + rank)
+from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps, step_generator
 
 
 class BackbonePretraining(lightning.LightningModule):

@@ -73,8 +73,14 @@ def test_deep_norm_scales_the_start() -> None:
     assert layer.v_proj.weight.std().item() == pytest.approx((2 / 512) ** 0.5 * 16**-0.25, rel=0.03)
 
 
-@pytest.mark.parametrize(("change", "message"), [("missing", r"missing \['layer_norm.bias'\]"), ("unexpected", "strange"),
-                                                 ("misshapen", r"post_extract_proj.weight \(48, 31\)")])  # fmt: skip
+MISFITS = {
+    "missing": r"missing \['layer_norm.bias'\]",
+    "unexpected": "strange",
+    "misshapen": r"post_extract_proj.weight \(48, 31\)",
+}
+
+
+@pytest.mark.parametrize(("change", "message"), MISFITS.items())
 def test_a_checkpoint_that_does_not_fit_is_named(checkpoint: Path, change: str, message: str) -> None:
     loaded = torch.load(checkpoint, weights_only=True)
     state = loaded["model"]

@@ -44,7 +44,9 @@ def test_error_of_the_ode_falls_with_the_square_of_the_steps():
 def test_2m_sde_equals_diffusers_given_the_same_noise():
     generator = torch.Generator().manual_seed(0)
     steps, shape = 12, (1, 4, 10)
-    scheduler = CosineDPMSolverMultistepScheduler(sigma_min=0.3, sigma_max=50, solver_order=2, sigma_schedule="exponential")
+    scheduler = CosineDPMSolverMultistepScheduler(
+        sigma_min=0.3, sigma_max=50, solver_order=2, sigma_schedule="exponential"
+    )
     scheduler.set_timesteps(steps)
     sigmas = torch.cat([scheduler.sigmas[:-1], torch.zeros(1)])
     torch.testing.assert_close(sigmas, exponential_sigmas(steps, sigma_min=0.3, sigma_max=50), rtol=1e-4, atol=1e-5)
@@ -68,7 +70,9 @@ def test_2m_sde_equals_diffusers_given_the_same_noise():
         velocity = (latents / (sigma**2 + 1) - clean) * (sigma**2 + 1).sqrt() / sigma
         assert scaled.shape == shape
         latents = scheduler.step(velocity, timestep, latents).prev_sample
-    ours = SOLVERS["dpmpp_2m_sde"](gaussian_denoiser, start, exponential_sigmas(steps, sigma_min=0.3, sigma_max=50), noise=Replay())
+    ours = SOLVERS["dpmpp_2m_sde"](
+        gaussian_denoiser, start, exponential_sigmas(steps, sigma_min=0.3, sigma_max=50), noise=Replay()
+    )
     torch.testing.assert_close(ours, latents, rtol=2e-3, atol=2e-3)
 
 
@@ -81,7 +85,9 @@ def test_denoiser_from_the_true_v_returns_the_clean_latents():
         torch.testing.assert_close(scaled, angle.cos() * clean + angle.sin() * noise, atol=1e-5, rtol=1e-5)
         return angle.cos() * noise - angle.sin() * clean
 
-    torch.testing.assert_close(denoiser_from_v(true_velocity)(clean + sigma * noise, sigma), clean, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        denoiser_from_v(true_velocity)(clean + sigma * noise, sigma), clean, atol=1e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -1,0 +1,65 @@
+"""A whole release with tiny random networks, and rendered videos, for tests that run the real entry points."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
+
+from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder, train_wordpiece
+from foleygram.checkpoints import save_release
+from foleygram.datasets.drumstick import render_dataset
+from foleygram.envelope.predictor import EnvelopePredictor
+from foleygram.generation.conditioning import SemanticProjectors
+from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.spec import ClipSpec
+
+TINY_SPEC = ClipSpec(
+    seconds=2.0, sample_rate=16_000, audio_channels=1, latent_hop=512, num_frames=2, image_size=16, motion_size=32
+)
+
+
+def tiny_parts() -> dict:
+    """Every part of a release with random weights, the ControlNet's zero convolutions made to matter."""
+    torch.manual_seed(0)
+    transformer = StableAudioDiTModel(
+        in_channels=4, out_channels=4, num_layers=2, attention_head_dim=64, num_attention_heads=1,
+        num_key_value_attention_heads=1, cross_attention_dim=8, time_proj_dim=16, global_states_input_dim=16,
+        cross_attention_input_dim=8,
+    )  # fmt: skip
+    controlnet = EnvelopeControlNet.from_transformer(transformer, 0.5)
+    for convolution in (controlnet.control_in, *controlnet.control_out):
+        torch.nn.init.normal_(convolution.weight, std=0.3)
+    return {
+        "video_encoder": VideoEncoder.build(8, 16, 8, 16, 16, 1, 2),
+        "text_encoder": TextEncoder.build(8, 80, 16, 16, 1, 2),
+        "tokenizer": train_wordpiece(["A person hits wood with a wooden stick."], vocab_size=80),
+        "audio_encoder": AudioEncoder.build(8, 64, 208, 16, 16, 16, 1, 2, 4, 2),
+        "projectors": SemanticProjectors(embedding_dim=8, cross_attention_input_dim=8),
+        "controlnet": controlnet,
+        "envelope_predictor": EnvelopePredictor.build(
+            motion_size=32, map_widths=[4, 4, 8], num_blocks=1, num_keypoints=2, value_width=2, hidden_size=8,
+            lstm_size=4, head_width=8, window_sec=2.0,
+        ),
+        "vae": AutoencoderOobleck(
+            encoder_hidden_size=8, downsampling_ratios=[8, 8, 8], channel_multiples=[1, 1, 1], decoder_channels=4,
+            decoder_input_channels=4, audio_channels=1, sampling_rate=16_000,
+        ),
+        "transformer": transformer,
+        "projection_model": StableAudioProjectionModel(8, 8, 0, 64),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_release(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("release") / "tiny"
+    save_release(folder, tiny_parts(), TINY_SPEC, (0.05, 80.0))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory) -> Path:
+    """Four short rendered videos, two of them in test.txt."""
+    folder = tmp_path_factory.mktemp("rendered") / "videos"
+    render_dataset(folder, num_videos=4, seed=3, seconds=(2.0, 3.0), test_share=0.5, num_workers=1, progress=False)
+    return folder

@@ -1,0 +1,115 @@
+"""`foleygram generate` on good and bad files: one line each, the rest done, nothing half-written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from foleygram.cli import app
+from foleygram.media.audio import read_audio
+from foleygram.media.video import probe
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["generate", *map(str, arguments)])
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def videos(rendered, tmp_path):
+    folder = tmp_path / "in put"
+    folder.mkdir()
+    first, second = sorted(rendered.glob("*.mp4"))[:2]
+    (folder / "Schlag ü.mp4").write_bytes(first.read_bytes())
+    (folder / "zwei.mp4").write_bytes(second.read_bytes())
+    return folder
+
+
+def test_bad_files_are_named_and_the_rest_is_done(tiny_release, videos, tmp_path):
+    good = (videos / "zwei.mp4").read_bytes()
+    (videos / "empty.mp4").write_bytes(b"")
+    (videos / "text.mp4").write_text("not a video")
+    (videos / "cut.mp4").write_bytes(good[: len(good) // 3])
+    out = tmp_path / "out"
+    result = run(videos, "--out", out, "--checkpoint", tiny_release, "--steps", 2, "--device", "cpu")
+    assert result.exit_code == 1, result.output
+    assert names(out) == ["Schlag ü.mp4", "Schlag ü.wav", "zwei.mp4", "zwei.wav"]
+    for name in ("empty.mp4", "text.mp4", "cut.mp4"):
+        line = next(line for line in result.output.replace("\n", " ").split("failed: ") if name in line)
+        assert line
+    source, made = probe(videos / "zwei.mp4"), probe(out / "zwei.mp4")
+    assert made.duration_sec == pytest.approx(source.duration_sec, abs=1e-3)
+    assert (made.width, made.height, made.video_codec) == (source.width, source.height, source.video_codec)
+    wav = read_audio(out / "zwei.wav", sample_rate=16_000)
+    assert wav.shape[-1] == round(source.duration_sec * 16_000)
+
+
+def test_done_files_are_kept_unless_overwritten(tiny_release, videos, tmp_path):
+    common = (videos / "zwei.mp4", "--out", tmp_path / "out", "--checkpoint", tiny_release, "--steps", 1)
+    assert run(*common).exit_code == 0
+    before = (tmp_path / "out" / "zwei.wav").read_bytes()
+    again = run(*common, "--seed", 9)
+    assert again.exit_code == 0 and "already there" in again.output
+    assert (tmp_path / "out" / "zwei.wav").read_bytes() == before
+    assert run(*common, "--seed", 9, "--overwrite").exit_code == 0
+    assert (tmp_path / "out" / "zwei.wav").read_bytes() != before
+
+
+def test_a_files_sound_does_not_depend_on_its_neighbours(tiny_release, videos, tmp_path):
+    common = ("--checkpoint", tiny_release, "--steps", 1, "--device", "cpu")
+    run(videos, "--out", tmp_path / "all", *common)
+    run(videos / "zwei.mp4", "--out", tmp_path / "one", *common)
+    assert (tmp_path / "all" / "zwei.wav").read_bytes() == (tmp_path / "one" / "zwei.wav").read_bytes()
+
+
+def test_the_videos_own_sound_as_envelope(tiny_release, videos, tmp_path):
+    result = run(videos / "zwei.mp4", "--out", tmp_path, "--checkpoint", tiny_release, "--steps", 1, "--envelope", "audio")
+    assert result.exit_code == 0 and "audio" in result.output
+
+
+def test_the_input_is_never_overwritten(tiny_release, videos):
+    before = (videos / "zwei.mp4").read_bytes()
+    result = run(videos / "zwei.mp4", "--out", videos, "--checkpoint", tiny_release, "--steps", 1, "--overwrite")
+    assert result.exit_code == 1 and "choose another" in result.output
+    assert (videos / "zwei.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (["absent.mp4", "--out", "o"], 1, "absent.mp4"),
+        (["{empty}", "--out", "o"], 1, "no video in it"),
+        (["{video}", "--out", "o", "--checkpoint", "nowhere"], 1, "nowhere"),
+        (["{video}", "--out", "o", "--checkpoint", "{release}", "--device", "warp"], 1, "warp"),
+        (["{video}"], 2, "--out"),
+        (["{video}", "--out", "o", "--sparkle"], 2, "--sparkle"),
+        (["{video}", "--out", "o", "--envelope", "drawn"], 2, "drawn"),
+        (["{video}", "--out", "o", "--steps", "0"], 2, "steps"),
+    ],
+)
+def test_wrong_use_is_one_clear_line(tiny_release, videos, tmp_path, arguments, code, named):
+    (tmp_path / "nothing").mkdir()
+    places = {"empty": tmp_path / "nothing", "video": videos / "zwei.mp4", "release": tiny_release}
+    result = run(*(argument.format(**places) for argument in arguments))
+    assert result.exit_code == code
+    assert named in result.output and "Traceback" not in result.output
+
+
+def test_help_imports_no_torch():
+    code = "import sys; sys.argv=['x', '--help']\nfrom foleygram.cli import main\ntry: main(['generate', '--help'])\n"
+    code += "except SystemExit: pass\nassert 'torch' not in sys.modules and 'lightning' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("door", ["train.py", "generate.py", "evaluate.py"])
+def test_the_doors_open(door):
+    arguments = ["fit", "--help"] if door == "train.py" else ["--help"]
+    result = subprocess.run([sys.executable, ROOT / door, *arguments], capture_output=True, text=True, check=True)
+    assert "--" in result.stdout

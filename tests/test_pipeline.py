@@ -1,0 +1,142 @@
+"""The pipeline on tiny random networks: lengths, seeds, windows, conditions; release folders and what damages them."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from foleygram import Envelope, FoleyGRAMPipeline
+from foleygram.checkpoints import load_release
+from foleygram.pipeline import VideoInput, read_video, total_latents, window_seconds
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_release):
+    return FoleyGRAMPipeline.from_pretrained(tiny_release)
+
+
+def seen(pipeline, seconds):
+    spec, generator = pipeline.spec, torch.Generator().manual_seed(0)
+    windows = len(window_seconds(seconds, spec))
+    frames = round(max(seconds, spec.seconds) * spec.motion_frame_rate)
+    motion = torch.randint(0, 256, (frames, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    shown = torch.randint(0, 256, (windows, 2, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    return VideoInput(seconds, shown, motion, torch.zeros(frames))
+
+
+@pytest.mark.parametrize("seconds", [0.7, 2.0, 2.0001, 7.3])
+def test_output_is_as_long_as_the_video_to_the_sample(pipeline, seconds):
+    output = pipeline(seen(pipeline, seconds), num_inference_steps=2)
+    assert output.audio.shape == (1, round(seconds * 16_000)) and output.sample_rate == 16_000
+    assert torch.isfinite(output.audio).all()
+    assert output.envelope.seconds == pytest.approx(seconds, abs=0.01)
+
+
+def test_same_seed_same_sound_other_seed_another(pipeline):
+    video = seen(pipeline, 2.0)
+    first, again, other = (pipeline(video, num_inference_steps=2, generator=s).audio for s in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_every_condition_matters(pipeline):
+    video = seen(pipeline, 2.0)
+    plain = pipeline(video, num_inference_steps=2).audio
+    loud = Envelope(0.5 * torch.ones(251).numpy(), 125.0)
+    changes = {
+        "prompt": {"prompt": "A person hits wood."},
+        "negative_prompt": {"negative_prompt": "A person hits wood."},
+        "reference": {"reference_audio": torch.randn(16_000, generator=torch.Generator().manual_seed(0))},
+        "envelope": {"envelope": loud},
+        "guidance": {"guidance_scale": 5.0},
+        "control": {"controlnet_conditioning_scale": 0.0},
+        "solver": {"solver": "dpmpp_3m_sde"},
+    }
+    for name, change in changes.items():
+        assert not torch.equal(pipeline(video, num_inference_steps=3, **change).audio, plain), name
+
+
+def test_windows_cover_a_long_video(pipeline):
+    starts = window_seconds(7.3, pipeline.spec)
+    assert starts[0] == 0 and starts == sorted(starts)
+    assert starts[-1] + pipeline.spec.num_latents * 512 / 16_000 == pytest.approx(total_latents(7.3, pipeline.spec) * 512 / 16_000)
+
+
+def test_chunked_decoding_equals_whole_decoding(pipeline):
+    latents = torch.randn(1, 4, 9 * pipeline.spec.num_latents, generator=torch.Generator().manual_seed(0))
+    count = latents.shape[-1] * 512
+    with torch.inference_mode():
+        whole = pipeline.vae.decode(latents).sample
+        torch.testing.assert_close(pipeline._decode(latents, count), whole, atol=1e-5, rtol=1e-4)
+
+
+def test_a_clip_in_a_batch_sounds_as_it_does_alone(pipeline, rendered):
+    spec, generator = pipeline.spec, torch.Generator().manual_seed(0)
+    batch = {
+        "frames": torch.randint(0, 256, (3, 2, 3, 16, 16), generator=generator, dtype=torch.uint8),
+        "motion": torch.randint(0, 256, (3, 60, 3, 32, 32), generator=generator, dtype=torch.uint8),
+        "motion_ages": torch.zeros(3, 60),
+    }
+    envelopes = torch.rand(3, spec.num_envelope_values, generator=generator) * 0.2
+    together = pipeline.generate_clips(batch, envelopes=envelopes, seeds=[5, 6, 7], num_inference_steps=3)
+    one = {key: value[1:2] for key, value in batch.items()}
+    alone = pipeline.generate_clips(one, envelopes=envelopes[1:2], seeds=[6], num_inference_steps=3)
+    assert together.shape == (3, 1, 32_000)
+    torch.testing.assert_close(together[1], alone[0], atol=1e-4, rtol=1e-3)
+
+
+def test_reads_a_rendered_video(pipeline, rendered):
+    video = read_video(next(iter(sorted(rendered.glob("*.mp4")))), pipeline.spec)
+    assert 1.9 < video.seconds < 3.1
+    assert video.frames.shape[1:] == (2, 3, 16, 16) and video.motion.shape[1:] == (3, 32, 32)
+
+
+@pytest.mark.parametrize("word", ["drawn", "audio"])
+def test_an_unknown_envelope_is_refused(pipeline, word):
+    with pytest.raises(ValueError, match="give 'predicted'"):
+        pipeline(seen(pipeline, 2.0), envelope=word)
+
+
+def test_saved_again_it_is_the_same(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path / "again")
+    video = seen(pipeline, 2.0)
+    again = FoleyGRAMPipeline.from_pretrained(tmp_path / "again")
+    assert torch.equal(again(video, num_inference_steps=2).audio, pipeline(video, num_inference_steps=2).audio)
+
+
+def damage_missing(folder):
+    shutil.rmtree(folder / "vae")
+
+
+def damage_bytes(folder):
+    path = folder / "controlnet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def damage_index(folder):
+    (folder / "model_index.json").write_text("{")
+
+
+def damage_spec(folder):
+    path = folder / "model_index.json"
+    index = json.loads(path.read_text())
+    index["spec"]["seconds"] = -1
+    path.write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [(damage_missing, "vae"), (damage_bytes, "controlnet"), (damage_index, "model_index"), (damage_spec, "seconds")],
+)
+def test_a_damaged_release_is_refused_by_name(tiny_release, tmp_path, damage, named):
+    folder = shutil.copytree(tiny_release, tmp_path / "damaged")
+    damage(folder)
+    with pytest.raises((ValueError, FileNotFoundError), match=named):
+        load_release(folder)
+
+
+def test_no_release_at_all(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no release folder"):
+        FoleyGRAMPipeline.from_pretrained(tmp_path)
