@@ -70,7 +70,9 @@ def test_a_files_sound_does_not_depend_on_its_neighbours(tiny_release, videos, t
 
 
 def test_the_videos_own_sound_as_envelope(tiny_release, videos, tmp_path):
-    result = run(videos / "zwei.mp4", "--out", tmp_path, "--checkpoint", tiny_release, "--steps", 1, "--envelope", "audio")
+    result = run(
+        videos / "zwei.mp4", "--out", tmp_path, "--checkpoint", tiny_release, "--steps", 1, "--envelope", "audio"
+    )
     assert result.exit_code == 0 and "audio" in result.output
 
 

@@ -59,7 +59,9 @@ def test_every_condition_matters(pipeline):
 def test_windows_cover_a_long_video(pipeline):
     starts = window_seconds(7.3, pipeline.spec)
     assert starts[0] == 0 and starts == sorted(starts)
-    assert starts[-1] + pipeline.spec.num_latents * 512 / 16_000 == pytest.approx(total_latents(7.3, pipeline.spec) * 512 / 16_000)
+    assert starts[-1] + pipeline.spec.num_latents * 512 / 16_000 == pytest.approx(
+        total_latents(7.3, pipeline.spec) * 512 / 16_000
+    )
 
 
 def test_chunked_decoding_equals_whole_decoding(pipeline):

@@ -14,6 +14,7 @@ from foleygram.alignment.augmentation import augment_audio, augment_frames, draw
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.alignment.losses import ContrastiveObjective, num_processes
 from foleygram.alignment.retrieval import Embeddings, retrieval_report
+from foleygram.training import linear_schedule, step_generator
 
 SHOWN = ("material_video_to_audio", "auc_other_text")
 
@@ -124,23 +125,6 @@ class AlignmentModule(lightning.LightningModule):
                 decay = self.hparams.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((lr, decay), []).append(parameter)
         return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
-
-
-def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
-    """The generator of one training step: every draw derives from (seed, step, rank), so a resumed run repeats it."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + rank)
-
-
-def linear_schedule(
-    optimizer: torch.optim.Optimizer, *, warmup_steps: int, total_steps: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Linear warm-up over `warmup_steps`, then linear to 0 at `total_steps`."""
-
-    def factor(step: int) -> float:
-        rise = (step + 1) / max(1, warmup_steps)
-        return max(0.0, min(1.0, rise, (total_steps - step) / max(1, total_steps - warmup_steps)))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def gather_lists(items: list[Any]) -> list[Any]:

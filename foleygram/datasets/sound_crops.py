@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-
 CANDIDATES = 3
 """Crops drawn per item, of which the loudest is taken: most of a Foley track is silence, which teaches little."""
 

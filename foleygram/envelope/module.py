@@ -1,6 +1,5 @@
 """Trains the envelope predictor (Lightning; paper notes, section 4)."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from foleygram.envelope.curve import count_matches, onset_times
 from foleygram.envelope.objective import envelope_loss
 from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
 from foleygram.envelope.rms import rms_envelope, smooth
+from foleygram.training import cosine_schedule, step_generator
 
 SMOOTHING_SEC = 0.05
 TOLERANCE_SEC = 0.05
@@ -123,17 +123,8 @@ class EnvelopeModule(lightning.LightningModule):
             self.predictor.parameters(), lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay
         )
 
-        def factor(step: int) -> float:
-            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
-            return min(1.0, (step + 1) / self.warmup_steps) * (0.02 + 0.98 * cosine)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        schedule = cosine_schedule(optimizer, warmup_steps=self.warmup_steps, total_steps=self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
-    """The generator of one training step, so that a resumed run repeats its draws."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + rank)
 
 
 def correlations(predicted: Tensor, truth: Tensor) -> Tensor:

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from foleygram.envelope.rms import envelope_curve, rms_envelope
 from foleygram.generation.backbone import encode_audio
-from foleygram.generation.objective import step_generator
-from foleygram.generation.pretraining import cosine_schedule
 from foleygram.generation.spectral import MultiResolutionSTFT, relative_l1
+from foleygram.training import cosine_schedule, step_generator
 
 
 def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -> None:
@@ -45,7 +44,11 @@ def initialise_autoencoder(vae: AutoencoderOobleck, *, posterior_std: float = 0.
     """
     for layer in vae.modules():
         if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
-            fan_in = layer.weight_v[0].numel() if isinstance(layer, nn.Conv1d) else layer.weight_v[:, 0].numel() / layer.stride[0]
+            fan_in = (
+                layer.weight_v[0].numel()
+                if isinstance(layer, nn.Conv1d)
+                else layer.weight_v[:, 0].numel() / layer.stride[0]
+            )
             layer.weight_v.normal_(0, fan_in**-0.5)
             layer.weight_g.copy_(layer.weight_v.flatten(1).norm(dim=1).view_as(layer.weight_g))
             if layer.bias is not None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from foleygram.generation.backbone import Backbone
 from foleygram.generation.conditioning import Conditions, SemanticProjectors, duration_conditions
 from foleygram.generation.controlnet import EnvelopeControlNet, controlled_forward
-from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps, step_generator
-from foleygram.generation.pretraining import cosine_schedule
+from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
+from foleygram.training import cosine_schedule, step_generator
 
 MODALITY_SUBSETS = torch.tensor(
     [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]], dtype=torch.bool

@@ -48,9 +48,3 @@ def sample_timesteps(
     if distribution == "mixed":
         return torch.where(torch.rand(batch_size, generator=generator) < uniform_share, uniform, logit_normal)
     raise ValueError(f"unknown timestep distribution {distribution!r}: use uniform, logit_normal or mixed")
-
-
-def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
-    """The generator of one training step: every draw derives from (seed, step, rank), so a resumed run repeats it."""
-    # Mixed into 32 bits, because torch's CPU generator reads no more.
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + rank & 0xFFFFFFFF)

@@ -14,7 +14,8 @@ from foleygram.datasets.cache import CachedClips
 from foleygram.generation.backbone import encode_prompts, tokenize_prompts
 from foleygram.generation.conditioning import duration_conditions
 from foleygram.generation.controlnet import controlled_forward
-from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps, step_generator
+from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
+from foleygram.training import cosine_schedule, step_generator
 
 
 class BackbonePretraining(lightning.LightningModule):
@@ -105,18 +106,6 @@ class BackbonePretraining(lightning.LightningModule):
                 "interval": "step",
             },
         }
-
-
-def cosine_schedule(
-    optimizer: torch.optim.Optimizer, *, warmup_steps: int, total_steps: int, floor: float = 0.02
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Linear warm-up, then a cosine from 1 to `floor` of the learning rate."""
-
-    def factor(step: int) -> float:
-        cosine = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * min(1.0, step / total_steps))).item())
-        return min(1.0, (step + 1) / warmup_steps) * (floor + (1 - floor) * cosine)
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def build_prompt_encoder(

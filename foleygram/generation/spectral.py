@@ -15,7 +15,7 @@ def relative_l1(obtained: Tensor, wanted: Tensor) -> Tensor:
 
 
 class MultiResolutionSTFT(nn.Module):
-    """Mean over STFTs of several window lengths of log-magnitude L1 and relative magnitude L1 (Yamamoto et al. 2020)."""
+    """Mean over several STFTs of log-magnitude L1 and relative magnitude L1 (Yamamoto et al. 2020)."""
 
     def __init__(self, windows: tuple[int, ...] = WINDOWS) -> None:
         super().__init__()

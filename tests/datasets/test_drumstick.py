@@ -71,9 +71,7 @@ def test_test_share_counts(tmp_path: Path, share: float, tests: int) -> None:
         stem = str(tmp_path / plan_video(1, index, seconds=SHORT).video_id)
         for end in ("_denoised.mp4", "_denoised.wav", "_times.txt"):
             Path(stem + end).touch()
-    render_dataset(
-        tmp_path, num_videos=4, seed=1, seconds=SHORT, test_share=share, num_workers=1, progress=False
-    )
+    render_dataset(tmp_path, num_videos=4, seed=1, seconds=SHORT, test_share=share, num_workers=1, progress=False)
     assert len((tmp_path / "test.txt").read_text().split()) == tests
     assert len((tmp_path / "train.txt").read_text().split()) == 4 - tests
 

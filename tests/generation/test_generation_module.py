@@ -1,0 +1,84 @@
+"""Stage 2 through Lightning: only projectors and ControlNet move and are saved; a resumed run ends where a whole one does."""
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import Dataset
+
+from foleygram.datasets.datamodule import ClipDataModule
+from foleygram.generation.backbone import load_backbone
+from foleygram.generation.conditioning import SemanticProjectors
+from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.generation.module import MODALITY_SUBSETS, GenerationModule
+
+
+class Features(Dataset):
+    """Random features in the form of a cache."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index % 8)
+        sizes = {"latents_mean": (4, 12), "latents_scale": (4, 12), "control_latents": (3, 4, 12)}
+        sizes |= {f"{name}_embedding": (8,) for name in ("video", "text", "audio")}
+        item = {name: torch.randn(size, generator=generator) for name, size in sizes.items()}
+        return item | {"latents_scale": torch.full((4, 12), 0.05), "seconds_start": 0.0, "seconds_total": 2.0}
+
+
+def module(tiny_release, out):
+    torch.manual_seed(0)
+    return GenerationModule(
+        load_backbone(tiny_release), SemanticProjectors(8, 8), out=str(out), depth_factor=0.5, total_steps=4, lr=1e-2
+    )
+
+
+def trainer(folder, max_steps):
+    callbacks = [ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=2)]
+    return lightning.Trainer(
+        max_steps=max_steps, accelerator="cpu", logger=False, callbacks=callbacks, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+
+
+def data():
+    return ClipDataModule(Features(), batch_size=4, seed=1)
+
+
+def test_only_projectors_and_controlnet_are_trained_and_saved(tiny_release, tmp_path):
+    stage = module(tiny_release, tmp_path / "out")
+    frozen = {
+        name: p.clone() for name, p in stage.named_parameters() if not name.startswith(("projectors", "controlnet"))
+    }
+    moved_before = {name: p.clone() for name, p in stage.controlnet.named_parameters()}
+    trainer(tmp_path, 4).fit(stage, data())
+    assert all(torch.equal(p, stage.get_parameter(name)) for name, p in frozen.items())
+    assert not stage.transformer.training and stage.transformer.dtype == torch.float32
+    moved = [name for name, p in stage.controlnet.named_parameters() if not torch.equal(p, moved_before[name])]
+    assert "control_out.0.weight" in moved
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    assert {key.split(".")[0] for key in saved} == {"projectors", "controlnet"}
+    again = EnvelopeControlNet.from_pretrained(tmp_path / "out" / "controlnet")
+    torch.testing.assert_close(again.state_dict(), stage.controlnet.state_dict())
+
+
+def test_resumed_equals_uninterrupted_bit_for_bit(tiny_release, tmp_path):
+    whole = module(tiny_release, tmp_path / "whole")
+    trainer(tmp_path / "a", 4).fit(whole, data())
+    trainer(tmp_path / "b", 2).fit(module(tiny_release, tmp_path / "half"), data())
+    resumed = module(tiny_release, tmp_path / "resumed")
+    trainer(tmp_path / "b", 4).fit(resumed, data(), ckpt_path=tmp_path / "b" / "last.ckpt")
+    for name, parameter in whole.controlnet.named_parameters():
+        assert torch.equal(parameter, resumed.controlnet.get_parameter(name)), name
+
+
+def test_a_foreign_checkpoint_is_refused(tiny_release, tmp_path):
+    stage = module(tiny_release, tmp_path)
+    with pytest.raises(KeyError, match="does not fit"):
+        stage.load_state_dict({"projectors.projectors.video.weight": torch.zeros(8, 8)})
+
+
+def test_every_combination_of_modalities_is_trained():
+    assert len(set(map(tuple, MODALITY_SUBSETS.tolist()))) == 7
+    assert MODALITY_SUBSETS.any(1).all()
