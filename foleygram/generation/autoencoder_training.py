@@ -36,7 +36,7 @@ def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -
 
 
 @torch.no_grad()
-def initialise_autoencoder(vae: AutoencoderOobleck, *, posterior_std: float = 0.05) -> AutoencoderOobleck:
+def initialise_autoencoder(vae: Any, *, posterior_std: float = 0.05) -> AutoencoderOobleck:
     """Random weights from which an Oobleck learns quickly: unit variance through every layer, quiet residual branches.
 
     With diffusers' own initialisation gradients of a small Oobleck have norms of 100 and it learns silence (LOG.md).
@@ -164,7 +164,7 @@ class AutoencoderTraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(
-            self.autoencoder.parameters(), lr=self.hparams.lr, betas=(0.8, 0.99), weight_decay=1e-4
+            self.autoencoder.parameters(), lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=1e-4
         )
         schedule = cosine_schedule(
             optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps

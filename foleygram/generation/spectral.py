@@ -9,9 +9,12 @@ FLOOR = 3e-4
 
 
 def relative_l1(obtained: Tensor, wanted: Tensor) -> Tensor:
-    """Mean over items of |obtained - wanted| over |wanted|, so that a quiet clip counts as much as a loud one."""
+    """Mean over items of |obtained - wanted| over |wanted|; an item's size counts as half the batch's mean at least.
+
+    Without that bound a nearly silent item's gradient is hundreds of times a loud one's, and training diverges (LOG.md).
+    """
     difference, size = (obtained - wanted).abs().flatten(1).mean(1), wanted.abs().flatten(1).mean(1)
-    return (difference / (size + 3 * FLOOR)).mean()
+    return (difference / (size.clamp(min=0.5 * size.mean()) + FLOOR)).mean()
 
 
 class MultiResolutionSTFT(nn.Module):

@@ -1,4 +1,4 @@
-"""Stage 2 through Lightning: only projectors and ControlNet move and are saved; a resumed run ends where a whole one does."""
+"""Stage 2 through Lightning: what moves, what is saved, and that a resumed run ends where a whole one does."""
 
 import lightning
 import pytest
