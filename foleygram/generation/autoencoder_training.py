@@ -42,17 +42,14 @@ def initialise_autoencoder(vae: Any, *, posterior_std: float = 0.05) -> Autoenco
     With diffusers' own initialisation gradients of a small Oobleck have norms of 100 and it learns silence (LOG.md).
     The posterior starts narrow, so that latents carry something from the first step.
     """
-    for layer in vae.modules():
-        if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
-            fan_in = (
-                layer.weight_v[0].numel()
-                if isinstance(layer, nn.Conv1d)
-                else layer.weight_v[:, 0].numel() / layer.stride[0]
-            )
-            layer.weight_v.normal_(0, fan_in**-0.5)
-            layer.weight_g.copy_(layer.weight_v.flatten(1).norm(dim=1).view_as(layer.weight_g))
-            if layer.bias is not None:
-                layer.bias.zero_()
+    layers: list[Any] = [m for m in vae.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+    for layer in layers:
+        transposed = isinstance(layer, nn.ConvTranspose1d)
+        fan_in = layer.weight_v[:, 0].numel() / layer.stride[0] if transposed else layer.weight_v[0].numel()
+        layer.weight_v.normal_(0, fan_in**-0.5)
+        layer.weight_g.copy_(layer.weight_v.flatten(1).norm(dim=1).view_as(layer.weight_g))
+        if layer.bias is not None:
+            layer.bias.zero_()
     for block in (*vae.encoder.block, *vae.decoder.block):
         for unit in (block.res_unit1, block.res_unit2, block.res_unit3):
             unit.conv2.weight_g.mul_(0.3)

@@ -9,7 +9,7 @@ FLOOR = 3e-4
 
 
 def relative_l1(obtained: Tensor, wanted: Tensor) -> Tensor:
-    """Mean over items of |obtained - wanted| over |wanted|; an item's size counts as half the batch's mean at least.
+    """Mean over items of |obtained - wanted| over |wanted|, taken as half the batch's mean at least.
 
     Without that bound a nearly silent item's gradient is hundreds of times a loud one's, and training diverges (LOG.md).
     """
