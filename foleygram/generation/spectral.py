@@ -9,12 +9,12 @@ FLOOR = 3e-4
 
 
 def relative_l1(obtained: Tensor, wanted: Tensor) -> Tensor:
-    """Mean over items of |obtained - wanted| over |wanted|, taken as half the batch's mean at least.
+    """Mean over items of |obtained - wanted| over |wanted|, taken as half the batch's median at least.
 
-    Without that bound a nearly silent item's gradient is hundreds of times a loud one's, and training diverges (LOG.md).
+    Without that bound a nearly silent item's gradient is hundreds of times a loud one's: training diverges (LOG.md).
     """
     difference, size = (obtained - wanted).abs().flatten(1).mean(1), wanted.abs().flatten(1).mean(1)
-    return (difference / (size.clamp(min=0.5 * size.mean()) + FLOOR)).mean()
+    return (difference / (size.clamp(min=0.5 * size.median()) + FLOOR)).mean()
 
 
 class MultiResolutionSTFT(nn.Module):
