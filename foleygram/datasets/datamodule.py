@@ -1,6 +1,7 @@
 """Feeds any clip data set to Lightning in an order that depends on the seed and the epoch alone."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightning
@@ -10,11 +11,19 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 
 class PassSampler(DistributedSampler[Any]):
-    """A shuffle per pass whose indices keep counting up: pass p yields p * len + i, so draws differ between passes."""
+    """A shuffle per pass whose indices keep counting up: pass p yields p * len + i, so draws differ between passes.
+
+    `position`, where there is one, tells the pass and how many of its items were seen before a run was killed.
+    """
+
+    position: Callable[[], tuple[int, int]] | None = None
 
     def __iter__(self) -> Iterator[int]:
+        done = 0
+        if self.position is not None:
+            self.epoch, done = self.position()
         offset = self.epoch * len(self.dataset)  # type: ignore[arg-type]
-        return (offset + index for index in super().__iter__())
+        return (offset + index for index in itertools.islice(super().__iter__(), done, None))
 
 
 def collate_clips(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -50,7 +59,7 @@ class ClipDataModule(lightning.LightningDataModule):
         ranks = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
         sampler = PassSampler(dataset, num_replicas=ranks, rank=rank, seed=self.seed) if shuffle else None
-        return DataLoader(
+        loader = DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
@@ -60,6 +69,16 @@ class ClipDataModule(lightning.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+        if sampler and self.trainer:
+            sampler.position = lambda: self._position(len(loader))
+        return loader
+
+    def _position(self, num_batches: int) -> tuple[int, int]:
+        """The pass and the items of it done, from the optimiser's steps: Lightning starts a loader anew on resuming."""
+        accumulated = self.trainer.accumulate_grad_batches  # type: ignore[union-attr]
+        steps_per_pass = -(-num_batches // accumulated)
+        passes, steps = divmod(self.trainer.global_step, steps_per_pass)  # type: ignore[union-attr]
+        return passes, steps * accumulated * self.batch_size
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled batches, a last uneven one dropped; raises ValueError when there are too few clips for one."""

@@ -1,7 +1,9 @@
 """Batches are stacked, and their order depends on seed and pass alone."""
 
+import lightning
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import Dataset
 
 from foleygram.datasets.datamodule import ClipDataModule, PassSampler, collate_clips
@@ -59,3 +61,42 @@ def test_uneven_batch_is_dropped_in_training_and_kept_in_validation():
 def test_too_few_clips_for_a_batch():
     with pytest.raises(ValueError, match="3 training clips for 1 processes with batches of 4"):
         ClipDataModule(Indices(3), batch_size=4).train_dataloader()
+
+
+class Recorder(lightning.LightningModule):
+    """Remembers what it was fed."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.fed = []
+
+    def training_step(self, batch, batch_index):
+        self.fed += batch["index"].tolist()
+        return self.layer(torch.ones(1, 1)).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def record(folder, max_steps, workers, resume=None):
+    module = Recorder()
+    trainer = lightning.Trainer(
+        max_steps=max_steps,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=1)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, ClipDataModule(Indices(21), batch_size=4, num_workers=workers, seed=3), ckpt_path=resume)
+    return module.fed
+
+
+@pytest.mark.parametrize("stop", [3, 5, 7])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_killed_within_a_pass_goes_on_with_the_next_batch(tmp_path, stop, workers):
+    whole = record(tmp_path / "whole", 13, workers)
+    first = record(tmp_path / "cut", stop, workers)
+    rest = record(tmp_path / "cut", 13, workers, resume=tmp_path / "cut" / "last.ckpt")
+    assert first + rest == whole and len(whole) == 13 * 4
