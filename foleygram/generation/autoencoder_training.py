@@ -101,7 +101,8 @@ class AutoencoderTraining(lightning.LightningModule):
         latents = encode_audio(self.autoencoder, audio)
         noise = torch.randn(latents.mean.shape, generator=generator).to(latents.mean)
         audio_hat = self.autoencoder.decode(latents.mean + latents.scale * noise).sample
-        self._track(latents.mean.detach().float())
+        # Sounds alone decide the latents' scale: curves have tens of times their energy.
+        self._track(latents.mean[self._num_curves(len(audio)) :].detach().float())
         spectral = self.distance(audio_hat, audio)
         waveform = relative_l1(audio_hat.float(), audio)
         variance = latents.scale.float() ** 2
@@ -111,11 +112,14 @@ class AutoencoderTraining(lightning.LightningModule):
         return loss
 
     def _with_curves(self, audio: Tensor) -> Tensor:
-        count = round(self.hparams.curve_share * len(audio))
+        count = self._num_curves(len(audio))
         if not count:
             return audio
         envelope = rms_envelope(audio[:count], self.hparams.frame_length, self.hparams.hop_length)
         return torch.cat([envelope_curve(envelope, audio.shape[-1]), audio[count:]])
+
+    def _num_curves(self, batch_size: int) -> int:
+        return round(self.hparams.curve_share * batch_size)
 
     def _track(self, mean: Tensor) -> None:
         weight = max(0.01, 1 / (self.global_step + 1))
