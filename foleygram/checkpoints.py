@@ -10,6 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+from diffusers import ModelMixin
+from safetensors.torch import load_file, save_file
+
 from foleygram.media.files import atomic_path
 from foleygram.spec import ClipSpec
 
@@ -96,18 +100,28 @@ def load_release(folder: Path) -> tuple[dict[str, Any], ClipSpec, tuple[float, f
     parts = {}
     for name in index["parts"]:
         try:
-            parts[name] = part_class(name).from_pretrained(folder / name)
+            kind = part_class(name)
+            # Weights may be stored in half precision; networks compute in the precision that the caller asks for.
+            precise: dict[str, Any] = {"torch_dtype": torch.float32} if issubclass(kind, torch.nn.Module) else {}
+            if issubclass(kind, ModelMixin):
+                precise["low_cpu_mem_usage"] = False  # said outright, or diffusers advises installing accelerate
+            parts[name] = kind.from_pretrained(folder / name, **precise)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"{folder / name}: cannot be loaded ({error}); fetch the release again") from error
     return parts, ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"])
 
 
-def export_release(run: Path, out: Path, spec: ClipSpec, sigmas: tuple[float, float]) -> None:
-    """Copy a run's trained parts into a release folder and index them; floats stay as trained.
+def export_release(run: Path, out: Path, spec: ClipSpec, sigmas: tuple[float, float], *, half: bool = False) -> None:
+    """Copy a run's trained parts into a release folder and index them; `half` stores floats as float16.
 
     Raises FileNotFoundError when a part is missing.
     """
     for name in PARTS:
         if (run / name).is_dir():
             shutil.copytree(run / name, out / name, dirs_exist_ok=True)
+    if half:
+        for path in out.glob("*/*.safetensors"):
+            tensors = {k: v.half() if v.dtype == torch.float32 else v for k, v in load_file(path).items()}
+            with atomic_path(path) as temporary:
+                save_file(tensors, temporary, metadata={"format": "pt"})
     write_index(out, spec, sigmas)

@@ -177,13 +177,14 @@ def export(
     spec: Annotated[Path, typer.Option(help="YAML with the clip's rates.")],
     sigma_min: Annotated[float, typer.Option(help="Last noise level of the sampler.")] = 0.05,
     sigma_max: Annotated[float, typer.Option(help="First noise level of the sampler.")] = 80.0,
+    half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
 ) -> None:
     """Assemble a release folder from trained parts."""
     from foleygram.caching import read_spec
     from foleygram.checkpoints import export_release
 
     try:
-        export_release(run, out, read_spec(spec), (sigma_min, sigma_max))
+        export_release(run, out, read_spec(spec), (sigma_min, sigma_max), half=half)
     except (ValueError, OSError) as error:
         raise _fail(error) from None
 

@@ -63,29 +63,37 @@ def encode_prompts(
     return projected * prompts.attention_mask[..., None].to(projected)
 
 
-class Backbone(NamedTuple):
-    """The parts of a backbone folder in diffusers' layout; prompt parts are None where a folder has none."""
+class Backbone:
+    """The frozen parts of a backbone folder in diffusers' layout; prompt parts are None where a folder has none.
 
-    transformer: StableAudioDiTModel
-    vae: AutoencoderOobleck
-    projection_model: StableAudioProjectionModel
-    prompt_encoder: T5EncoderModel | None
-    prompt_tokenizer: PreTrainedTokenizerBase | None
+    A plain class, because LightningCLI builds classes by `class_path` but takes tuples and dataclasses for values.
+    """
+
+    def __init__(
+        self,
+        transformer: StableAudioDiTModel,
+        vae: AutoencoderOobleck,
+        projection_model: StableAudioProjectionModel,
+        prompt_encoder: T5EncoderModel | None = None,
+        prompt_tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        self.transformer, self.vae, self.projection_model = transformer, vae, projection_model
+        self.prompt_encoder, self.prompt_tokenizer = prompt_encoder, prompt_tokenizer
+        freeze(transformer, vae, projection_model, prompt_encoder)
 
 
-def load_backbone(folder: str | Path, torch_dtype: torch.dtype = torch.float32) -> Backbone:
+def load_backbone(folder: str, torch_dtype: torch.dtype = torch.float32) -> Backbone:
     """Read a backbone from a release folder, all parts frozen; raises FileNotFoundError when a part is absent."""
     root = Path(folder)
     for part in ("transformer", "vae", "projection_model"):
         if not (root / part / "config.json").is_file():
             raise FileNotFoundError(f"{root / part}: no config.json; is {root} a backbone in diffusers' layout?")
     prompts = (root / "prompt_encoder" / "config.json").is_file()
-    backbone = Backbone(
-        transformer=StableAudioDiTModel.from_pretrained(root / "transformer", torch_dtype=torch_dtype),
-        vae=AutoencoderOobleck.from_pretrained(root / "vae", torch_dtype=torch_dtype),
-        projection_model=StableAudioProjectionModel.from_pretrained(root / "projection_model", torch_dtype=torch_dtype),
+    kind = {"torch_dtype": torch_dtype}
+    return Backbone(
+        transformer=StableAudioDiTModel.from_pretrained(root / "transformer", **kind),
+        vae=AutoencoderOobleck.from_pretrained(root / "vae", **kind),
+        projection_model=StableAudioProjectionModel.from_pretrained(root / "projection_model", **kind),
         prompt_encoder=T5EncoderModel.from_pretrained(root / "prompt_encoder") if prompts else None,
         prompt_tokenizer=AutoTokenizer.from_pretrained(root / "prompt_tokenizer") if prompts else None,
     )
-    freeze(backbone.transformer, backbone.vae, backbone.projection_model, backbone.prompt_encoder)
-    return backbone

@@ -54,12 +54,12 @@ def test_frozen_parts_stay_frozen_and_in_eval(vae):
 def test_load_backbone_names_the_missing_part(tmp_path, vae):
     vae.save_pretrained(tmp_path / "vae")
     with pytest.raises(FileNotFoundError, match="transformer"):
-        load_backbone(tmp_path)
+        load_backbone(str(tmp_path))
     sizes = {"num_layers": 1, "num_attention_heads": 1, "num_key_value_attention_heads": 1, "cross_attention_dim": 8}
     widths = {"in_channels": 4, "out_channels": 4, "global_states_input_dim": 16, "cross_attention_input_dim": 8}
     StableAudioDiTModel(**sizes, **widths).save_pretrained(tmp_path / "transformer")
     StableAudioProjectionModel(8, 8, 0, 10).save_pretrained(tmp_path / "projection_model")
-    backbone = load_backbone(tmp_path)
+    backbone = load_backbone(str(tmp_path))
     assert backbone.prompt_encoder is None and not any(p.requires_grad for p in backbone.transformer.parameters())
 
 

@@ -30,7 +30,12 @@ class Features(Dataset):
 def module(tiny_release, out):
     torch.manual_seed(0)
     return GenerationModule(
-        load_backbone(tiny_release), SemanticProjectors(8, 8), out=str(out), depth_factor=0.5, total_steps=4, lr=1e-2
+        load_backbone(str(tiny_release)),
+        SemanticProjectors(8, 8),
+        out=str(out),
+        depth_factor=0.5,
+        total_steps=4,
+        lr=1e-2,
     )
 
 
