@@ -1,6 +1,12 @@
 """A whole release with tiny random networks, and rendered videos, for tests that run the real entry points."""
 
+import os
+import tempfile
 from pathlib import Path
+
+# Before librosa is imported: two workers that compile its kernels into one cache damage it, and every later process
+# that loads them crashes. Each worker therefore compiles into a folder of its own.
+os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="numba-")
 
 import pytest
 import torch
