@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from foleygram.datasets.folder import find_videos
+from foleygram.envelope.curve import Envelope
 from foleygram.media.audio import read_audio, write_audio
 from foleygram.media.mux import mux
 from foleygram.media.video import guarded
@@ -104,7 +107,7 @@ def _generate_file(
     return FileResult(video, (wav, written), seen.seconds, options.envelope, len(output.envelope.onsets()), spent)
 
 
-def _chosen_envelope(pipeline: FoleyGRAMPipeline, video: Path, options: GenerationOptions):  # type: ignore[no-untyped-def]
+def _chosen_envelope(pipeline: FoleyGRAMPipeline, video: Path, options: GenerationOptions) -> str | Envelope:
     if options.envelope != "audio":
         return options.envelope
     spec = pipeline.spec
@@ -112,7 +115,7 @@ def _chosen_envelope(pipeline: FoleyGRAMPipeline, video: Path, options: Generati
     return envelope_of_sound(sound, spec.envelope_sample_rate, spec)
 
 
-def _read_mono(video: Path, sample_rate: int):  # type: ignore[no-untyped-def]
+def _read_mono(video: Path, sample_rate: int) -> Tensor:
     return read_audio(video, sample_rate=sample_rate, channels=1, allow_silence=False)[0]
 
 

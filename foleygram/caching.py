@@ -27,7 +27,6 @@ from foleygram.media.files import atomic_path
 from foleygram.spec import ClipSpec
 
 Encode = Callable[[dict[str, Any]], dict[str, Any]]
-WEIGHTS = "model.safetensors"
 EMBEDDERS = ["video_encoder", "text_encoder", "tokenizer", "audio_encoder"]
 NEEDS = {
     "audio": ["audio"],
@@ -151,7 +150,9 @@ class FeatureEncoder:
         self.parts = {name: part_class(name).from_pretrained(folder / name) for name in sorted(names)}
         self.spec, self.fields, self.num_envelopes, self.seed = spec, tuple(fields), num_envelopes, seed
         self.identity = {
-            name: file_hash(folder / name / WEIGHTS) for name in sorted(names) if (folder / name / WEIGHTS).is_file()
+            str(path.relative_to(folder)): file_hash(path)
+            for name in sorted(names)
+            for path in sorted((folder / name).glob("*.safetensors"))
         }
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
