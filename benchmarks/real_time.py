@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 
-from foleygram.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline, read_video
+from foleygram.inputs import read_video
+from foleygram.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
 
 ROOT = Path(__file__).parents[1]
 

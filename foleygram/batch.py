@@ -10,10 +10,11 @@ from torch import Tensor
 
 from foleygram.datasets.folder import find_videos
 from foleygram.envelope.curve import Envelope
+from foleygram.inputs import VideoInput, envelope_of_sound, read_video
 from foleygram.media.audio import read_audio, write_audio
 from foleygram.media.mux import mux
 from foleygram.media.video import guarded
-from foleygram.pipeline import FoleyGRAMPipeline, VideoInput, envelope_of_sound, read_video
+from foleygram.pipeline import FoleyGRAMPipeline
 
 READ_TIMEOUT_SEC = 300.0
 

@@ -10,27 +10,17 @@ from torch import Tensor, nn
 
 from foleygram.checkpoints import load_release, save_release
 from foleygram.envelope.curve import Envelope
-from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.backbone import decode_latents
 from foleygram.generation.conditioning import MODALITIES, Conditions, control_latents, duration_conditions
 from foleygram.generation.controlnet import controlled_forward
-from foleygram.generation.sampling import (
-    SOLVERS,
-    ClipNoise,
-    denoiser_from_v,
-    exponential_sigmas,
-    window_starts,
-    windowed,
-)
-from foleygram.media.audio import fit_length, resample
-from foleygram.media.video import motion_times, probe, read_frames, segment_middles
+from foleygram.generation.sampling import SOLVERS, ClipNoise, denoiser_from_v, exponential_sigmas, windowed
+from foleygram.inputs import VideoInput, read_video, total_latents, window_hop, window_seconds
+from foleygram.media.audio import fit_length
 from foleygram.spec import ClipSpec
 
 DEFAULT_STEPS = 50
 DEFAULT_GUIDANCE = 2.0
 DEFAULT_SOLVER = "dpmpp_2m"
-WINDOW_OVERLAP = 0.25
-"""Share of a window that it has in common with the next."""
 ROWS_AT_ONCE = 16
 DECODE_MARGIN = 16
 """Latents decoded on each side of a chunk of a long clip and thrown away: more than the decoder's reach."""
@@ -43,47 +33,6 @@ class FoleyOutput:
     audio: Tensor
     sample_rate: int
     envelope: Envelope
-
-
-@dataclass(frozen=True)
-class VideoInput:
-    """All that is read of a video: its length, frames per window for the encoder, frames for the predictor."""
-
-    seconds: float
-    frames: Tensor
-    """uint8 (W, N, 3, S, S), one row per window."""
-    motion: Tensor
-    motion_ages: Tensor
-
-
-def read_video(path: Path, spec: ClipSpec) -> VideoInput:
-    """Read what a model of `spec` needs of a video; raises MediaError when it cannot be read."""
-    seconds = probe(path).duration_sec
-    starts = window_seconds(seconds, spec)
-    length = min(seconds, spec.seconds)
-    frames = [
-        read_frames(path, segment_middles(start, length, spec.num_frames), size=spec.image_size).frames
-        for start in starts
-    ]
-    grid = motion_times(0.0, max(seconds, spec.seconds), spec.motion_frame_rate)
-    motion, ages = read_frames(path, grid, size=spec.motion_size)
-    return VideoInput(seconds, torch.stack(frames), motion, ages)
-
-
-def total_latents(seconds: float, spec: ClipSpec) -> int:
-    """Latents that a video of `seconds` needs, one window at least."""
-    return max(spec.num_latents, -(-round(seconds * spec.sample_rate) // spec.latent_hop))
-
-
-def window_seconds(seconds: float, spec: ClipSpec) -> list[float]:
-    """Starts, in seconds, of the windows in which a video of `seconds` is done."""
-    window, hop = spec.num_latents, _window_hop(spec)
-    starts = window_starts(total_latents(seconds, spec), window=window, hop=hop)
-    return [start * spec.latent_hop / spec.sample_rate for start in starts]
-
-
-def _window_hop(spec: ClipSpec) -> int:
-    return spec.num_latents - max(1, round(WINDOW_OVERLAP * spec.num_latents))
 
 
 class FoleyGRAMPipeline:
@@ -145,7 +94,7 @@ class FoleyGRAMPipeline:
         null = conditions.null() if negative_prompt is None else self._negative(conditions, embeddings, negative_prompt)
         seed = generator if isinstance(generator, int) else int(torch.randint(2**62, (), generator=generator))
         velocity = self._velocity(conditions, null, guidance_scale, controlnet_conditioning_scale)
-        denoise = windowed(denoiser_from_v(velocity), window=self.spec.num_latents, hop=_window_hop(self.spec))
+        denoise = windowed(denoiser_from_v(velocity), window=self.spec.num_latents, hop=window_hop(self.spec))
         latents = self._sample(
             denoise, [seed], total_latents(seen.seconds, self.spec), num_inference_steps, solver, callback
         )
@@ -327,9 +276,3 @@ class FoleyGRAMPipeline:
             audio = self.vae.decode(latents[..., begin:end]).sample
             pieces.append(audio[..., (start - begin) * hop : (min(total, start + chunk) - begin) * hop])
         return torch.cat(pieces, dim=-1)[..., :num_samples].float()
-
-
-def envelope_of_sound(audio: Tensor, sample_rate: int, spec: ClipSpec) -> Envelope:
-    """The RMS envelope of mono sound (samples,), measured at the rate that `spec` names."""
-    mono = resample(audio[None], sample_rate, spec.envelope_sample_rate)[0]
-    return Envelope(rms_envelope(mono, spec.frame_length, spec.hop_length).numpy(), spec.envelope_rate)

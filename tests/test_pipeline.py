@@ -8,7 +8,7 @@ import torch
 
 from foleygram import Envelope, FoleyGRAMPipeline
 from foleygram.checkpoints import load_release
-from foleygram.pipeline import VideoInput, read_video, total_latents, window_seconds
+from foleygram.inputs import VideoInput, read_video, total_latents, window_seconds
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from foleygram.envelope.rms import envelope_curve, rms_envelope
 from foleygram.generation.backbone import encode_audio
-from foleygram.generation.spectral import MultiResolutionSTFT, relative_l1
+from foleygram.generation.spectral import MultiResolutionSpectra, relative_l1
 from foleygram.training import cosine_schedule, step_generator
 
 
@@ -61,7 +61,7 @@ def initialise_autoencoder(vae: Any, *, posterior_std: float = 0.05) -> Autoenco
 
 
 class AutoencoderTraining(lightning.LightningModule):
-    """Reconstruction by multi-resolution STFT and waveform distance, with a light KL term on the latents.
+    """Reconstruction by multi-resolution spectra and waveform distance, with a light KL term on the latents.
 
     A share of each batch is replaced by its own RMS curves, because the ControlNet later sends curves through the
     encoder (paper notes, section 3). At `normalise_at` steps and at the end the latents are made unit variance.
@@ -76,20 +76,24 @@ class AutoencoderTraining(lightning.LightningModule):
         autoencoder: AutoencoderOobleck,
         *,
         out: str,
-        lr: float = 1e-3,
+        lr: float = 1.5e-3,
         warmup_steps: int = 100,
         total_steps: int = 4000,
         normalise_at: int = 3000,
         curve_share: float = 0.125,
-        waveform_weight: float = 1.0,
+        waveform_weight: float = 0.1,
         kl_weight: float = 1e-4,
         frame_length: int = 512,
         hop_length: int = 128,
+        compile: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.autoencoder = initialise_autoencoder(autoencoder)
-        self.distance = MultiResolutionSTFT()
+        if compile:  # in place, so that weights keep their names; needs a C++ compiler on a CPU
+            self.autoencoder.encoder.compile()
+            self.autoencoder.decoder.compile()
+        self.distance = MultiResolutionSpectra(sample_rate=autoencoder.config.sampling_rate)
         self.save_hyperparameters(ignore=["autoencoder"])
         channels = autoencoder.config.decoder_input_channels
         self.register_buffer("latent_mean", torch.zeros(channels))

@@ -18,10 +18,10 @@ from foleygram.checkpoints import read_index
 from foleygram.datasets.clip import Event, parse_events
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.predictor import EnvelopePredictor
+from foleygram.inputs import envelope_of_sound, read_video
 from foleygram.media.audio import read_audio
 from foleygram.media.files import atomic_path
 from foleygram.media.video import MediaInfo, probe, read_frames, segment_middles
-from foleygram.pipeline import envelope_of_sound, read_video
 from foleygram.spec import ClipSpec
 
 NUM_FRAMES = 9
