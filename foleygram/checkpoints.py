@@ -3,7 +3,9 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import version
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 from diffusers import ModelMixin
 from safetensors.torch import load_file, save_file
+from transformers.utils import logging as transformers_logging
 
 from foleygram.media.files import atomic_path
 from foleygram.spec import ClipSpec
@@ -97,18 +100,35 @@ def load_release(folder: Path) -> tuple[dict[str, Any], ClipSpec, tuple[float, f
             raise FileNotFoundError(f"{path}: missing; fetch or export the release again")
         if file_hash(path) != expected:
             raise ValueError(f"{path}: its content does not match the index, it is damaged; fetch the release again")
-    parts = {}
-    for name in index["parts"]:
-        try:
-            kind = part_class(name)
-            # Weights may be stored in half precision; networks compute in the precision that the caller asks for.
-            precise: dict[str, Any] = {"torch_dtype": torch.float32} if issubclass(kind, torch.nn.Module) else {}
-            if issubclass(kind, ModelMixin):
-                precise["low_cpu_mem_usage"] = False  # said outright, or diffusers advises installing accelerate
-            parts[name] = kind.from_pretrained(folder / name, **precise)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise ValueError(f"{folder / name}: cannot be loaded ({error}); fetch the release again") from error
+    with _without_chatter():
+        parts = {name: _load_part(folder, name) for name in index["parts"]}
     return parts, ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"])
+
+
+def _load_part(folder: Path, name: str) -> Any:
+    try:
+        kind = part_class(name)
+        # Weights may be stored in half precision; networks compute in the precision that the caller asks for.
+        precise: dict[str, Any] = {"torch_dtype": torch.float32} if issubclass(kind, torch.nn.Module) else {}
+        if issubclass(kind, ModelMixin):
+            precise["low_cpu_mem_usage"] = False  # said outright, or diffusers advises installing accelerate
+        return kind.from_pretrained(folder / name, **precise)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{folder / name}: cannot be loaded ({error}); fetch the release again") from error
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """No bar per network, and no word of the weight norm that diffusers' Oobleck is built with."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*weight_norm", category=FutureWarning)
+            yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def export_release(run: Path, out: Path, spec: ClipSpec, sigmas: tuple[float, float], *, half: bool = False) -> None:

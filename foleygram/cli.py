@@ -25,8 +25,11 @@ def _fail(error: BaseException) -> typer.Exit:
 )
 def train(context: typer.Context) -> None:
     """Train a stage: `foleygram train fit --config configs/mini/alignment.yaml` (LightningCLI; `fit --help`)."""
+    import warnings
+
     from lightning.pytorch.cli import LightningCLI
 
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # that is where our arguments come from
     LightningCLI(
         subclass_mode_model=True,
         subclass_mode_data=True,

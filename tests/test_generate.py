@@ -83,6 +83,25 @@ def test_the_input_is_never_overwritten(tiny_release, videos):
     assert (videos / "zwei.mp4").read_bytes() == before
 
 
+@pytest.mark.parametrize("limit", [0, 20_000])
+def test_a_full_disk_leaves_nothing_half_written(tiny_release, videos, tmp_path, limit):
+    """A limit on file size stands in for the full disk: both fail in the middle of a write."""
+    code = (
+        "import resource, signal, sys\n"
+        "from foleygram.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "main(['generate', *sys.argv[1:]])"
+    )
+    out = tmp_path / "out"
+    arguments = [videos / "zwei.mp4", "--out", out, "--checkpoint", tiny_release, "--steps", "1", "--device", "cpu"]
+    result = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    assert result.returncode == 1, result.stderr
+    said = " ".join(result.stdout.split())
+    assert "failed:" in said and "zwei" in said and "Traceback" not in result.stdout + result.stderr
+    assert names(out) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
