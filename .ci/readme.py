@@ -1,0 +1,58 @@
+"""Runs README.md's commands as a reader would type them, in a copy of the tracked files with two videos of his own.
+
+Blocks marked `bash` and `python` run line by line, but for the `make` targets: CI runs `make demo` by itself, and
+`make train-mini` takes a night.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def copy_project(folder: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in filter(None, tracked.stdout.split("\0")):
+        if (ROOT / name).is_file():  # a file may be removed and not yet committed
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    first, second = sorted((ROOT / "data" / "examples").glob("*.mp4"))[:2]
+    shutil.copy(first, folder / "my_video.mp4")
+    (folder / "my_folder").mkdir()
+    for number, video in enumerate((first, second)):
+        shutil.copy(video, folder / "my_folder" / f"clip {number}.mp4")
+
+
+def commands(text: str) -> list[tuple[str, list[str]]]:
+    """Every command of the README with the program that runs it."""
+    found = []
+    for language, block in BLOCK.findall(text):
+        if language == "python":
+            found.append((block, [".venv/bin/python", "-c", block]))
+            continue
+        for line in filter(None, block.replace("\\\n", " ").splitlines()):
+            if not line.startswith("make "):
+                found.append((line, ["bash", "-euo", "pipefail", "-c", line]))
+    return found
+
+
+def main() -> None:
+    todo = commands((ROOT / "README.md").read_text())
+    if not todo:
+        sys.exit("README.md holds no command")
+    with tempfile.TemporaryDirectory() as place:
+        copy_project(Path(place))
+        for shown, command in todo:
+            print(f"-- {shown}", flush=True)
+            if subprocess.run(command, cwd=place, check=False).returncode:
+                sys.exit(f"README.md: this command fails: {shown}")
+
+
+if __name__ == "__main__":
+    main()
