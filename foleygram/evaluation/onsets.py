@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 from torch import Tensor
 
+from foleygram.evaluation.librosa_kernels import load_librosa
 from foleygram.media.audio import resample
 
 DETECTOR_RATE = 22_050
@@ -48,6 +48,7 @@ def detect_onsets(audio: Tensor, sample_rate: int, *, reference_peak: float) -> 
     if not bool(audio.any()) or audio.shape[-1] < 2:
         return np.zeros(0)
     sound = resample(audio.reshape(1, -1).float(), sample_rate, DETECTOR_RATE)[0].numpy()
+    librosa = load_librosa()
     strength = librosa.onset.onset_strength(y=sound, sr=DETECTOR_RATE, hop_length=HOP_LENGTH)
     times = librosa.onset.onset_detect(
         onset_envelope=strength, sr=DETECTOR_RATE, hop_length=HOP_LENGTH, delta=DELTA, units="time"

@@ -22,13 +22,22 @@ def encode_audio(vae: AutoencoderOobleck, audio: Tensor) -> AudioLatents:
     hop = vae.hop_length
     if audio.shape[-1] % hop:
         raise ValueError(f"{audio.shape[-1]} samples are no multiple of the autoencoder's hop {hop}: pad with zeros")
-    posterior = vae.encode(audio).latent_dist
-    return AudioLatents(posterior.mean, posterior.std)
+    posteriors = [vae.encode(rows).latent_dist for rows in _rows(audio)]
+    return AudioLatents(torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors]))
 
 
 def decode_latents(vae: AutoencoderOobleck, latents: Tensor, num_samples: int) -> Tensor:
     """Audio (B, channels, num_samples) from latents (B, C, T), trimmed to the exact sample."""
-    return vae.decode(latents).sample[..., :num_samples]
+    return torch.cat([vae.decode(rows).sample[..., :num_samples] for rows in _rows(latents)])
+
+
+def _rows(batch: Tensor) -> Sequence[Tensor]:
+    """The batch as the autoencoder takes it best: at inference on a CPU one row after another.
+
+    A batch's activations at the audio rate outgrow the caches there, which costs 2.6 times the time (LOG.md).
+    """
+    one_by_one = batch.device.type == "cpu" and not torch.is_grad_enabled()
+    return batch.split(1) if one_by_one else [batch]
 
 
 def freeze(*parts: nn.Module | None) -> None:

@@ -1,8 +1,8 @@
 """A multi-resolution spectral distance whose shortest windows hear transients."""
 
-import librosa
 import torch
 from torch import Tensor, nn
+from transformers.audio_utils import mel_filter_bank
 
 WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
 FLOOR = 3e-4
@@ -42,8 +42,11 @@ class MultiResolutionSpectra(nn.Module):
         super().__init__()
         self.windows = windows
         for window in windows:
-            bands = librosa.filters.mel(sr=sample_rate, n_fft=window, n_mels=max(4, window * 5 // 64), norm=None)
-            pooling = torch.from_numpy(bands[bands.sum(1) > 0])
+            num_bands = max(4, window * 5 // 64)
+            bands = mel_filter_bank(
+                window // 2 + 1, num_bands, 0.0, sample_rate / 2, sample_rate, norm=None, mel_scale="slaney"
+            )
+            pooling = torch.from_numpy(bands.T).float()
             self.register_buffer(f"pooling_{window}", pooling / pooling.sum(1, keepdim=True), persistent=False)
 
     def forward(self, audio_hat: Tensor, audio: Tensor) -> Tensor:

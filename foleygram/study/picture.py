@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import librosa
 import numpy as np
 import typer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,6 +17,7 @@ from foleygram.checkpoints import read_index
 from foleygram.datasets.clip import Event, parse_events
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.predictor import EnvelopePredictor
+from foleygram.evaluation.librosa_kernels import load_librosa
 from foleygram.inputs import envelope_of_sound, read_video
 from foleygram.media.audio import read_audio
 from foleygram.media.files import atomic_path
@@ -84,6 +84,7 @@ def _draw_strip(axes: Any, info: MediaInfo) -> None:
 
 def _draw_spectrogram(axes: Any, audio: Tensor) -> None:
     hop, num_bands = 64, 96
+    librosa = load_librosa()
     power = librosa.feature.melspectrogram(
         y=audio.numpy(), sr=SAMPLE_RATE, n_fft=512, hop_length=hop, n_mels=num_bands, fmax=SAMPLE_RATE / 2
     )
