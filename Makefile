@@ -44,6 +44,7 @@ M := runs/mini
 DATA := data/rendered
 SPEC := configs/mini/clip.yaml
 cache = $(FOLEYGRAM) cache $(DATA)/train $(DATA)/cache/$(1)/$* --split $* --spec $(SPEC)
+COMPILER := $(shell command -v c++)  # with one the autoencoder is compiled, which saves a third of its time
 
 train-mini: $M/scores.done
 
@@ -59,8 +60,9 @@ $M/export.done: | $M/generation.done
 $M/scores.done: | $M/export.done $M/judge.done $M/heldout.done
 
 TRAINED := autoencoder backbone alignment_start alignment envelope generation
+$M/autoencoder.done: private MORE := $(if $(COMPILER),--model.init_args.compile true)
 $(TRAINED:%=$M/%.done): $M/%.done: | $(READY)
-	$(RUN) train.py fit --config configs/mini/$*.yaml $(addprefix --ckpt_path ,$(wildcard $M/$*/last.ckpt))
+	$(RUN) train.py fit --config configs/mini/$*.yaml $(MORE) $(addprefix --ckpt_path ,$(wildcard $M/$*/last.ckpt))
 	touch $@
 
 $M/render.done: | $(READY)
@@ -72,11 +74,11 @@ $M/media-%.done: | $(READY)
 	touch $@
 
 $M/latents-%.done: | $(READY)
-	$(call cache,latents) --fields latents --checkpoint $M/release
+	$(call cache,latents) --fields latents --checkpoint $M/release $(if $(COMPILER),--compile)
 	touch $@
 
 $M/features-%.done: | $(READY)
-	$(call cache,features) --fields latents,control_latents,embeddings --checkpoint $M/release
+	$(call cache,features) --fields latents,control_latents,embeddings --checkpoint $M/release $(if $(COMPILER),--compile)
 	touch $@
 
 $M/export.done: | $(READY)

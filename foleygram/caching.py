@@ -141,13 +141,22 @@ class FeatureEncoder:
     """Turns a batch of clips into what stage 2 trains on, with the frozen parts of a folder."""
 
     def __init__(
-        self, folder: Path, spec: ClipSpec, fields: Sequence[str], *, num_envelopes: int = 4, seed: int = 0
+        self,
+        folder: Path,
+        spec: ClipSpec,
+        fields: Sequence[str],
+        *,
+        num_envelopes: int = 3,
+        compile: bool = False,
+        seed: int = 0,
     ) -> None:
         needed = {"latents": ["vae"], "control_latents": ["vae"], "embeddings": EMBEDDERS}
         names = {part for field in fields for part in needed.get(field, [])}
         if "control_latents" in fields and (folder / "envelope_predictor").is_dir():
             names.add("envelope_predictor")
         self.parts = {name: part_class(name).from_pretrained(folder / name) for name in sorted(names)}
+        if compile and "vae" in self.parts:
+            self.parts["vae"].encoder.compile()
         self.spec, self.fields, self.num_envelopes, self.seed = spec, tuple(fields), num_envelopes, seed
         self.identity = {
             str(path.relative_to(folder)): file_hash(path)
@@ -203,6 +212,7 @@ def cache_dataset(
     checkpoint: Path | None,
     split: str,
     num_workers: int,
+    compile: bool = False,
 ) -> Path:
     """Cache a split of a folder in Greatest Hits' layout; `fields` names media and derived fields alike."""
     unknown = set(fields) - NEEDS.keys()
@@ -213,6 +223,6 @@ def cache_dataset(
     spec = read_spec(spec_path)
     media = sorted({needed for field in fields for needed in NEEDS[field]})
     dataset = GreatestHits(data, split, spec=spec, fields=media)
-    encoder = FeatureEncoder(checkpoint or Path(), spec, fields)
+    encoder = FeatureEncoder(checkpoint or Path(), spec, fields, compile=compile)
     identity = {"spec": asdict(spec), "fields": sorted(fields), "encoders": encoder.identity}
     return write_cache(dataset, out, identity=identity, encode=encoder, num_workers=num_workers)

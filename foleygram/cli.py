@@ -30,7 +30,14 @@ def train(context: typer.Context) -> None:
     from lightning.pytorch.cli import LightningCLI
 
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # that is where our arguments come from
-    LightningCLI(
+
+    class StageCLI(LightningCLI):
+        """LightningCLI whose YAML and command line hold on a resumed run too, a longer `total_steps` for example."""
+
+        def _parse_ckpt_path(self) -> None:
+            """Leave out what Lightning does here: the checkpoint's hyperparameters would silently replace ours."""
+
+    StageCLI(
         subclass_mode_model=True,
         subclass_mode_data=True,
         save_config_kwargs={"overwrite": True},
@@ -161,14 +168,21 @@ def cache(
     ] = None,
     split: Annotated[str, typer.Option(help="train, test, or a list of ids.")] = "train",
     workers: Annotated[int, typer.Option(help="Reading processes.")] = 1,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Compile the autoencoder: faster past some hundred clips, needs a C++ compiler."
+        ),
+    ] = False,
 ) -> None:
     """Write clips, and what frozen networks make of them, into a cache for training."""
     from foleygram.caching import cache_dataset
 
     try:
         cache_dataset(
-            data, out, spec_path=spec, fields=fields.split(","), checkpoint=checkpoint, split=split, num_workers=workers
-        )
+            data, out, spec_path=spec, fields=fields.split(","), checkpoint=checkpoint, split=split,
+            num_workers=workers, compile=compile,
+        )  # fmt: skip
     except (ValueError, OSError) as error:
         raise _fail(error) from None
 

@@ -1,0 +1,35 @@
+"""`foleygram train` on a shipped YAML: it runs, resumes, and obeys what is typed before what a checkpoint recalls."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from foleygram.cli import app
+
+CONFIG = Path(__file__).parents[1] / "configs" / "mini" / "autoencoder.yaml"
+
+
+def fit(folder: Path, rendered: Path, steps: int, *more: object) -> None:
+    sounds = "data.init_args.{}.init_args"
+    arguments = ["--config", CONFIG, "--trainer.max_steps", steps, "--model.init_args.total_steps", steps]
+    arguments += ["--model.init_args.out", folder / "release", "--trainer.default_root_dir", folder]
+    arguments += ["--trainer.callbacks.init_args.dirpath", folder, "--trainer.logger", "false"]
+    arguments += ["--trainer.callbacks.init_args.every_n_train_steps", 1, "--trainer.val_check_interval", 1]
+    arguments += ["--data.init_args.batch_size", 2]
+    for part in ("train", "val"):
+        arguments += [f"--{sounds.format(part)}.root", rendered, f"--{sounds.format(part)}.num_samples", 2048]
+    result = CliRunner().invoke(app, ["train", "fit", *map(str, [*arguments, *more])], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_longer_schedule_holds_on_a_resumed_run(rendered: Path, tmp_path: Path) -> None:
+    fit(tmp_path, rendered, 2)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert state["hyper_parameters"]["total_steps"] == 2
+    fit(tmp_path, rendered, 4, "--ckpt_path", tmp_path / "last.ckpt")
+    resumed = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert resumed["global_step"] == 4 and resumed["hyper_parameters"]["total_steps"] == 4
+    assert (tmp_path / "release" / "vae" / "config.json").is_file()
