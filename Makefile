@@ -44,7 +44,8 @@ M := runs/mini
 DATA := data/rendered
 SPEC := configs/mini/clip.yaml
 cache = $(FOLEYGRAM) cache $(DATA)/train $(DATA)/cache/$(1)/$* --split $* --spec $(SPEC)
-COMPILER := $(shell command -v c++)  # with one the autoencoder is compiled, which saves a third of its time
+# With a C++ compiler the autoencoder is compiled, which saves a third of its time.
+COMPILER := $(shell command -v c++)
 
 train-mini: $M/scores.done
 
