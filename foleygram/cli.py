@@ -206,6 +206,37 @@ def export(
         raise _fail(error) from None
 
 
+weights = typer.Typer(help="Weight files: check a release, fetch public weights.", no_args_is_help=True)
+app.add_typer(weights, name="weights")
+
+
+@weights.command("check")
+def check_weights(folder: Annotated[Path, typer.Argument(help="Release folder.")]) -> None:
+    """Load a release, verify its hashes, print what each part is."""
+    from foleygram.console import print_parts
+    from foleygram.weights import check_release
+
+    try:
+        print_parts(folder, check_release(folder))
+    except (ValueError, OSError) as error:
+        raise _fail(error) from None
+
+
+@weights.command("fetch")
+def fetch_weights(
+    name: Annotated[str, typer.Argument(help="Which weights; an unknown name lists them.")],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("weights"),
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
+) -> None:
+    """Download public weights and verify their hashes; a broken download goes on where it stopped."""
+    from foleygram.weights import fetch
+
+    try:
+        typer.echo(f"{name} is in {fetch(name, out, revision=revision)}")
+    except (ValueError, OSError) as error:
+        raise _fail(error) from None
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point of `foleygram`; `arguments` default to the command line's."""
     app(args=sys.argv[1:] if arguments is None else arguments, prog_name="foleygram")

@@ -1,4 +1,4 @@
-"""What `generate` shows: a progress bar with the time left, and a table at the end."""
+"""What people see: a progress bar with the time left, and tables."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from foleygram.batch import FileResult, GenerationOptions, generate_folder
 from foleygram.datasets.folder import find_videos
 from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.weights import PartFacts
 
 
 def pick_device(device: str) -> torch.device:
@@ -70,3 +71,14 @@ def print_results(console: Console, results: list[FileResult]) -> None:
                 f"{row.video.name}: MP4 cannot carry this picture's codec, so it is {row.written[-1].name}",
                 markup=False,
             )
+
+
+def print_parts(folder: Path, parts: list[PartFacts]) -> None:
+    """What a release folder holds, part by part, and which share of it stage 2 trains."""
+    table = Table("part", "class", "parameters", "stage 2", "licence", title=f"{folder}: every hash agrees")
+    for part in parts:
+        state = "trained" if part.trained_in_stage_2 else "frozen"
+        table.add_row(part.name, part.kind, f"{part.parameters:,}" if part.parameters else "-", state, part.licence)
+    total = sum(part.parameters for part in parts)
+    trained = sum(part.parameters for part in parts if part.trained_in_stage_2)
+    Console().print(table, f"{total:,} parameters, {trained / max(total, 1):.1%} of them trained in stage 2", sep="\n")
