@@ -6,9 +6,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from foleygram.caching import read_spec
 from foleygram.cli import app
 
-CONFIG = Path(__file__).parents[1] / "configs" / "mini" / "autoencoder.yaml"
+CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIG = CONFIGS / "mini" / "autoencoder.yaml"
+TRAINED = sorted(set(CONFIGS.glob("*/*.yaml")) - set(CONFIGS.glob("*/clip.yaml")))
 
 
 def fit(folder: Path, rendered: Path, steps: int, *more: object) -> None:
@@ -33,3 +36,14 @@ def test_a_longer_schedule_holds_on_a_resumed_run(rendered: Path, tmp_path: Path
     resumed = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert resumed["global_step"] == 4 and resumed["hyper_parameters"]["total_steps"] == 4
     assert (tmp_path / "release" / "vae" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("config", TRAINED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_shipped_yaml_parses(config: Path) -> None:
+    result = CliRunner().invoke(app, ["train", "fit", "--config", str(config), "--print_config"])
+    assert result.exit_code == 0 and "class_path: foleygram." in result.output, result.output
+
+
+@pytest.mark.parametrize("spec", sorted(CONFIGS.glob("*/clip.yaml")), ids=lambda path: path.parent.name)
+def test_every_clip_has_lengths(spec: Path) -> None:
+    assert read_spec(spec).num_latents == {"mini": 125, "greatest_hits": 216}[spec.parent.name]

@@ -91,18 +91,29 @@ class Backbone:
         freeze(transformer, vae, projection_model, prompt_encoder)
 
 
-def load_backbone(folder: str, torch_dtype: torch.dtype = torch.float32) -> Backbone:
-    """Read a backbone from a release folder, all parts frozen; raises FileNotFoundError when a part is absent."""
-    root = Path(folder)
+def load_backbone(pretrained_model_name_or_path: str, torch_dtype: torch.dtype = torch.float32) -> Backbone:
+    """A frozen backbone from a folder in diffusers' layout, a release folder, or a hub id such as Stable Audio Open's.
+
+    A release keeps the backbone's own text encoder under `prompt_encoder`, diffusers under `text_encoder`, where a
+    release has the aligned one. Raises FileNotFoundError when a part of a folder is absent, OSError when the hub fails.
+    """
+    name, root = pretrained_model_name_or_path, Path(pretrained_model_name_or_path)
+    of_a_release = (root / "prompt_encoder").is_dir()
+    prompts = ("prompt_encoder", "prompt_tokenizer") if of_a_release else ("text_encoder", "tokenizer")
+    with_prompts = of_a_release or (root / "scheduler").is_dir() or not root.exists()
+    if root.exists() or name.count("/") != 1:
+        _check_folder(root)
+    kind = {"torch_dtype": torch_dtype}
+    return Backbone(
+        transformer=StableAudioDiTModel.from_pretrained(name, subfolder="transformer", **kind),
+        vae=AutoencoderOobleck.from_pretrained(name, subfolder="vae", **kind),
+        projection_model=StableAudioProjectionModel.from_pretrained(name, subfolder="projection_model", **kind),
+        prompt_encoder=T5EncoderModel.from_pretrained(name, subfolder=prompts[0]) if with_prompts else None,
+        prompt_tokenizer=AutoTokenizer.from_pretrained(name, subfolder=prompts[1]) if with_prompts else None,
+    )
+
+
+def _check_folder(root: Path) -> None:
     for part in ("transformer", "vae", "projection_model"):
         if not (root / part / "config.json").is_file():
             raise FileNotFoundError(f"{root / part}: no config.json; is {root} a backbone in diffusers' layout?")
-    prompts = (root / "prompt_encoder" / "config.json").is_file()
-    kind = {"torch_dtype": torch_dtype}
-    return Backbone(
-        transformer=StableAudioDiTModel.from_pretrained(root / "transformer", **kind),
-        vae=AutoencoderOobleck.from_pretrained(root / "vae", **kind),
-        projection_model=StableAudioProjectionModel.from_pretrained(root / "projection_model", **kind),
-        prompt_encoder=T5EncoderModel.from_pretrained(root / "prompt_encoder") if prompts else None,
-        prompt_tokenizer=AutoTokenizer.from_pretrained(root / "prompt_tokenizer") if prompts else None,
-    )
