@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test lint bench train-mini
+.PHONY: demo test lint bench full-size train-mini
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
@@ -35,7 +35,11 @@ lint: $(READY)
 	$(RUN) -m mypy
 
 bench: $(READY)
-	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(RUN) $$benchmark; done
+	for benchmark in $(filter-out full_size,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+		echo "== $$benchmark"; $(RUN) -m benchmarks.$$benchmark; done
+
+full-size: $(READY)  # the paper's sizes with random weights: up to 20 GB of memory and some minutes
+	$(RUN) -m benchmarks.full_size
 
 # ---- Training the miniature ----------------------------------------------------------------------------------------
 # A stage is done when its stamp runs/mini/STAGE.done exists; remove the stamp to do it again. A killed training goes
