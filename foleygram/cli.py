@@ -93,6 +93,9 @@ def generate(
     control_scale: Annotated[float, typer.Option(help="Weight of the envelope.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    offload: Annotated[
+        bool, typer.Option("--offload", help="Keep networks in main memory, each on the device for its step alone.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do files again that are done.")] = False,
 ) -> None:
     """Generate synchronised sound for a video or a folder of videos."""
@@ -101,7 +104,7 @@ def generate(
 
     options = GenerationOptions(prompt, negative_prompt, envelope, steps, guidance, control_scale, seed, overwrite)
     try:
-        failed = generate_with_progress(source, out, checkpoint, options, device=device)
+        failed = generate_with_progress(source, out, checkpoint, options, device=device, offload=offload)
     except (ValueError, OSError, RuntimeError) as error:
         raise _fail(error) from None
     if failed:

@@ -28,12 +28,13 @@ def pick_device(device: str) -> torch.device:
 
 
 def generate_with_progress(
-    source: Path, out: Path, checkpoint: Path, options: GenerationOptions, *, device: str
+    source: Path, out: Path, checkpoint: Path, options: GenerationOptions, *, device: str, offload: bool = False
 ) -> int:
     """Run `generate_folder` with a progress bar and print its table; returns the number of files that failed."""
     console = Console()
     total = len(find_videos(source)) * options.num_inference_steps
-    pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint).to(pick_device(device))
+    pipeline, chosen = FoleyGRAMPipeline.from_pretrained(checkpoint), pick_device(device)
+    pipeline = pipeline.enable_model_cpu_offload(chosen) if offload else pipeline.to(chosen)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("generating", total=total)

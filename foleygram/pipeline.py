@@ -25,6 +25,9 @@ ROWS_AT_ONCE = 16
 DECODE_MARGIN = 16
 """Latents decoded on each side of a chunk of a long clip and thrown away: more than the decoder's reach."""
 
+TOGETHER = frozenset({"transformer", "controlnet"})
+"""Parts that take turns within one step, so that offloading keeps both on the device."""
+
 
 @dataclass(frozen=True)
 class FoleyOutput:
@@ -41,9 +44,9 @@ class FoleyGRAMPipeline:
     def __init__(self, parts: Mapping[str, Any], spec: ClipSpec, sigmas: tuple[float, float]) -> None:
         self.parts, self.spec, self.sigmas = dict(parts), spec, sigmas
         self.device = torch.device("cpu")
-        for part in self.parts.values():
-            if isinstance(part, nn.Module):
-                part.requires_grad_(False).eval()
+        self._resident: frozenset[str] | None = None  # parts on the device under offloading; None: all of them
+        for part in self._networks().values():
+            part.requires_grad_(False).eval()
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "FoleyGRAMPipeline":
@@ -56,14 +59,34 @@ class FoleyGRAMPipeline:
 
     def to(self, device: str | torch.device) -> "FoleyGRAMPipeline":
         """Move every network to `device`."""
-        self.device = torch.device(device)
-        for part in self.parts.values():
-            if isinstance(part, nn.Module):
-                part.to(self.device)
+        self.device, self._resident = torch.device(device), None
+        for part in self._networks().values():
+            part.to(self.device)
         return self
+
+    def enable_model_cpu_offload(self, device: str | torch.device = "cuda") -> "FoleyGRAMPipeline":
+        """Keep networks on the CPU, each on `device` for its own step alone: slower, and the largest part must fit."""
+        self.to("cpu")
+        self.device, self._resident = torch.device(device), frozenset()
+        return self
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {name: part for name, part in self.parts.items() if isinstance(part, nn.Module)}
+
+    def _bring(self, name: str) -> None:
+        wanted = TOGETHER if name in TOGETHER else frozenset({name})
+        if wanted != self._resident:
+            for other, part in self._networks().items():  # first out, then in: never both
+                if other not in wanted:
+                    part.to("cpu")
+            for other in wanted & self._networks().keys():
+                self.parts[other].to(self.device)
+            self._resident = wanted
 
     def __getattr__(self, name: str) -> Any:
         if name != "parts" and name in self.parts:
+            if self._resident is not None and isinstance(self.parts[name], nn.Module):
+                self._bring(name)
             return self.parts[name]
         raise AttributeError(f"{type(self).__name__} has no {name!r}")
 

@@ -56,6 +56,29 @@ def test_every_condition_matters(pipeline):
         assert not torch.equal(pipeline(video, num_inference_steps=3, **change).audio, plain), name
 
 
+def test_offloading_keeps_one_step_on_the_device_and_changes_no_sample(tiny_release, monkeypatch):
+    pipeline = FoleyGRAMPipeline.from_pretrained(tiny_release)
+    video, options = seen(pipeline, 2.0), {"num_inference_steps": 2, "prompt": "A person hits wood."}
+    whole = pipeline(video, **options).audio
+    names = {id(part): name for name, part in pipeline.parts.items()}
+    there, most = set(), []
+    move = torch.nn.Module.to
+
+    def recorded(part, device):
+        if id(part) in names:
+            (there.discard if device == "cpu" else there.add)(names[id(part)])
+            most.append(frozenset(there))
+        return move(part, device)
+
+    pipeline.enable_model_cpu_offload(torch.device("cpu"))  # not the string "cpu" that parts are sent back to
+    monkeypatch.setattr(torch.nn.Module, "to", recorded)
+    assert torch.equal(pipeline(video, **options).audio, whole)
+    assert {frozenset({"vae"}), frozenset({"envelope_predictor"}), frozenset({"transformer", "controlnet"})} <= set(
+        most
+    )
+    assert max(map(len, most)) == 2
+
+
 def test_windows_cover_a_long_video(pipeline):
     starts = window_seconds(7.3, pipeline.spec)
     assert starts[0] == 0 and starts == sorted(starts)
