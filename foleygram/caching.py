@@ -1,10 +1,10 @@
 """Writes clips, and what frozen networks make of them, into a cache that training reads quickly."""
 
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -50,46 +50,65 @@ def write_cache(
     batch_size: int = 16,
     shard_size: int = 256,
     num_workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
     progress: bool = True,
 ) -> Path:
-    """Write every clip of `dataset`, through `encode` when given, into shards below `out`; returns the manifest.
+    """Write every clip of `dataset`, through `encode` when given, into shards below `out`; returns the manifest's path.
 
     Tensors are stored as float16, one number per clip and integers as they are, strings in the manifest. `identity`
-    says what made the cache (spec, encoders): the shards of a killed or finished run are kept when it is the same.
+    says what made the cache (spec, encoders): the shards of a killed or finished run are kept when it is the same. Of
+    `world_size` processes each writes every `world_size`-th shard, and whichever ends last writes the manifest.
     Raises ValueError when `out` holds another cache, when `dataset` is empty, or for values beyond float16.
     """
     total = len(dataset)  # type: ignore[arg-type]
     if not total:
         raise ValueError(f"{out}: no clips to cache")
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / "partial.json"
     key = json.loads(json.dumps({"identity": identity, "count": total, "shard_size": shard_size}))
-    shards = _finished_shards(out, partial, key)
+    _claim(out, key)
     starts = range(0, total, shard_size)
-    for number, start in enumerate(track(starts, "caching", disable=not progress, transient=True)):
-        if number < len(shards):
-            continue
-        rows = Subset(dataset, range(start, min(start + shard_size, total)))
+    missing = [n for n in range(rank, len(starts), world_size) if _finished_shard(out, n) is None]
+    for number in track(missing, "caching", disable=not progress, transient=True):
+        rows = Subset(dataset, range(starts[number], min(starts[number] + shard_size, total)))
         loader = DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_clips)
-        shards.append(_write_shard(out / f"shard-{number:05d}.safetensors", _encoded(loader, encode)))
-        with atomic_path(partial) as path:
-            path.write_text(json.dumps(key | {"shards": shards}), encoding="utf-8")
-    with atomic_path(out / MANIFEST) as path:
-        path.write_text(json.dumps(key | {"fields": shards[0]["fields"], "shards": shards}), encoding="utf-8")
-    partial.unlink(missing_ok=True)
+        described = _write_shard(out / f"shard-{number:05d}.safetensors", _encoded(loader, encode))
+        _write_json(out / f"shard-{number:05d}.json", described)
+    shards = [_finished_shard(out, number) for number in range(len(starts))]
+    if None not in shards:
+        _write_json(out / MANIFEST, key | {"fields": shards[0]["fields"], "shards": shards})  # type: ignore[index]
     return out / MANIFEST
 
 
-def _finished_shards(out: Path, partial: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
-    """Shards that an earlier run of the same cache left whole, up to the first that is missing."""
-    record = next((path for path in (out / MANIFEST, partial) if path.is_file()), None)
-    if record is None:
-        return []
-    state = json.loads(record.read_text(encoding="utf-8"))
-    if {name: state.get(name) for name in key} != key:
+def _claim(out: Path, key: dict[str, Any]) -> None:
+    """Say in `out` which cache it holds; raises ValueError when it already holds another."""
+    record = out / "cache.json"
+    if not record.is_file():
+        _write_json(record, key)
+    elif json.loads(record.read_text(encoding="utf-8")) != key:
         raise ValueError(f"{out}: holds a cache of another kind; remove it or choose another folder")
-    files = ((shard, out / shard["file"]) for shard in state["shards"])
-    return [shard for shard, _ in takewhile(lambda s: s[1].is_file() and s[1].stat().st_size == s[0]["bytes"], files)]
+
+
+def _finished_shard(out: Path, number: int) -> dict[str, Any] | None:
+    """What describes a shard that an earlier run, or another process, left whole."""
+    try:
+        described = json.loads((out / f"shard-{number:05d}.json").read_text(encoding="utf-8"))
+        return described if (out / described["file"]).stat().st_size == described["bytes"] else None
+    except FileNotFoundError:
+        return None
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+def process_place() -> tuple[int, int]:
+    """This process's rank and how many there are, from torchrun's environment or SLURM's; (0, 1) without either."""
+    for rank, world_size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        if rank in os.environ and world_size in os.environ:
+            return int(os.environ[rank]), int(os.environ[world_size])
+    return 0, 1
 
 
 def _encoded(loader: DataLoader, encode: Encode | None) -> Iterator[dict[str, Any]]:
@@ -225,4 +244,7 @@ def cache_dataset(
     dataset = GreatestHits(data, split, spec=spec, fields=media)
     encoder = FeatureEncoder(checkpoint or Path(), spec, fields, compile=compile)
     identity = {"spec": asdict(spec), "fields": sorted(fields), "encoders": encoder.identity}
-    return write_cache(dataset, out, identity=identity, encode=encoder, num_workers=num_workers)
+    rank, world_size = process_place()
+    return write_cache(
+        dataset, out, identity=identity, encode=encoder, num_workers=num_workers, rank=rank, world_size=world_size
+    )

@@ -6,28 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Blip2VisionModel
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
-
-
-def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load `state` into `model`; raises ValueError naming `source` and the keys that do not fit."""
-    expected = model.state_dict()
-    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    misshapen = [
-        f"{key} {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
-        for key in expected.keys() & state.keys()
-        if state[key].shape != expected[key].shape
-    ]
-    if missing or unexpected or misshapen:
-        raise ValueError(
-            f"{source}: the weights do not fit {type(model).__name__}: missing {missing[:5]}, unexpected "
-            f"{unexpected[:5]}, misshapen {misshapen[:5]}; check that file and config belong together"
-        )
-    model.load_state_dict(dict(state))
-
+from foleygram.state_dicts import load_state, read_weights
 
 BEATS_NAMES = {
     "encoder.pos_conv.0.weight_g": "encoder.pos_conv.gain",
@@ -66,7 +49,7 @@ def beats_config(cfg: Mapping[str, Any]) -> BeatsConfig:
 
 def load_beats(path: str | Path) -> BeatsModel:
     """BEATs from Microsoft's `.pt` (`cfg` and `model`), fine-tuned or not; raises ValueError when it does not fit."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = read_weights(path)
     if not isinstance(checkpoint, dict) or not {"cfg", "model"} <= checkpoint.keys():
         raise ValueError(
             f"{path}: it lacks `cfg` or `model`, so it is no BEATs; get BEATs_iter3+ from Microsoft's page"

@@ -9,6 +9,8 @@ from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjec
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
+from foleygram.generation.native_folders import CONFIG, load_native
+
 
 class AudioLatents(NamedTuple):
     """Mean and standard deviation of the autoencoder's posterior, each (B, C, T)."""
@@ -92,12 +94,15 @@ class Backbone:
 
 
 def load_backbone(pretrained_model_name_or_path: str, torch_dtype: torch.dtype = torch.float32) -> Backbone:
-    """A frozen backbone from a folder in diffusers' layout, a release folder, or a hub id such as Stable Audio Open's.
+    """A frozen backbone from a diffusers, native or release folder, or a hub id such as Stable Audio Open's.
 
     A release keeps the backbone's own text encoder under `prompt_encoder`, diffusers under `text_encoder`, where a
     release has the aligned one. Raises FileNotFoundError when a part of a folder is absent, OSError when the hub fails.
     """
     name, root = pretrained_model_name_or_path, Path(pretrained_model_name_or_path)
+    if (root / CONFIG).is_file():
+        parts = load_native(root)
+        return Backbone(**{name: part.to(torch_dtype) for name, part in parts.items()})  # type: ignore[arg-type]
     of_a_release = (root / "prompt_encoder").is_dir()
     prompts = ("prompt_encoder", "prompt_tokenizer") if of_a_release else ("text_encoder", "tokenizer")
     with_prompts = of_a_release or (root / "scheduler").is_dir() or not root.exists()

@@ -2,12 +2,13 @@
 
 import json
 import pickle
+from functools import partial
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from foleygram.caching import write_cache
+from foleygram.caching import process_place, write_cache
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.greatest_hits import GreatestHits
@@ -41,10 +42,8 @@ def test_round_trip_in_any_order(tmp_path):
     cache = CachedClips(tmp_path, fields=("audio", "frames", "seconds_start"))
     assert len(cache) == 11 and len(list(cache)) == 11
     assert cache.manifest["identity"] == {"spec": {"seconds": 4.0}} and cache.manifest["count"] == 11
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "manifest.json",
-        *(f"shard-0000{i}.safetensors" for i in range(3)),
-    }
+    shards = {f"shard-0000{i}.{kind}" for i in range(3) for kind in ("safetensors", "json")}
+    assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", "cache.json", *shards}
     for index in (7, 0, 10, 4, 11 + 3):
         item, want = cache[index], Numbers(11)[index % 11]
         assert torch.allclose(item["audio"], want["audio"], rtol=1e-3) and item["audio"].dtype == torch.float32
@@ -77,6 +76,28 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_kept(tmp_path):
     write_cache(third, tmp_path, identity={"a": 1}, shard_size=4, progress=False)
     assert third.read == [8, 9]
     assert [item["caption"] for item in CachedClips(tmp_path, fields=())] == [f"clip {i} é" for i in range(10)]
+
+
+def test_processes_share_the_shards_and_the_last_writes_the_manifest(tmp_path):
+    write = partial(write_cache, identity={}, shard_size=3, world_size=2, progress=False)
+    first, second = Numbers(10), Numbers(10)
+    write(first, tmp_path, rank=1)
+    assert first.read == [3, 4, 5, 9] and not (tmp_path / "manifest.json").exists()
+    write(second, tmp_path, rank=0)
+    assert second.read == [0, 1, 2, 6, 7, 8]
+    assert [item["caption"] for item in CachedClips(tmp_path, fields=())] == [f"clip {i} é" for i in range(10)]
+
+
+def test_the_place_among_processes_comes_from_torchrun_or_slurm(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    assert process_place() == (0, 1)
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    assert process_place() == (3, 4)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert process_place() == (1, 2)
 
 
 def test_another_cache_is_refused(tmp_path):

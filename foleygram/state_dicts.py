@@ -1,0 +1,54 @@
+"""Reads weight files that others wrote, and loads them with every key accounted for."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+
+def read_weights(path: str | Path) -> Any:
+    """What a `.safetensors` file or a pickle (`.pt`, `.ckpt`, `.pth`) holds, on the CPU; no code in it is ever run.
+
+    Raises FileNotFoundError, or ValueError naming a file that is damaged, foreign, or holds more than plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weight file")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, ValueError) as error:
+            raise ValueError(f"{path}: not a whole safetensors file ({error}); fetch it again") from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{path}: damaged, or it holds code beside tensors, which is never run here ({reason}); "
+            "fetch it again, or have its owner save the plain state dict"
+        ) from error
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: truncated or no checkpoint of PyTorch's ({error}); fetch it again") from error
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load `state` into `model`; raises ValueError naming `source` and the keys that do not fit, `model` untouched."""
+    expected = model.state_dict()
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    misshapen = [
+        f"{key} {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
+        for key in sorted(expected.keys() & state.keys())
+        if state[key].shape != expected[key].shape
+    ]
+    if missing or unexpected or misshapen:
+        raise ValueError(
+            f"{source}: the weights do not fit {type(model).__name__}: missing {missing[:5]}, unexpected "
+            f"{unexpected[:5]}, misshapen {misshapen[:5]}; check that file and config belong together"
+        )
+    model.load_state_dict(dict(state))

@@ -1,0 +1,234 @@
+"""stable-audio-tools' weights give the published outputs in diffusers' classes, and go back unchanged."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from foleygram.generation.backbone import load_backbone
+from foleygram.generation.controlnet import controlled_forward
+from foleygram.generation.native_folders import load_native, save_native
+from foleygram.generation.native_weights import PREFIXES, from_native, to_native
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    tensors = load_file(DATA / f"{name}_tiny.safetensors")
+    return tensors, {key[3:]: value for key, value in tensors.items() if key.startswith("sd.")}
+
+
+def transformer(**kwargs: int) -> StableAudioDiTModel:
+    sizes = {
+        "sample_size": 24, "in_channels": 8, "out_channels": 8, "num_layers": 2, "attention_head_dim": 64,
+        "num_attention_heads": 2, "num_key_value_attention_heads": 1, "cross_attention_dim": 64,
+        "cross_attention_input_dim": 64, "global_states_input_dim": 96,
+    }  # fmt: skip
+    return StableAudioDiTModel(**sizes | kwargs)
+
+
+def vae(**kwargs: object) -> AutoencoderOobleck:
+    sizes = {
+        "encoder_hidden_size": 16, "downsampling_ratios": [2, 4, 4], "channel_multiples": [1, 2, 4],
+        "decoder_channels": 16, "decoder_input_channels": 8, "audio_channels": 2, "sampling_rate": 16_000,
+    }  # fmt: skip
+    return AutoencoderOobleck(**sizes | kwargs)
+
+
+def durations(text_encoder_dim: int = 64) -> StableAudioProjectionModel:
+    return StableAudioProjectionModel(text_encoder_dim, conditioning_dim=64, min_value=0, max_value=512)
+
+
+def full_checkpoint() -> dict[str, Tensor]:
+    """A checkpoint in the published layout: the goldens' weights below its prefixes, and duration embedders."""
+    generator = torch.Generator().manual_seed(0)
+    state = {f"model.model.{key}": value for key, value in golden("dit")[1].items()}
+    state |= {f"pretransform.model.{key}": value for key, value in golden("oobleck")[1].items()}
+    for name in ("seconds_start", "seconds_total"):
+        embedder = f"conditioner.conditioners.{name}.embedder.embedding"
+        state[f"{embedder}.0.weights"] = torch.randn(128, generator=generator)
+        state[f"{embedder}.1.weight"] = torch.randn(64, 257, generator=generator)
+        state[f"{embedder}.1.bias"] = torch.randn(64, generator=generator)
+    return state
+
+
+CONFIG = {
+    "model_type": "diffusion_cond", "sample_size": 24 * 32, "sample_rate": 16_000, "audio_channels": 2,
+    "model": {
+        "pretransform": {"type": "autoencoder", "config": {
+            "encoder": {"type": "oobleck", "config": {
+                "in_channels": 2, "channels": 16, "c_mults": [1, 2, 4], "strides": [2, 4, 4], "latent_dim": 16,
+                "use_snake": True}},
+            "decoder": {"type": "oobleck", "config": {
+                "out_channels": 2, "channels": 16, "c_mults": [1, 2, 4], "strides": [2, 4, 4], "latent_dim": 8,
+                "use_snake": True, "final_tanh": False}},
+            "bottleneck": {"type": "vae"}, "latent_dim": 8, "downsampling_ratio": 32, "io_channels": 2}},
+        "conditioning": {"configs": [
+            {"id": "prompt", "type": "t5", "config": {"t5_model_name": "t5-base", "max_length": 128}},
+            {"id": "seconds_start", "type": "number", "config": {"min_val": 0, "max_val": 512}},
+            {"id": "seconds_total", "type": "number", "config": {"min_val": 0, "max_val": 512}}], "cond_dim": 64},
+        "diffusion": {"type": "dit", "config": {
+            "io_channels": 8, "embed_dim": 128, "depth": 2, "num_heads": 2, "cond_token_dim": 64,
+            "global_cond_dim": 96, "project_cond_tokens": False, "transformer_type": "continuous_transformer"}},
+        "io_channels": 8,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_file(full_checkpoint(), tmp_path / "model.safetensors")
+    (tmp_path / "model_config.json").write_text(json.dumps(CONFIG))
+    return tmp_path
+
+
+def test_the_transformer_equals_the_published_code(folder: Path) -> None:
+    tensors, _ = golden("dit")
+    model = load_native(folder)["transformer"]
+    x, t, tokens, states = (tensors[f"in.{name}"] for name in ("x", "t", "cross_attn_cond", "global_embed"))
+    with torch.no_grad():
+        out = controlled_forward(model, x, t, tokens, states)
+        null = controlled_forward(model, x, t, torch.zeros_like(tokens), states)
+    torch.testing.assert_close(out, tensors["out.out"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(null + 7 * (out - null), tensors["out.out_cfg7"], atol=1e-4, rtol=1e-5)
+
+
+def test_the_autoencoder_equals_the_published_code(folder: Path) -> None:
+    tensors, _ = golden("oobleck")
+    model = load_native(folder)["vae"]
+    with torch.no_grad():
+        encoded = model.encoder(tensors["in.x"])
+        decoded = model.decode(tensors["z_from_noise"]).sample
+        posterior = model.encode(tensors["in.x"]).latent_dist
+    torch.testing.assert_close(encoded, tensors["enc_raw(mean,scale)"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(decoded, tensors["dec(z)"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(posterior.std, tensors["stdev"], atol=1e-5, rtol=1e-5)
+
+
+def test_durations_equal_their_closed_form(folder: Path) -> None:
+    state = full_checkpoint()
+    model = load_native(folder)["projection_model"]
+    output = model(start_seconds=torch.tensor([3.0]), end_seconds=torch.tensor([47.0]))
+    for name, value, got in (
+        ("seconds_start", 3.0, output.seconds_start_hidden_states),
+        ("seconds_total", 47.0, output.seconds_end_hidden_states),
+    ):
+        weights = {k[-9:]: v for k, v in state.items() if f".{name}." in k}
+        phase = 2 * torch.pi * (value / 512) * weights["0.weights"]
+        features = torch.cat([torch.tensor([value / 512]), phase.sin(), phase.cos()])
+        expected = weights[".1.weight"] @ features + weights["ng.1.bias"]
+        torch.testing.assert_close(got[0, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_there_and_back_changes_no_tensor(folder: Path) -> None:
+    state = full_checkpoint()
+    again = to_native(from_native(state))
+    assert again.keys() == state.keys()
+    assert [key for key in state if not torch.equal(again[key], state[key])] == []
+    save_native(folder / "back", **load_native(folder))  # type: ignore[arg-type]
+    saved = load_file(folder / "back" / "model.safetensors")
+    assert saved.keys() == state.keys() and all(torch.equal(saved[key], state[key]) for key in state)
+    for name, part in load_native(folder / "back").items():
+        assert dict(part.config) == dict(load_native(folder)[name].config)
+
+
+@pytest.mark.parametrize(("depth", "strides"), [(1, [2]), (3, [2, 2]), (11, [2, 2, 2, 2, 2, 2])])
+def test_any_depth_and_number_of_strides(depth: int, strides: list[int]) -> None:
+    parts = {
+        "transformer": transformer(num_layers=depth).state_dict(),
+        "vae": vae(downsampling_ratios=strides, channel_multiples=[1] * len(strides)).state_dict(),
+        "projection_model": durations(32).state_dict(),
+    }
+    again = from_native(to_native(parts))
+    for name, state in parts.items():
+        assert again[name].keys() == state.keys()
+        assert all(torch.equal(again[name][key], value) for key, value in state.items()), name
+
+
+def test_a_part_alone_is_recognised() -> None:
+    assert from_native(golden("dit")[1]).keys() == {"transformer"}
+    assert from_native(golden("oobleck")[1]).keys() == {"vae"}
+
+
+def test_halves_stay_halves_and_heads_of_128_keep_their_rotary_size() -> None:
+    state = {key: value.half() for key, value in transformer(attention_head_dim=128).state_dict().items()}
+    native = to_native({"transformer": state}, attention_head_dim=128)
+    assert native["model.model.transformer.rotary_pos_emb.inv_freq"].shape == (32,)
+    assert {value.dtype for value in from_native(native)["transformer"].values()} == {torch.float16}
+
+
+def test_a_training_loop_may_name_the_folder_as_its_backbone(folder: Path) -> None:
+    backbone = load_backbone(str(folder))
+    assert backbone.prompt_encoder is None and not any(p.requires_grad for p in backbone.vae.parameters())
+    torch.save({"state_dict": full_checkpoint()}, folder / "model.ckpt")
+    (folder / "model.safetensors").unlink()
+    other = load_backbone(str(folder), torch_dtype=torch.bfloat16)
+    assert torch.equal(other.transformer.proj_in.weight, backbone.transformer.proj_in.weight.bfloat16())
+
+
+def without(key: str) -> dict[str, Tensor]:
+    return {name: value for name, value in full_checkpoint().items() if name != key}
+
+
+def test_what_does_not_fit_is_named(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    key = "model.model.transformer.layers.1.ff.ff.2.weight"
+    for state, message in (
+        (without(key), r"missing \['transformer_blocks.1.ff.net.2.weight'\]"),
+        (full_checkpoint() | {key: torch.zeros(128, 511)}, r"transformer_blocks.1.ff.net.2.weight \(128, 511\), exp"),
+        (full_checkpoint() | {"model.model.transformer.memory_tokens": torch.zeros(2)}, "no counterpart .*memory_tok"),
+        (full_checkpoint() | {"optimizer.state": torch.zeros(2)}, "not part of a model .*optimizer.state"),
+        (full_checkpoint() | {PREFIXES["transformer"] + "transformer.rotary_pos_emb.inv_freq": torch.ones(16)}, "base"),
+        ({key: v for key, v in full_checkpoint().items() if "pretransform" not in key}, r"\(vae\).*missing"),
+    ):
+        save_file(state, weights)
+        with pytest.raises(ValueError, match=f"model.safetensors.*{message}"):
+            load_native(folder)
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"model.safetensors: not a whole safetensors file"):
+        load_native(folder)
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match=r"needs model.safetensors or model.ckpt"):
+        load_native(folder)
+
+
+def test_other_kinds_of_model_are_refused(folder: Path) -> None:
+    def change(*path: str, value: object) -> None:
+        config = json.loads(json.dumps(CONFIG))
+        place = config
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+        (folder / "model_config.json").write_text(json.dumps(config))
+
+    for path, value, message in (
+        (("model", "diffusion", "diffusion_objective"), "rectified_flow", "diffusion_objective rectified_flow"),
+        (("model", "diffusion", "config", "num_heads"), 4, "heads of 32 < 64"),
+        (("model", "pretransform", "config", "encoder", "config", "latent_dim"), 12, "16 wide for 12 latents"),
+        (("model", "pretransform", "config", "decoder", "config", "final_tanh"), True, "a final tanh"),
+        (("model", "conditioning"), {}, "not the config of a conditioned latent diffusion model"),
+        (("model", "diffusion", "config", "depth"), 3, r"missing \['transformer_blocks.2"),
+    ):
+        change(*path, value=value)
+        with pytest.raises(ValueError, match=message):
+            load_native(folder)
+
+
+class Code:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (print, ("code ran",))
+
+
+def test_code_in_a_pickle_never_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"state_dict": full_checkpoint(), "extra": Code()}, folder / "model.ckpt")
+    with pytest.raises(ValueError, match=r"model.ckpt: damaged, or it holds code"):
+        load_native(folder)
+    (folder / "model.ckpt").write_bytes((folder / "model.ckpt").read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"model.ckpt: truncated"):
+        load_native(folder)
+    assert "code ran" not in capsys.readouterr().out
