@@ -30,14 +30,24 @@ class Conditions(NamedTuple):
 
 
 class SemanticProjectors(ModelMixin, ConfigMixin):
-    """Three linear projectors, one cross-attention token for each of video, text and audio (FoleyGRAM, section 3)."""
+    """Three linear projectors, one cross-attention token for each of video, text and audio (FoleyGRAM, section 3).
+
+    Embeddings have unit length, so `token_std` is the deviation of a fresh token's values: near that of the prompt
+    tokens the backbone knows, whose cross-attention hardly hears smaller ones. None starts as `nn.Linear` does.
+    """
 
     @register_to_config
-    def __init__(self, embedding_dim: int = 512, cross_attention_input_dim: int = 768) -> None:
+    def __init__(
+        self, embedding_dim: int = 512, cross_attention_input_dim: int = 768, token_std: float | None = None
+    ) -> None:
         super().__init__()
         self.projectors = nn.ModuleDict(
             {modality: nn.Linear(embedding_dim, cross_attention_input_dim) for modality in MODALITIES}
         )
+        if token_std is not None:
+            for projector in self.projectors.values():
+                nn.init.normal_(projector.weight, std=token_std)
+                nn.init.zeros_(projector.bias)
 
     def forward(self, video: Tensor, text: Tensor, audio: Tensor, present: Tensor) -> Tensor:
         """Tokens (B, 3, cross_attention_input_dim) from unit embeddings (B, D); `present` (B, 3) zeroes the absent.

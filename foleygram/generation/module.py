@@ -24,6 +24,7 @@ class GenerationModule(lightning.LightningModule):
     """Trains `projectors` and `controlnet` by the v-objective; every other part is frozen and left out of checkpoints.
 
     Batches hold cached features: latents, control latents of several envelope variants, three embeddings.
+    `projectors_lr` is the projectors' own rate, the ControlNet's where None.
     """
 
     hparams: Any
@@ -36,6 +37,7 @@ class GenerationModule(lightning.LightningModule):
         out: str,
         depth_factor: float = 0.2,
         lr: float = 1e-4,
+        projectors_lr: float | None = None,
         betas: tuple[float, float] = (0.95, 0.999),
         weight_decay: float = 1e-3,
         warmup_steps: int = 100,
@@ -114,9 +116,12 @@ class GenerationModule(lightning.LightningModule):
             self.controlnet.save_pretrained(Path(self.hparams.out) / "controlnet")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        parameters = [*self.projectors.parameters(), *self.controlnet.parameters()]
+        groups = [
+            {"params": list(self.controlnet.parameters())},
+            {"params": list(self.projectors.parameters()), "lr": self.hparams.projectors_lr or self.hparams.lr},
+        ]
         optimizer = torch.optim.AdamW(
-            parameters, lr=self.hparams.lr, betas=self.hparams.betas, weight_decay=self.hparams.weight_decay
+            groups, lr=self.hparams.lr, betas=self.hparams.betas, weight_decay=self.hparams.weight_decay
         )
         schedule = cosine_schedule(
             optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps

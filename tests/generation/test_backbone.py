@@ -73,6 +73,16 @@ def test_absent_modalities_are_exactly_zero_and_keep_a_gradient():
     assert all(p.grad is not None for p in projectors.parameters())
 
 
+def test_fresh_tokens_have_the_deviation_asked_for(tmp_path):
+    embeddings = torch.nn.functional.normalize(torch.randn(3, 64, 96), dim=-1)
+    projectors = SemanticProjectors(96, 128, token_std=0.9)
+    tokens = projectors(*embeddings, torch.ones(64, 3, dtype=torch.bool))
+    assert tokens.std().item() == pytest.approx(0.9, rel=0.05)
+    projectors.save_pretrained(tmp_path)
+    again = SemanticProjectors.from_pretrained(tmp_path)
+    assert torch.equal(again(*embeddings, torch.ones(64, 3, dtype=torch.bool)), tokens)
+
+
 def test_durations_are_tokens_and_their_concatenation():
     model = StableAudioProjectionModel(8, 8, 0, 10)
     tokens, global_states = duration_conditions(model, torch.tensor([0.0, 1.0]), torch.tensor([4.0, 4.0]))

@@ -87,3 +87,14 @@ def test_a_foreign_checkpoint_is_refused(tiny_release, tmp_path):
 def test_every_combination_of_modalities_is_trained():
     assert len(set(map(tuple, MODALITY_SUBSETS.tolist()))) == 7
     assert MODALITY_SUBSETS.any(1).all()
+
+
+def test_projectors_may_have_a_rate_of_their_own(tiny_release, tmp_path):
+    stage = module(tiny_release, tmp_path)
+    stage.hparams.projectors_lr = 0.5
+    stage.trainer = trainer(tmp_path, 1)
+    groups = stage.configure_optimizers()["optimizer"].param_groups
+    assert [group["initial_lr"] for group in groups] == [1e-2, 0.5]
+    assert [len(group["params"]) for group in groups] == [
+        len([*m.parameters()]) for m in (stage.controlnet, stage.projectors)
+    ]
