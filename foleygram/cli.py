@@ -19,6 +19,13 @@ def _fail(error: BaseException) -> typer.Exit:
     return typer.Exit(1)
 
 
+def _root(error: BaseException) -> BaseException:
+    """What was raised first, beneath what was raised from it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
@@ -36,6 +43,13 @@ def train(context: typer.Context) -> None:
 
         def _parse_ckpt_path(self) -> None:
             """Leave out what Lightning does here: the checkpoint's hyperparameters would silently replace ours."""
+
+        def instantiate_classes(self) -> None:
+            """Build the parts; a file that is missing or does not fit is one line, not the parser's traceback."""
+            try:
+                super().instantiate_classes()
+            except (ValueError, OSError) as error:
+                raise _fail(_root(error)) from None
 
     StageCLI(
         subclass_mode_model=True,

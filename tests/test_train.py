@@ -38,6 +38,15 @@ def test_a_longer_schedule_holds_on_a_resumed_run(rendered: Path, tmp_path: Path
     assert (tmp_path / "release" / "vae" / "config.json").is_file()
 
 
+def test_a_missing_cache_is_one_line(tmp_path: Path) -> None:
+    folder = "data.init_args.train.init_args.folder"
+    config = CONFIGS / "mini" / "envelope.yaml"
+    result = CliRunner().invoke(app, ["train", "fit", "--config", str(config), f"--{folder}", str(tmp_path / "none")])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].endswith("manifest.json: no cache there; write one with `foleygram cache`")
+    assert "Traceback" not in result.output
+
+
 @pytest.mark.parametrize("config", TRAINED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_shipped_yaml_parses(config: Path) -> None:
     result = CliRunner().invoke(app, ["train", "fit", "--config", str(config), "--print_config"])

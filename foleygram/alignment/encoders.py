@@ -51,6 +51,7 @@ class EncoderConfig(PretrainedConfig):
 
 class _AlignedEncoder(PreTrainedModel):
     config_class = EncoderConfig
+    supports_gradient_checkpointing = True
 
     def __init__(self, config: EncoderConfig, network: nn.Module, width: int) -> None:
         super().__init__(config)
@@ -108,13 +109,20 @@ class VideoEncoder(_AlignedEncoder):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Unit embeddings (B, D) of frames (B, N, 3, H, W), uint8 or float in [0, 1]."""
+        return self.pool(self.tokens(frames))
+
+    def tokens(self, frames: Tensor) -> Tensor:
+        """Tokens (B, N, patches + 1, width) of frames (B, N, 3, H, W), uint8 or float in [0, 1]; [CLS] first."""
         # Buffers that are not saved stay unset when transformers builds on the meta device: rebuild them here.
         mean, std = (torch.tensor(v, device=frames.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
         pixels = frames.float() / 255 if frames.dtype == torch.uint8 else frames
         pixels = ((pixels - mean) / std).flatten(0, 1).to(self.dtype)
+        return self.network(pixel_values=pixels).last_hidden_state.unflatten(0, frames.shape[:2])
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Unit embeddings (B, D) of a video's tokens."""
         # `pooler_output` would apply the last norm twice.
-        per_frame = self.network(pixel_values=pixels).last_hidden_state[:, 0].float()
-        return self.embed(per_frame.unflatten(0, frames.shape[:2]).mean(1))
+        return self.embed(tokens[:, :, 0].float().mean(1))
 
 
 class TextEncoder(_AlignedEncoder):
@@ -135,15 +143,21 @@ class TextEncoder(_AlignedEncoder):
         intermediate_size: int = 3072,
         num_hidden_layers: int = 12,
         num_attention_heads: int = 12,
+        add_cross_attention: bool = False,
     ) -> "TextEncoder":
-        """An encoder with random weights; the defaults are BERT-base's sizes."""
-        network = {
+        """An encoder with random weights; the defaults are BERT-base's sizes.
+
+        `add_cross_attention` gives it the layers by which data-anchor matching reads video and audio.
+        """
+        network: dict[str, Any] = {
             "vocab_size": vocab_size,
             "hidden_size": hidden_size,
             "intermediate_size": intermediate_size,
             "num_hidden_layers": num_hidden_layers,
             "num_attention_heads": num_attention_heads,
         }
+        if add_cross_attention:
+            network |= {"is_decoder": True, "add_cross_attention": True}  # transformers allows no other combination
         return cls(EncoderConfig(network=network, embedding_dim=embedding_dim))
 
     @classmethod
@@ -153,7 +167,19 @@ class TextEncoder(_AlignedEncoder):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Unit embeddings (B, D) of token ids and their mask, both (B, N)."""
-        return self.embed(self.network(input_ids, attention_mask=attention_mask).last_hidden_state[:, 0])
+        return self.pool(self.tokens(input_ids, attention_mask))
+
+    def tokens(self, input_ids: Tensor, attention_mask: Tensor, context: Tensor | None = None) -> Tensor:
+        """Tokens (B, N, width) of ids and their mask; `context` (B, M, width) is what cross-attention reads."""
+        # A mask of the full form, because BERT with cross-attention is causal by itself.
+        visible = attention_mask[:, None, None, :].expand(-1, 1, input_ids.shape[1], -1).bool()
+        mask = torch.zeros_like(visible, dtype=self.dtype).masked_fill(~visible, torch.finfo(self.dtype).min)
+        more = {} if context is None else {"encoder_hidden_states": context, "use_cache": False}
+        return self.network(input_ids, attention_mask=mask, **more).last_hidden_state
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Unit embeddings (B, D) of a text's tokens."""
+        return self.embed(tokens[:, 0])
 
 
 class AudioEncoder(_AlignedEncoder):
@@ -198,14 +224,22 @@ class AudioEncoder(_AlignedEncoder):
 
     def forward(self, fbank: Tensor) -> Tensor:
         """Unit embeddings (B, D) of BEATs' filterbank (B, frames, mels)."""
-        return self.embed(self.network(fbank.to(self.dtype)).float().mean(1))
+        return self.pool(self.network(fbank.to(self.dtype)))
 
-    def embed_waveform(self, audio: Tensor) -> Tensor:
-        """Unit embeddings (B, D) of mono sound (B, samples) at 16 kHz."""
+    def tokens(self, audio: Tensor) -> Tensor:
+        """Tokens (B, M, width) of mono sound (B, samples) at 16 kHz."""
         bins, frames = self.config.num_mel_bins, self.config.num_fbank_frames
         with torch.autocast(audio.device.type, enabled=False):
             fbank = beats_fbank(audio.float(), num_mel_bins=bins, num_frames=frames)
-        return self(fbank)
+        return self.network(fbank.to(self.dtype))
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Unit embeddings (B, D) of a sound's tokens."""
+        return self.embed(tokens.float().mean(1))
+
+    def embed_waveform(self, audio: Tensor) -> Tensor:
+        """Unit embeddings (B, D) of mono sound (B, samples) at 16 kHz."""
+        return self.pool(self.tokens(audio))
 
 
 def train_wordpiece(captions: Iterable[str], vocab_size: int = 256) -> BertTokenizer:

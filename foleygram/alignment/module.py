@@ -1,7 +1,7 @@
 """Trains the three encoders into one shared space (Lightning, stage 1)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -13,8 +13,20 @@ from transformers import BertTokenizer
 from foleygram.alignment.augmentation import augment_audio, augment_frames, draw_frames
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.alignment.losses import ContrastiveObjective, num_processes
+from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.retrieval import Embeddings, retrieval_report
 from foleygram.training import linear_schedule, step_generator
+
+
+class Tokens(NamedTuple):
+    """What the three networks say of a batch before pooling, and the text's ids with their mask."""
+
+    video: Tensor
+    text: Tensor
+    audio: Tensor
+    input_ids: Tensor
+    attention_mask: Tensor
+
 
 SHOWN = ("material_video_to_audio", "auc_other_text")
 
@@ -25,7 +37,9 @@ class AlignmentModule(lightning.LightningModule):
     Batches hold `frames` uint8 (B, N, 3, S, S), `envelope_audio` (B, samples) mono at 16 kHz, `caption` and
     `materials` (B strings; several materials joined by commas). AdamW with a linear warm-up, then linear to 0;
     `vision_lr` is the video network's rate. `frames_per_step` of the N frames are drawn for each step (all by default).
-    The encoders and the tokenizer are saved below `out` at the end.
+    With `matching`, data-anchor matching is added to the loss; `gradient_checkpointing` computes the video network's
+    blocks again in the backward pass, for memory. The encoders and the tokenizer are saved below `out` at
+    the end.
     """
 
     hparams: Any
@@ -40,6 +54,7 @@ class AlignmentModule(lightning.LightningModule):
         *,
         out: str,
         total_steps: int,
+        matching: DataAnchorMatching | None = None,
         lr: float = 2e-5,
         vision_lr: float = 5e-7,
         betas: tuple[float, float] = (0.9, 0.98),
@@ -49,24 +64,38 @@ class AlignmentModule(lightning.LightningModule):
         seed: int = 0,
         augment: bool = True,
         frames_per_step: int | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.video_encoder, self.text_encoder, self.audio_encoder = video_encoder, text_encoder, audio_encoder
-        self.tokenizer, self.objective = tokenizer, objective
+        self.tokenizer, self.objective, self.matching = tokenizer, objective, matching
         for encoder in (video_encoder, text_encoder, audio_encoder):
             encoder.train()  # `from_pretrained` hands them over in eval, and Lightning leaves that as it is
-        self.save_hyperparameters(ignore=["video_encoder", "text_encoder", "audio_encoder", "tokenizer", "objective"])
+        if gradient_checkpointing:
+            video_encoder.gradient_checkpointing_enable()
+        parts = ("video_encoder", "text_encoder", "audio_encoder", "tokenizer", "objective", "matching")
+        self.save_hyperparameters(ignore=parts)
         self._collected: list[tuple[Embeddings, list[str], list[str]]] = []
 
     def forward(self, frames: Tensor, captions: list[str], audio: Tensor) -> Embeddings:
         """Unit embeddings (B, d) of frames (B, N, 3, S, S), captions (B) and mono sound (B, samples) at 16 kHz."""
-        tokens = self.tokenizer(
+        return self._pool(self._encode(frames, captions, audio))
+
+    def _encode(self, frames: Tensor, captions: list[str], audio: Tensor) -> Tokens:
+        text = self.tokenizer(
             captions, padding=True, truncation=True, max_length=self.hparams.max_caption_length, return_tensors="pt"
         ).to(self.device)
+        ids, mask = text["input_ids"], text["attention_mask"]
+        return Tokens(
+            self.video_encoder.tokens(frames), self.text_encoder.tokens(ids, mask), self.audio_encoder.tokens(audio),
+            ids, mask,
+        )  # fmt: skip
+
+    def _pool(self, tokens: Tokens) -> Embeddings:
         return Embeddings(
-            video=self.video_encoder(frames),
-            text=self.text_encoder(tokens["input_ids"], tokens["attention_mask"]),
-            audio=self.audio_encoder.embed_waveform(audio),
+            video=self.video_encoder.pool(tokens.video),
+            text=self.text_encoder.pool(tokens.text),
+            audio=self.audio_encoder.pool(tokens.audio),
         )
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
@@ -79,8 +108,16 @@ class AlignmentModule(lightning.LightningModule):
         # Dropout draws from the global generator: seed that one too, for the length of the forward pass.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(generator.initial_seed())
-            embeddings = self(frames, batch["caption"], audio)
-        loss = self.objective(*embeddings, batch["caption"])
+            tokens = self._encode(frames, batch["caption"], audio)
+            embeddings = self._pool(tokens)
+            loss = self.objective(*embeddings, batch["caption"])
+            if self.matching is not None:
+                matching = self.matching(
+                    self.text_encoder, tokens.input_ids, tokens.attention_mask, (tokens.video, tokens.audio),
+                    tuple(embeddings), batch["caption"], temperature=self.objective.temperature, generator=generator,
+                )  # fmt: skip
+                self.log("matching_loss", matching)
+                loss = loss + matching
         self.log("loss", loss, prog_bar=True)
         self.log("temperature", self.objective.temperature)
         return loss

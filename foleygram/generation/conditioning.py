@@ -41,11 +41,10 @@ class SemanticProjectors(ModelMixin, ConfigMixin):
         self, embedding_dim: int = 512, cross_attention_input_dim: int = 768, token_std: float | None = None
     ) -> None:
         super().__init__()
-        self.projectors = nn.ModuleDict(
-            {modality: nn.Linear(embedding_dim, cross_attention_input_dim) for modality in MODALITIES}
-        )
+        projectors = {modality: nn.Linear(embedding_dim, cross_attention_input_dim) for modality in MODALITIES}
+        self.projectors = nn.ModuleDict(projectors)
         if token_std is not None:
-            for projector in self.projectors.values():
+            for projector in projectors.values():
                 nn.init.normal_(projector.weight, std=token_std)
                 nn.init.zeros_(projector.bias)
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder, load_tokenizer, train_wordpiece
 from foleygram.alignment.losses import PairwiseInfoNCE
+from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.module import AlignmentModule, linear_schedule
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.captions import caption
@@ -165,3 +166,20 @@ def write_mini_cache(folder: Path) -> None:
     strings = {"caption": ["A person hits wood.", "A person hits metal."], "materials": ["wood", "metal"]}
     shard = {"file": "shard.safetensors", "bytes": size, "count": 2, "strings": strings}
     (folder / "manifest.json").write_text(json.dumps({"fields": ["envelope_audio", "frames"], "shards": [shard]}))
+
+
+def test_matching_and_checkpointing_are_switches(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    captions = [caption([Event(0.1, name, "hit")]) for name in MATERIALS]
+    training = AlignmentModule(
+        VideoEncoder.build(16, 16, 8, 32, 48, 1, 2),
+        TextEncoder.build(16, 128, 32, 48, 1, 2, add_cross_attention=True),
+        AudioEncoder.build(16, 64, 48, 16, 32, 48, 1, 2, 8, 4),
+        train_wordpiece(captions, 128), PairwiseInfoNCE(), out=str(tmp_path / "out"), total_steps=30, lr=3e-3,
+        vision_lr=3e-3, matching=DataAnchorMatching(32, 32, 32, num_frames=2), gradient_checkpointing=True,
+    )  # fmt: skip
+    assert training.video_encoder.network.is_gradient_checkpointing
+    before = {name: p.clone() for name, p in training.named_parameters()}
+    figures = fit(training, write_cache(tmp_path / "cache"), 2).callback_metrics
+    assert 0 < figures["matching_loss"] < 0.2
+    assert [n for n, p in training.named_parameters() if torch.equal(p, before[n]) and "log_temp" not in n] == []
