@@ -1,15 +1,18 @@
 """Loads published encoder weights into our classes; every key is accounted for."""
 
 import inspect
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import Blip2VisionModel
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
+from foleygram.alignment.encoders import AudioEncoder, EncoderConfig, TextEncoder, VideoEncoder
 from foleygram.state_dicts import load_state, read_weights
 
 BEATS_NAMES = {
@@ -82,3 +85,147 @@ def load_eva(model: Blip2VisionModel, state: Mapping[str, Tensor], source: str) 
     """Load EVA01-CLIP's vision tower (its own key names) into `model` of the same sizes."""
     load_state(model, eva_state(state), source)
     return model
+
+
+# ---- GRAM's release --------------------------------------------------------------------------------------------------
+LEFT_OUT = (
+    "vision_encoder.logit_scale", "vision_encoder.text", "vision_encoder.visual.head.", "multimodal_encoder.cls.",
+    "multimodal_encoder.bert.pooler.", "multimodal_encoder.bert.embeddings.position_ids", "audio_encoder.predictor.",
+    "contra_head_s.", "contra_head_d.", "contra_head_va.", "contra_head_vs.", "contra_head_vas.", "itm_head.",
+    "hidden_trans_", "vision_frame_embedding", "audio_frame_embedding", "vision_type_embeddings",
+    "audio_type_embeddings", "subtitle_type_embeddings",
+)  # fmt: skip
+"""What only GRAM's other tasks use: captioning, matching, subtitles, depth."""
+CROSS_ATTENTION = ".crossattention."
+
+
+class GramEncoders(NamedTuple):
+    """The three aligned encoders, in eval mode, and the temperature they were trained with."""
+
+    video: VideoEncoder
+    text: TextEncoder
+    audio: AudioEncoder
+    temperature: float
+
+
+def load_gram_checkpoint(
+    folder: str | Path, *, num_vision_heads: int = 16, num_text_heads: int = 12, cross_attention: bool = False
+) -> GramEncoders:
+    """GRAM's released folder as three encoders; sizes are read off the weights, but for the numbers of heads.
+
+    `cross_attention` keeps the text network's layers for data-anchor matching. Raises FileNotFoundError for an absent
+    file, ValueError naming the file and the keys that are missing, unexpected or of another shape.
+    """
+    folder = Path(folder)
+    settings, path = _settings(folder), _newest(folder / "ckpt")
+    state = _unwrapped(read_weights(path), path)
+    taken = ("vision_encoder.visual.", "multimodal_encoder.bert.", "audio_encoder.", "contra_head_t.linear.weight",
+             "contra_head_v.linear.weight", "contra_head_a.linear.weight", "contra_temp")  # fmt: skip
+    strangers = sorted(key for key in state if not key.startswith((*taken, *LEFT_OUT)))
+    missing = [prefix for prefix in taken if not any(key.startswith(prefix) for key in state)]
+    if strangers or missing:
+        raise ValueError(f"{path}: no checkpoint of GRAM: unexpected {strangers[:5]}, missing {missing}")
+    state = {key: value for key, value in state.items() if not key.startswith(LEFT_OUT)}
+    video = eva_state(_below("vision_encoder.visual.", state))
+    text = _below("multimodal_encoder.bert.", state)
+    if not cross_attention:
+        text = {key: value for key, value in text.items() if CROSS_ATTENTION not in key}
+    audio = beats_state(_below("audio_encoder.", state), str(path))
+    embedding_dim = len(state["contra_head_t.linear.weight"])
+    bins, frames = (int(settings.get(name, n)) for name, n in (("audio_melbins", 64), ("audio_target_length", 1024)))
+    encoders = GramEncoders(
+        VideoEncoder(EncoderConfig(_vision_sizes(video, num_vision_heads), embedding_dim)),
+        TextEncoder(EncoderConfig(_text_sizes(text, num_text_heads), embedding_dim)),
+        AudioEncoder(EncoderConfig(_audio_sizes(audio), embedding_dim, bins, frames)),
+        temperature=float(state["contra_temp"]),
+    )
+    for letter, encoder, network in zip("vta", encoders[:3], (video, text, audio), strict=True):
+        weights = {f"network.{key}": value for key, value in network.items()}
+        load_state(encoder, weights | {"head.weight": state[f"contra_head_{letter}.linear.weight"]}, str(path))
+        encoder.eval()
+    return encoders
+
+
+def _settings(folder: Path) -> Mapping[str, Any]:
+    path = folder / "log" / "hps.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing; GRAM's released folder has log/hps.json and ckpt/*.pt")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        return settings.get("model_cfg", settings)
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise ValueError(f"{path}: not the settings of a run of GRAM ({error})") from error
+
+
+def _newest(folder: Path) -> Path:
+    """The checkpoint of the highest step below `ckpt`; optimiser states are none."""
+    files = [path for path in sorted(folder.glob("*.pt")) if not path.name.startswith("optimizer")]
+    if not files:
+        raise FileNotFoundError(f"{folder}: no .pt file there; GRAM's released folder has log/hps.json and ckpt/*.pt")
+    return max(files, key=lambda path: int("".join(re.findall(r"\d+", path.stem)) or 0))
+
+
+def _unwrapped(state: Any, path: Path) -> dict[str, Tensor]:
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: not a plain state dict")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _depth(state: Mapping[str, Tensor], pattern: str) -> int:
+    return 1 + max((int(found[1]) for key in state if (found := re.match(pattern, key))), default=-1)
+
+
+def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
+    if key not in state:
+        raise ValueError(f"no {key} among the weights, so their sizes are unknown; is the file whole?")
+    return tuple(state[key].shape)
+
+
+def _vision_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
+    width, _, patch, _ = _shape(state, "embeddings.patch_embedding.weight")
+    tokens = _shape(state, "embeddings.position_embedding")[1]
+    return {
+        "image_size": round((tokens - 1) ** 0.5) * patch,
+        "patch_size": patch,
+        "hidden_size": width,
+        "intermediate_size": _shape(state, "encoder.layers.0.mlp.fc1.weight")[0],
+        "num_hidden_layers": _depth(state, r"encoder\.layers\.(\d+)\."),
+        "num_attention_heads": num_heads,
+        "initializer_range": 0.02,
+    }
+
+
+def _text_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
+    vocabulary, width = _shape(state, "embeddings.word_embeddings.weight")
+    sizes: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "max_position_embeddings": _shape(state, "embeddings.position_embeddings.weight")[0],
+        "intermediate_size": _shape(state, "encoder.layer.0.intermediate.dense.weight")[0],
+        "num_hidden_layers": _depth(state, r"encoder\.layer\.(\d+)\."),
+        "num_attention_heads": num_heads,
+    }
+    crossed = any(CROSS_ATTENTION in key for key in state)
+    return sizes | ({"is_decoder": True, "add_cross_attention": True} if crossed else {})
+
+
+def _audio_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Sizes of a BEATs network; the table of position biases says how many heads there are."""
+    embed_dim, _, patch, _ = _shape(state, "patch_embedding.weight")
+    buckets, heads = _shape(state, "encoder.relative_attention_bias.weight")
+    width, group_width, kernel = _shape(state, "encoder.pos_conv.direction")
+    return {
+        "input_patch_size": patch,
+        "embed_dim": embed_dim,
+        "encoder_embed_dim": width,
+        "encoder_ffn_embed_dim": _shape(state, "encoder.layers.0.fc1.weight")[0],
+        "encoder_layers": _depth(state, r"encoder\.layers\.(\d+)\."),
+        "encoder_attention_heads": heads,
+        "conv_pos": kernel,
+        "conv_pos_groups": width // group_width,
+        "num_buckets": buckets,
+    }

@@ -95,13 +95,26 @@ def _stretch(sounds: Sequence[LabelledSound], rng: np.random.Generator, seconds:
 
 
 def _disturb(audio: Tensor, rng: np.random.Generator) -> Tensor:
-    """Another level, noise 20 to 70 dB below the peak, and a gentle slope of up to 3 dB over the whole band."""
-    noise = torch.from_numpy(rng.standard_normal(len(audio)).astype(np.float32))
-    audio = audio + noise * audio.abs().max() * float(10 ** (-rng.uniform(20, 70) / 20))
+    """Another level and colour, noise beneath, and noise in the sound's own shape: what a recording or a coder does.
+
+    White noise 20 to 70 dB below the peak; the sound itself with random phases 3 to 30 dB below; a smooth curve over
+    the band within +-6 dB. A judge that never heard any of it judges the coder in place of the material.
+    """
+    window = torch.hann_window(512)
+    spectrogram = torch.stft(audio, 512, 128, window=window, return_complex=True)
+    phases = torch.from_numpy(rng.uniform(0, 2 * np.pi, spectrogram.shape).astype(np.float32))
+    shaped = torch.istft(spectrogram.abs() * torch.exp(1j * phases), 512, 128, window=window, length=len(audio))
+    noise = torch.from_numpy(rng.standard_normal(len(audio)).astype(np.float32)) * audio.abs().max()
+    audio = audio + noise * _gain(-rng.uniform(20, 70)) + shaped * _gain(-rng.uniform(3, 30))
     spectrum = torch.fft.rfft(audio)
-    slope = torch.linspace(-1, 1, len(spectrum)) * float(rng.uniform(-1.5, 1.5))
-    audio = torch.fft.irfft(spectrum * 10 ** (slope / 20), len(audio))
-    return audio * float(10 ** (rng.uniform(-12, 6) / 20))
+    knots = torch.from_numpy(rng.uniform(-6, 6, 6).astype(np.float32))
+    curve = F.interpolate(knots[None, None], len(spectrum), mode="linear", align_corners=True)[0, 0]
+    audio = torch.fft.irfft(spectrum * 10 ** (curve / 20), len(audio))
+    return audio * _gain(rng.uniform(-12, 6))
+
+
+def _gain(decibels: float) -> float:
+    return float(10 ** (decibels / 20))
 
 
 def judge_accuracy(judge: MaterialJudge, sounds: Sequence[LabelledSound]) -> float:
