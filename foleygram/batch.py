@@ -27,7 +27,7 @@ class GenerationOptions:
     negative_prompt: str | None = None
     envelope: str = "predicted"
     num_inference_steps: int = 50
-    guidance_scale: float = 3.0
+    guidance_scale: float = 5.0
     controlnet_conditioning_scale: float = 1.0
     seed: int = 0
     overwrite: bool = False

@@ -103,7 +103,7 @@ def generate(
         typer.Option(help="Predict the envelope from the picture, or take the video's own sound's."),
     ] = "predicted",
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
-    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 3.0,
+    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
     control_scale: Annotated[float, typer.Option(help="Weight of the envelope.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
@@ -137,7 +137,7 @@ def evaluate(
         bool, typer.Option(help="Also the controls: no control, flat envelope, another clip's.")
     ] = True,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
-    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 3.0,
+    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips, spread over the split.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 8,

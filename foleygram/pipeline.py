@@ -19,7 +19,7 @@ from foleygram.media.audio import fit_length
 from foleygram.spec import ClipSpec
 
 DEFAULT_STEPS = 50
-DEFAULT_GUIDANCE = 3.0
+DEFAULT_GUIDANCE = 5.0
 DEFAULT_SOLVER = "dpmpp_2m"
 ROWS_AT_ONCE = 16
 DECODE_MARGIN = 16

@@ -31,7 +31,7 @@ def evaluate(
     *,
     conditions: Sequence[str] = ("predicted", "true"),
     num_inference_steps: int = 50,
-    guidance_scale: float = 3.0,
+    guidance_scale: float = 5.0,
     seed: int = 0,
     limit: int | None = None,
     controls: bool = True,
