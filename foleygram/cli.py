@@ -223,8 +223,9 @@ def export(
         raise _fail(error) from None
 
 
-weights = typer.Typer(help="Weight files: check a release, fetch public weights.", no_args_is_help=True)
+weights = typer.Typer(help="Weight files: check a release, fetch public weights, convert them.", no_args_is_help=True)
 app.add_typer(weights, name="weights")
+weights.command("export")(export)
 
 
 @weights.command("check")
@@ -250,6 +251,23 @@ def fetch_weights(
 
     try:
         typer.echo(f"{name} is in {fetch(name, out, revision=revision)}")
+    except (ValueError, OSError) as error:
+        raise _fail(error) from None
+
+
+@weights.command("convert")
+def convert_weights(
+    source: Annotated[Path, typer.Argument(help="Folder of stable-audio-tools, of diffusers, or GRAM's release.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
+    tokenizer: Annotated[
+        str | None, typer.Option(help="BERT's tokenizer, folder or hub id, which GRAM's release lacks.")
+    ] = None,
+) -> None:
+    """Bring weights into their other form: stable-audio-tools to diffusers and back, GRAM to a release's encoders."""
+    from foleygram.weights import convert
+
+    try:
+        typer.echo(f"{convert(source, out, tokenizer=tokenizer)}: {out}")
     except (ValueError, OSError) as error:
         raise _fail(error) from None
 

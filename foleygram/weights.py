@@ -9,7 +9,12 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from torch import nn
 
+from foleygram.alignment.encoders import load_tokenizer
+from foleygram.alignment.pretrained import load_gram_checkpoint
 from foleygram.checkpoints import file_hash, load_release, read_index
+from foleygram.generation.backbone import load_backbone
+from foleygram.generation.native_folders import CONFIG, load_native, save_native
+from foleygram.media.files import atomic_path
 
 TRAINED_IN_STAGE_2 = frozenset({"projectors", "controlnet"})
 """The share of a release that the paper's second stage trains; all else stands frozen while it does."""
@@ -129,3 +134,40 @@ def verify(folder: Path, known: Mapping[str, str]) -> None:
         if path.is_file() and file_hash(path) != expected:
             path.unlink()
             raise ValueError(f"{path}: its SHA-256 was not the hub's, so it was removed; fetch it again")
+
+
+def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
+    """Write weights in their other form into `out`, which must not exist; says what was made of what.
+
+    A folder of stable-audio-tools (`model_config.json`) becomes diffusers', one of diffusers or a release becomes
+    stable-audio-tools', GRAM's released folder (`log/hps.json`) the aligned encoders of a release, for which
+    `tokenizer` names BERT's. Raises FileNotFoundError for a folder of another kind, FileExistsError for an `out` that
+    is there, ValueError for weights that do not fit; `out` is whole or absent.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out}: already there; choose another folder or remove it")
+    if (source / CONFIG).is_file():
+        parts: Mapping[str, Any] = load_native(source)
+        made = "stable-audio-tools -> diffusers"
+    elif (source / "log" / "hps.json").is_file():
+        if tokenizer is None:
+            raise ValueError(f"{source}: GRAM's folder holds no tokenizer; name BERT's with --tokenizer")
+        encoders = load_gram_checkpoint(source)
+        named = zip(("video_encoder", "text_encoder", "audio_encoder"), encoders[:3], strict=True)
+        parts = dict(named) | {"tokenizer": load_tokenizer(tokenizer)}
+        made = "GRAM -> aligned encoders of a release"
+    elif (source / "transformer" / "config.json").is_file():
+        backbone = load_backbone(str(source))
+        with atomic_path(out) as folder:
+            save_native(
+                folder, transformer=backbone.transformer, vae=backbone.vae, projection_model=backbone.projection_model
+            )
+        return "diffusers -> stable-audio-tools"
+    else:
+        raise FileNotFoundError(
+            f"{source}: neither {CONFIG}, transformer/config.json nor log/hps.json there, so no known kind of weights"
+        )
+    with atomic_path(out) as folder:
+        for name, part in parts.items():
+            part.save_pretrained(folder / name)
+    return made

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import Blip2VisionModel
+from transformers import BertModel, Blip2VisionModel
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.alignment.encoders import AudioEncoder, EncoderConfig, TextEncoder, VideoEncoder
@@ -85,6 +85,44 @@ def load_eva(model: Blip2VisionModel, state: Mapping[str, Tensor], source: str) 
     """Load EVA01-CLIP's vision tower (its own key names) into `model` of the same sizes."""
     load_state(model, eva_state(state), source)
     return model
+
+
+def video_encoder_from_eva(path: str, embedding_dim: int = 512, num_attention_heads: int = 16) -> VideoEncoder:
+    """A video encoder with a fresh head on EVA01-CLIP's published `.pt`, whose text tower is left out; for YAML."""
+    state = read_weights(path)
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: holds {type(state).__name__}, not a state dict")
+    network = eva_state(_below("visual.", state) or state)
+    try:
+        encoder = VideoEncoder(EncoderConfig(_vision_sizes(network, num_attention_heads), embedding_dim))
+    except ValueError as error:
+        raise ValueError(f"{path}: no vision tower of EVA-CLIP: {error}") from error
+    load_state(encoder.network, network, path)
+    return encoder
+
+
+def text_encoder_from_bert(
+    pretrained_model_name_or_path: str, embedding_dim: int = 512, add_cross_attention: bool = False
+) -> TextEncoder:
+    """A text encoder with a fresh head on a BERT from a folder or hub id; for YAML.
+
+    Its cross-attention, when asked for, is fresh too: BERT has none.
+    """
+    bert = BertModel.from_pretrained(pretrained_model_name_or_path, add_pooling_layer=False)
+    known = inspect.signature(TextEncoder.build).parameters.keys() - {"embedding_dim", "add_cross_attention"}
+    sizes = {name: getattr(bert.config, name) for name in sorted(known)}
+    encoder = TextEncoder.build(embedding_dim, **sizes, add_cross_attention=add_cross_attention)
+    fresh = {k: v for k, v in encoder.network.state_dict().items() if ".crossattention." in k}
+    load_state(encoder.network, bert.state_dict() | fresh, pretrained_model_name_or_path)
+    return encoder
+
+
+def audio_encoder_from_beats(path: str, embedding_dim: int = 512, num_mel_bins: int = 64) -> AudioEncoder:
+    """An audio encoder with a fresh head on Microsoft's BEATs; GRAM gives it 64 mel bins of its 128; for YAML."""
+    beats = load_beats(path)
+    encoder = AudioEncoder(EncoderConfig(beats.config.to_dict(), embedding_dim, num_mel_bins))
+    load_state(encoder.network, beats.state_dict(), path)
+    return encoder
 
 
 # ---- GRAM's release --------------------------------------------------------------------------------------------------

@@ -4,11 +4,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import Blip2VisionConfig, Blip2VisionModel
+from transformers import BertConfig, BertModel, Blip2VisionConfig, Blip2VisionModel
 
 from foleygram.alignment.beats import BeatsModel
 from foleygram.alignment.encoders import CLIP_MEAN, CLIP_STD, VideoEncoder
-from foleygram.alignment.pretrained import beats_config, load_beats, load_eva
+from foleygram.alignment.pretrained import (
+    audio_encoder_from_beats,
+    beats_config,
+    load_beats,
+    load_eva,
+    text_encoder_from_bert,
+    video_encoder_from_eva,
+)
 from foleygram.media.audio import beats_fbank
 
 DATA = Path(__file__).parents[1] / "data"
@@ -140,3 +147,22 @@ def test_eva_weights_of_another_size_are_refused() -> None:
     _, state = golden("eva_vit")
     with pytest.raises(ValueError, match=r"tower\.pt.*position_embedding"):
         load_eva(tiny_eva(), state | {"pos_embed": torch.zeros(1, 257, 44)}, "tower.pt")
+
+
+def test_encoders_for_fine_tuning_carry_the_published_weights(checkpoint: Path, tmp_path: Path) -> None:
+    _, vision = golden("eva_vit")
+    path = tmp_path / "EVA01_CLIP_g.pt"
+    torch.save({f"visual.{key}": value for key, value in vision.items()} | {"logit_scale": torch.ones(())}, path)
+    video = video_encoder_from_eva(str(path), embedding_dim=16, num_attention_heads=2)
+    assert torch.equal(video.network.embeddings.class_embedding, vision["cls_token"])
+    audio = audio_encoder_from_beats(str(checkpoint), embedding_dim=16)
+    assert audio.config.num_mel_bins == 64 and audio.head.weight.shape == (16, 48)
+    assert torch.equal(audio.network.layer_norm.weight, golden("beats")[1]["layer_norm.weight"])
+    bert = BertModel(BertConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2))
+    bert.save_pretrained(tmp_path / "bert")
+    for crossed in (False, True):
+        text = text_encoder_from_bert(str(tmp_path / "bert"), 16, crossed)
+        assert torch.equal(text.network.embeddings.word_embeddings.weight, bert.embeddings.word_embeddings.weight)
+    torch.save({"weights": torch.ones(2)}, path)
+    with pytest.raises(ValueError, match=r"EVA01_CLIP_g.pt: no vision tower of EVA-CLIP"):
+        video_encoder_from_eva(str(path))
