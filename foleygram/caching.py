@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from foleygram.checkpoints import file_hash, part_class
+from foleygram.checkpoints import file_hash, load_part
 from foleygram.datasets.cache import MANIFEST
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.greatest_hits import GreatestHits
@@ -173,7 +173,7 @@ class FeatureEncoder:
         names = {part for field in fields for part in needed.get(field, [])}
         if "control_latents" in fields and (folder / "envelope_predictor").is_dir():
             names.add("envelope_predictor")
-        self.parts = {name: part_class(name).from_pretrained(folder / name) for name in sorted(names)}
+        self.parts = {name: load_part(folder, name) for name in sorted(names)}
         if compile and "vae" in self.parts:
             self.parts["vae"].encoder.compile()
         self.spec, self.fields, self.num_envelopes, self.seed = spec, tuple(fields), num_envelopes, seed

@@ -100,25 +100,26 @@ def load_release(folder: Path) -> tuple[dict[str, Any], ClipSpec, tuple[float, f
             raise FileNotFoundError(f"{path}: missing; fetch or export the release again")
         if file_hash(path) != expected:
             raise ValueError(f"{path}: its content does not match the index, it is damaged; fetch the release again")
-    with _without_chatter():
-        parts = {name: _load_part(folder, name) for name in index["parts"]}
+    parts = {name: load_part(folder, name) for name in index["parts"]}
     return parts, ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"])
 
 
-def _load_part(folder: Path, name: str) -> Any:
+def load_part(folder: Path, name: str) -> Any:
+    """One part of a release or a run's folder, in float32; raises ValueError naming a folder that cannot be loaded."""
     try:
         kind = part_class(name)
         # Weights may be stored in half precision; networks compute in the precision that the caller asks for.
         precise: dict[str, Any] = {"torch_dtype": torch.float32} if issubclass(kind, torch.nn.Module) else {}
         if issubclass(kind, ModelMixin):
             precise["low_cpu_mem_usage"] = False  # said outright, or diffusers advises installing accelerate
-        return kind.from_pretrained(folder / name, **precise)
+        with without_chatter():
+            return kind.from_pretrained(folder / name, **precise)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{folder / name}: cannot be loaded ({error}); fetch the release again") from error
 
 
 @contextmanager
-def _without_chatter() -> Iterator[None]:
+def without_chatter() -> Iterator[None]:
     """No bar per network, and no word of the weight norm that diffusers' Oobleck is built with."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
@@ -108,7 +108,8 @@ def load_backbone(pretrained_model_name_or_path: str, torch_dtype: torch.dtype =
     with_prompts = of_a_release or (root / "scheduler").is_dir() or not root.exists()
     if root.exists() or name.count("/") != 1:
         _check_folder(root)
-    kind = {"torch_dtype": torch_dtype}
+    # Said outright, or diffusers advises installing accelerate.
+    kind: dict[str, Any] = {"torch_dtype": torch_dtype, "low_cpu_mem_usage": False}
     return Backbone(
         transformer=StableAudioDiTModel.from_pretrained(name, subfolder="transformer", **kind),
         vae=AutoencoderOobleck.from_pretrained(name, subfolder="vae", **kind),

@@ -13,10 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from foleygram.checkpoints import read_index
+from foleygram.checkpoints import load_part, read_index
 from foleygram.datasets.clip import Event, parse_events
 from foleygram.envelope.curve import Envelope
-from foleygram.envelope.predictor import EnvelopePredictor
 from foleygram.evaluation.librosa_kernels import load_librosa
 from foleygram.inputs import envelope_of_sound, read_video
 from foleygram.media.audio import read_audio
@@ -149,7 +148,7 @@ def find_events(video: Path) -> list[Event]:
 def predicted_envelope(video: Path, checkpoint: Path) -> Envelope:
     """The envelope that `generate` follows for `video` when it is given none."""
     spec = ClipSpec(**read_index(checkpoint)["spec"])
-    predictor = EnvelopePredictor.from_pretrained(checkpoint / "envelope_predictor")
+    predictor = load_part(checkpoint, "envelope_predictor")
     seen = read_video(video, spec)
     values = predictor.predict_long(seen.motion[None], seen.motion_ages[None])[0]
     return Envelope(values.numpy(), spec.envelope_rate)

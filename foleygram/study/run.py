@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from foleygram.checkpoints import INDEX, file_hash
+from foleygram.checkpoints import INDEX, file_hash, without_chatter
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation import envelopes, onsets
 from foleygram.evaluation.material import MaterialJudge
@@ -105,7 +105,8 @@ def load_judge(folder: Path) -> MaterialJudge:
     """The judge saved in `folder`; raises FileNotFoundError saying how to train one."""
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder}: no material judge there; train one with `foleygram judge`")
-    return MaterialJudge.from_pretrained(folder)
+    with without_chatter():
+        return MaterialJudge.from_pretrained(folder)
 
 
 def protocol(checkpoint: str | Path, judge: Path) -> dict[str, Any]:
