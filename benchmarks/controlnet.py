@@ -1,4 +1,4 @@
-"""A step with the envelope ControlNet against the plain DiT, 4 of 24 blocks (target: at most 1.25; limit: 28/24 = 1.17)."""
+"""A step with the envelope ControlNet (4 of 24 blocks) against the plain DiT (target: at most 1.25; limit: 1.17)."""
 
 import statistics
 import time
