@@ -58,8 +58,15 @@ def save_native(
 ) -> None:
     """Write a backbone as stable-audio-tools reads it: `model.safetensors` and `model_config.json`.
 
-    The T5 that encodes its prompts is no part of that form, only its name.
+    The T5 that encodes its prompts is no part of that form, only its name. Raises ValueError for a transformer whose
+    key-value heads that package would not build.
     """
+    dit = transformer.config
+    if dit.num_key_value_attention_heads * dit.attention_head_dim != dit.cross_attention_dim:
+        raise ValueError(
+            f"transformer: {dit.num_key_value_attention_heads} key-value heads of {dit.attention_head_dim} for a "
+            f"cross_attention_dim of {dit.cross_attention_dim}; stable-audio-tools has width / head size of them alone"
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     parts = {"transformer": transformer, "vae": vae, "projection_model": projection_model}

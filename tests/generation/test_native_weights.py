@@ -232,3 +232,10 @@ def test_code_in_a_pickle_never_runs(folder: Path, capsys: pytest.CaptureFixture
     with pytest.raises(ValueError, match=r"model.ckpt: truncated"):
         load_native(folder)
     assert "code ran" not in capsys.readouterr().out
+
+
+def test_heads_that_the_package_would_not_build_are_refused(tmp_path: Path) -> None:
+    parts = {"vae": vae(), "projection_model": durations()}
+    with pytest.raises(ValueError, match="2 key-value heads of 64 for a cross_attention_dim of 64"):
+        save_native(tmp_path, transformer=transformer(num_key_value_attention_heads=2), **parts)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
