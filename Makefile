@@ -47,7 +47,8 @@ full-size: $(READY)  # the paper's sizes with random weights: up to 20 GB of mem
 M := runs/mini
 DATA := data/rendered
 SPEC := configs/mini/clip.yaml
-cache = $(FOLEYGRAM) cache $(DATA)/train $(DATA)/cache/$(1)/$* --split $* --spec $(SPEC)
+# Two processes share a cache's shards.
+cache = $(RUN) -m torch.distributed.run --nproc-per-node 2 -m foleygram cache $(DATA)/train $(DATA)/cache/$(1)/$* --split $* --spec $(SPEC)
 # With a C++ compiler the autoencoder is compiled, which saves a third of its time.
 COMPILER := $(shell command -v c++)
 
@@ -79,11 +80,11 @@ $M/media-%.done: | $(READY)
 	touch $@
 
 $M/latents-%.done: | $(READY)
-	$(call cache,latents) --fields latents --checkpoint $M/release $(if $(COMPILER),--compile)
+	$(call cache,latents) --fields latents --checkpoint $M/release --workers 0 $(if $(COMPILER),--compile)
 	touch $@
 
 $M/features-%.done: | $(READY)
-	$(call cache,features) --fields latents,control_latents,embeddings --checkpoint $M/release $(if $(COMPILER),--compile)
+	$(call cache,features) --fields latents,control_latents,embeddings --checkpoint $M/release --workers 0 $(if $(COMPILER),--compile)
 	touch $@
 
 $M/export.done: | $(READY)
@@ -93,7 +94,7 @@ $M/export.done: | $(READY)
 # The judge learns from videos of its own: it shares nothing with the networks it scores.
 $M/judge.done: | $(READY)
 	$(FOLEYGRAM) render $(DATA)/judge --videos 400 --seed 3 --test-share 0.2
-	$(FOLEYGRAM) judge $(DATA)/judge checkpoints/mini/judge
+	$(FOLEYGRAM) judge $(DATA)/judge checkpoints/mini/judge --steps 600
 	mkdir -p $M && touch $@
 
 $M/heldout.done: | $(READY)
@@ -101,5 +102,5 @@ $M/heldout.done: | $(READY)
 	mkdir -p $M && touch $@
 
 $M/scores.done: | $(READY)
-	$(RUN) evaluate.py --checkpoint checkpoints/mini --data $(DATA)/heldout --out $M/scores.json
+	$(RUN) evaluate.py --checkpoint checkpoints/mini --data $(DATA)/heldout --split test --limit 180 --steps 25 --batch-size 16 --out $M/scores.json
 	touch $@

@@ -66,7 +66,7 @@ def print_results(console: Console, results: list[FileResult]) -> None:
     console.print(table)
     for row in results:
         if row.error:
-            console.print(f"failed: {row.error}", style="red", highlight=False, markup=False)
+            console.print(f"failed: {row.error}", style="red", highlight=False, markup=False, soft_wrap=True)
         elif any(path.suffix == ".mkv" for path in row.written):
             console.print(
                 f"{row.video.name}: MP4 cannot carry this picture's codec, so it is {row.written[-1].name}",
