@@ -48,7 +48,7 @@ M := runs/mini
 DATA := data/rendered
 SPEC := configs/mini/clip.yaml
 # Two processes share a cache's shards.
-cache = $(RUN) -m torch.distributed.run --nproc-per-node 2 -m foleygram cache $(DATA)/train $(DATA)/cache/$(1)/$* --split $* --spec $(SPEC)
+cache = OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --nproc-per-node 2 -m foleygram cache $(DATA)/train $(DATA)/cache/$(1)/$* --split $* --spec $(SPEC)
 # With a C++ compiler the autoencoder is compiled, which saves a third of its time.
 COMPILER := $(shell command -v c++)
 
