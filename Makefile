@@ -62,8 +62,8 @@ $M/alignment_start.done $M/envelope.done: | $M/media-train.done $M/media-test.do
 $M/alignment.done: | $M/alignment_start.done
 $M/features-train.done $M/features-test.done: | $M/backbone.done $M/alignment.done $M/envelope.done
 $M/generation.done: | $M/features-train.done $M/features-test.done
-$M/export.done: | $M/generation.done
-$M/scores.done: | $M/export.done $M/judge.done $M/heldout.done
+$M/export.done: | $M/generation.done $M/judge.done
+$M/scores.done: | $M/export.done $M/heldout.done
 
 TRAINED := autoencoder backbone alignment_start alignment envelope generation
 $M/autoencoder.done: private MORE := $(if $(COMPILER),--model.init_args.compile true)
