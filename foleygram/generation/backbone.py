@@ -28,9 +28,35 @@ def encode_audio(vae: AutoencoderOobleck, audio: Tensor) -> AudioLatents:
     return AudioLatents(torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors]))
 
 
-def decode_latents(vae: AutoencoderOobleck, latents: Tensor, num_samples: int) -> Tensor:
-    """Audio (B, channels, num_samples) from latents (B, C, T), trimmed to the exact sample."""
-    return torch.cat([vae.decode(rows).sample[..., :num_samples] for rows in _rows(latents)])
+DECODED_AT_ONCE = 512
+"""Latents of one pass through the decoder: a longer sound is decoded in pieces of so many."""
+DECODER_REACH = 16
+"""Latents on either side that a decoded sample may depend on; an Oobleck of strides 2 to 8 reaches 11."""
+
+
+def decode_latents(
+    vae: AutoencoderOobleck, latents: Tensor, num_samples: int, *, chunk_size: int = DECODED_AT_ONCE
+) -> Tensor:
+    """Audio (B, channels, num_samples) from latents (B, C, T), trimmed to the exact sample.
+
+    Without gradients one row after another, each in pieces of `chunk_size` latents that see their neighbours, so
+    memory depends neither on the batch nor on the length.
+    """
+    if torch.is_grad_enabled():
+        return vae.decode(latents).sample[..., :num_samples]
+    rows = [
+        torch.cat([_decoded_piece(vae, row, start, chunk_size) for start in range(0, row.shape[-1], chunk_size)], -1)
+        for row in latents.split(1)
+    ]
+    return torch.cat(rows)[..., :num_samples]
+
+
+def _decoded_piece(vae: AutoencoderOobleck, latents: Tensor, start: int, chunk_size: int) -> Tensor:
+    """Audio of the latents from `start` on, decoded between their neighbours."""
+    before, end = max(0, start - DECODER_REACH), start + chunk_size
+    audio = vae.decode(latents[..., before : end + DECODER_REACH]).sample
+    first = (start - before) * vae.hop_length
+    return audio[..., first : first + min(chunk_size, latents.shape[-1] - start) * vae.hop_length]
 
 
 def _rows(batch: Tensor) -> Sequence[Tensor]:
