@@ -94,3 +94,15 @@ def test_too_many_residuals_are_refused(dit):
 def test_impossible_depth_is_refused(dit, factor):
     with pytest.raises(ValueError, match="depth_factor"):
         EnvelopeControlNet.from_transformer(dit, factor)
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_times_that_bfloat16_cannot_tell_apart_stay_distinct(dit, autocast):
+    near, far = torch.tensor([0.9001, 0.9001]), torch.tensor([0.9003, 0.9003])
+    assert torch.equal(near.bfloat16(), far.bfloat16())
+    dit.time_proj.weight.data *= 50  # features that turn quickly, as a trained model's do
+    net = dit if autocast else dit.to(torch.bfloat16)
+    latents, _, tokens, global_states, _ = inputs(dtype=torch.float32 if autocast else torch.bfloat16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        first, second = (controlled_forward(net, latents, t, tokens, global_states) for t in (near, far))
+    assert not torch.equal(first, second)
