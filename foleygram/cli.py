@@ -196,12 +196,14 @@ def cache(
     from foleygram.caching import cache_dataset
 
     try:
-        cache_dataset(
+        manifest = cache_dataset(
             data, out, spec_path=spec, fields=fields.split(","), checkpoint=checkpoint, split=split,
             num_workers=workers, compile=compile,
         )  # fmt: skip
     except (ValueError, OSError) as error:
         raise _fail(error) from None
+    if not manifest.is_file():  # a shell inside a SLURM allocation looks like the first of several processes
+        typer.echo(f"{out}: this process's shards are written; the cache is whole when the other processes have theirs")
 
 
 @app.command()
