@@ -14,7 +14,7 @@ READY := .venv/.installed
 $(READY): pyproject.toml constraints.txt
 	@test -x $(RUN) || test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; install one, or: make PYTHON=/path/to/python"; exit 1; }
 	test -x $(RUN) || $(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(RUN) -m pip install --quiet -c constraints.txt -e '.[app,dev]'
 	touch $@
 
 # ---- Looking at it -------------------------------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""Data that stages learn from: rendered videos, caches, and the judge's own training."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from foleygram.commands.errors import reported
+
+
+def render(
+    out: Annotated[Path, typer.Argument(help="Folder to write, in Greatest Hits' layout.")],
+    videos: Annotated[int, typer.Option(help="Number of videos.")],
+    seed: Annotated[int, typer.Option(help="Seed; another seed shares no object.")] = 0,
+    seconds: Annotated[str, typer.Option(help="Length of the videos, FROM:TO in seconds.")] = "4:12",
+    shares: Annotated[
+        Literal["balanced", "real"], typer.Option(help="Materials evenly, or as in the real set.")
+    ] = "balanced",
+    test_share: Annotated[float, typer.Option(help="Share of the videos in test.txt.")] = 0.25,
+    sample_rate: Annotated[int, typer.Option(help="Rate of the sound, in Hz.")] = 16_000,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Render drumstick videos with sound, in Greatest Hits' own layout."""
+    from foleygram.datasets.drumstick import render_dataset
+
+    with reported():
+        first, _, last = seconds.partition(":")
+        span = (float(first), float(last or first))
+    with reported():
+        ids = render_dataset(
+            out, num_videos=videos, seed=seed, seconds=span, shares=shares, test_share=test_share,
+            sample_rate=sample_rate, num_workers=workers,
+        )  # fmt: skip
+    typer.echo(f"{len(ids)} videos in {out}")
+
+
+def cache(
+    data: Annotated[Path, typer.Argument(help="Greatest Hits' folder, or a rendered one.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    spec: Annotated[Path, typer.Option(help="YAML or index with the clip's rates.")],
+    fields: Annotated[str, typer.Option(help="frames,motion,envelope_audio,latents,control_latents,embeddings")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder with the networks that latents and embeddings need.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, test, or a list of ids.")] = "train",
+    workers: Annotated[int, typer.Option(help="Reading processes.")] = 1,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Compile the autoencoder: faster past some hundred clips, needs a C++ compiler."
+        ),
+    ] = False,
+) -> None:
+    """Write clips, and what frozen networks make of them, into a cache for training."""
+    from foleygram.caching import cache_dataset
+
+    with reported():
+        manifest = cache_dataset(
+            data, out, spec_path=spec, fields=fields.split(","), checkpoint=checkpoint, split=split,
+            num_workers=workers, compile=compile,
+        )  # fmt: skip
+    if not manifest.is_file():  # a shell inside a SLURM allocation looks like the first of several processes
+        typer.echo(f"{out}: this process's shards are written; the cache is whole when the other processes have theirs")
+
+
+def judge(
+    data: Annotated[Path, typer.Argument(help="Rendered folder whose train split it learns from.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+) -> None:
+    """Train the material judge, the network that scores and conditions nothing."""
+    from foleygram.evaluation.judge_training import train_judge_from_folder
+
+    with reported():
+        accuracy = train_judge_from_folder(data, out, steps=steps, seed=seed)
+    typer.echo(f"accuracy on the test split's sounds: {accuracy:.3f}")

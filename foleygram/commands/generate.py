@@ -1,0 +1,39 @@
+"""`foleygram generate`: sound for a video or a folder of videos."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from foleygram.commands.errors import reported
+
+
+def generate(
+    source: Annotated[Path, typer.Argument(metavar="VIDEO_OR_FOLDER", help="A video, or a folder of videos.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    checkpoint: Annotated[Path, typer.Option(help="Release folder.")] = Path("checkpoints/mini"),
+    prompt: Annotated[str | None, typer.Option(help="What sounds, in words.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What must not sound.")] = None,
+    envelope: Annotated[
+        Literal["predicted", "audio"],
+        typer.Option(help="Predict the envelope from the picture, or take the video's own sound's."),
+    ] = "predicted",
+    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
+    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
+    control_scale: Annotated[float, typer.Option(help="Weight of the envelope.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    offload: Annotated[
+        bool, typer.Option("--offload", help="Keep networks in main memory, each on the device for its step alone.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do files again that are done.")] = False,
+) -> None:
+    """Generate synchronised sound for a video or a folder of videos."""
+    from foleygram.batch import GenerationOptions
+    from foleygram.console import generate_with_progress
+
+    options = GenerationOptions(prompt, negative_prompt, envelope, steps, guidance, control_scale, seed, overwrite)
+    with reported():
+        failed = generate_with_progress(source, out, checkpoint, options, device=device, offload=offload)
+    if failed:
+        raise typer.Exit(1)

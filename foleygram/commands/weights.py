@@ -1,0 +1,59 @@
+"""`foleygram weights` and `foleygram export`: weight files checked, fetched, converted, assembled."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foleygram.commands.errors import reported
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder with the trained parts.")],
+    out: Annotated[Path, typer.Argument(help="Release folder to write.")],
+    spec: Annotated[Path, typer.Option(help="YAML with the clip's rates.")],
+    sigma_min: Annotated[float, typer.Option(help="Last noise level of the sampler.")] = 0.05,
+    sigma_max: Annotated[float, typer.Option(help="First noise level of the sampler.")] = 80.0,
+    half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
+) -> None:
+    """Assemble a release folder from trained parts."""
+    from foleygram.caching import read_spec
+    from foleygram.checkpoints import export_release
+
+    with reported():
+        export_release(run, out, read_spec(spec), (sigma_min, sigma_max), half=half)
+
+
+def check_weights(folder: Annotated[Path, typer.Argument(help="Release folder.")]) -> None:
+    """Load a release, verify its hashes, print what each part is."""
+    from foleygram.console import print_parts
+    from foleygram.weights import check_release
+
+    with reported():
+        print_parts(folder, check_release(folder))
+
+
+def fetch_weights(
+    name: Annotated[str, typer.Argument(help="Which weights; an unknown name lists them.")],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("weights"),
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
+) -> None:
+    """Download public weights and verify their hashes; a broken download goes on where it stopped."""
+    from foleygram.weights import fetch
+
+    with reported():
+        typer.echo(f"{name} is in {fetch(name, out, revision=revision)}")
+
+
+def convert_weights(
+    source: Annotated[Path, typer.Argument(help="Folder of stable-audio-tools, of diffusers, or GRAM's release.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
+    tokenizer: Annotated[
+        str | None, typer.Option(help="BERT's tokenizer, folder or hub id, which GRAM's release lacks.")
+    ] = None,
+) -> None:
+    """Bring weights into their other form: stable-audio-tools to diffusers and back, GRAM to a release's encoders."""
+    from foleygram.weights import convert
+
+    with reported():
+        typer.echo(f"{convert(source, out, tokenizer=tokenizer)}: {out}")
