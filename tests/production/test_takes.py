@@ -1,0 +1,93 @@
+"""Takes are measured against the envelope they were asked for, and ranked by a rule one can check by hand."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from foleygram import Envelope, FoleyGRAMPipeline
+from foleygram.inputs import read_video
+from foleygram.pipeline import FoleyOutput
+from foleygram.production.takes import TakeScore, disobeys, rank_takes, score_take
+
+RATE = 16_000
+
+
+def hits(times, seconds=2.0, level=0.5):
+    """Decaying noise bursts, and the envelope that they have."""
+    generator, time = torch.Generator().manual_seed(0), torch.arange(round(seconds * RATE)) / RATE
+    noise = torch.randn(len(time), generator=generator)
+    audio = sum(level * noise * torch.exp(-(time - at) / 0.03) * (time >= at) for at in times)
+    return audio[None], Envelope.from_audio(audio[None], RATE)
+
+
+def a_score(l1=0.1, lag=0.0, leak=-60.0, volume=0.5):
+    return TakeScore(l1, lag, leak, volume, cosine=0.5, asked_level=0.1)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_release):
+    return FoleyGRAMPipeline.from_pretrained(tiny_release)
+
+
+@pytest.fixture(scope="module")
+def seen(pipeline, rendered):
+    return read_video(sorted(rendered.glob("*.mp4"))[0], pipeline.spec)
+
+
+def test_a_sound_that_has_the_envelope_asked_for_is_perfect(pipeline, seen):
+    audio, envelope = hits([0.3, 1.1])
+    score = score_take(pipeline, seen, FoleyOutput(audio, RATE, envelope))
+    assert score.envelope_l1 == pytest.approx(0, abs=1e-6) and score.lag_ms == pytest.approx(0, abs=0.5)
+    assert score.leak_db is not None and score.leak_db < -50
+    assert not disobeys(score, 0.01)
+
+
+@pytest.mark.parametrize("late", [0.04, -0.04])
+def test_a_late_sound_has_its_lag(pipeline, seen, late):
+    _, envelope = hits([0.3, 1.1])
+    score = score_take(pipeline, seen, FoleyOutput(hits([0.3 + late, 1.1 + late])[0], RATE, envelope))
+    assert score.lag_ms == pytest.approx(1000 * late, abs=5) and disobeys(score, 0.2)
+
+
+def test_noise_in_the_gaps_leaks(pipeline, seen):
+    audio, envelope = hits([0.3, 1.5])
+    noise = 0.05 * torch.randn(audio.shape, generator=torch.Generator().manual_seed(1))
+    clean, noisy = (score_take(pipeline, seen, FoleyOutput(sound, RATE, envelope)) for sound in (audio, audio + noise))
+    assert noisy.leak_db > clean.leak_db + 20
+
+
+def test_words_enter_the_volume_and_have_no_say_where_there_are_none(pipeline, seen):
+    audio, envelope = hits([0.3])
+    output = FoleyOutput(audio, RATE, envelope)
+    silent, told = score_take(pipeline, seen, output), score_take(pipeline, seen, output, prompts=["wood"])
+    assert silent.volume != told.volume and silent.cosine == told.cosine
+    assert silent.volume == pytest.approx(np.sqrt(1 - silent.cosine**2), abs=1e-3)  # two vectors: the sine between them
+
+
+def test_silence_is_measured_and_comes_last(pipeline, seen):
+    audio, envelope = hits([0.3, 1.1])
+    mute = score_take(pipeline, seen, FoleyOutput(torch.zeros_like(audio), RATE, envelope))
+    assert mute.lag_ms is None and mute.relative_l1 == pytest.approx(1)
+    good = score_take(pipeline, seen, FoleyOutput(audio, RATE, envelope))
+    assert rank_takes([mute, replace(good, volume=mute.volume)]) == [1, 0]
+
+
+def test_better_in_everything_is_first_whatever_the_order():
+    scores = [a_score(0.1, 1, -60, 0.2), a_score(0.2, -2, -50, 0.3), a_score(0.3, 3, -40, 0.4)]
+    for order in itertools.permutations(range(3)):
+        ranked = rank_takes([scores[i] for i in order])
+        assert [order[i] for i in ranked] == [0, 1, 2]
+
+
+def test_obedience_and_volume_count_one_half_each():
+    obedient, near = a_score(0.1, 1, -60, 0.9), a_score(0.2, 2, -50, 0.1)
+    assert rank_takes([near, obedient]) == [1, 0]  # equal places: the smaller E-L1 decides
+    middling = a_score(0.1, 2, -50, 0.1)  # as obedient in one of three, and near
+    assert rank_takes([obedient, middling]) == [1, 0]
+
+
+def test_equal_takes_keep_their_order():
+    assert rank_takes([a_score()] * 4) == [0, 1, 2, 3] and rank_takes([]) == []
