@@ -1,0 +1,88 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foleygram.envelope.curve import Envelope
+from foleygram.envelope.hits import (
+    FULL_LEVEL,
+    RATE,
+    Hit,
+    draw_hits,
+    find_hits,
+    hit_levels,
+    level_velocity,
+    tail_sec,
+    velocity_level,
+)
+
+
+@pytest.mark.parametrize("decay", [0.03, 0.1, 0.4])
+def test_a_hit_is_the_envelope_of_decaying_noise(decay: float) -> None:
+    clock = torch.arange(32_000) / 16_000
+    noise = torch.randn(400, 32_000, generator=torch.Generator().manual_seed(0))
+    sound = noise * torch.where(clock >= 0.5, 10 ** (-(clock - 0.5) / decay), 0.0)
+    measured = np.sqrt(np.mean([Envelope.from_audio(row, 16_000).values ** 2 for row in sound], axis=0))
+    drawn = hit_levels(Hit(0.5, 1.0, decay), np.arange(251) / RATE)
+    near = slice(round(0.45 * RATE), round((0.5 + 1.5 * decay) * RATE))
+    np.testing.assert_allclose(measured[near] / measured.max(), drawn[near] / drawn.max(), atol=0.03)
+
+
+def test_a_hit_peaks_at_its_level_and_is_20_db_down_after_its_decay() -> None:
+    hit = Hit(1.0, 0.2, 0.15)
+    levels = hit_levels(hit, np.array([1.016, 1.016 + 0.15, 0.98, 1.0 + tail_sec(hit)]))
+    np.testing.assert_allclose(levels, [0.2, 0.02, 0.0, 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("decay", [0.03, 0.1, 0.4])
+def test_drawn_hits_are_found_again(decay: float) -> None:
+    hits = [Hit(0.25, 0.1, decay), Hit(0.9, 0.02, decay), Hit(1.7, 0.17, decay)]
+    found = find_hits(draw_hits(hits, seconds=2.5))
+    np.testing.assert_allclose([hit.time for hit in found], [hit.time for hit in hits], atol=0.012)
+    np.testing.assert_allclose([hit.level for hit in found], [hit.level for hit in hits], rtol=0.1)
+
+
+def test_powers_of_simultaneous_hits_add() -> None:
+    one, two = draw_hits([Hit(0.5, 0.1)]), draw_hits([Hit(0.5, 0.1), Hit(0.5, 0.1)])
+    np.testing.assert_allclose(two.values, math.sqrt(2) * one.values, rtol=1e-6)
+
+
+def test_length_is_the_last_hits_or_what_is_asked() -> None:
+    last = Hit(1.0, 0.1)
+    drawn = draw_hits([last, Hit(0.5, 0.1)])
+    assert tail_sec(last) <= drawn.seconds - 1.0 <= tail_sec(last) + 1 / RATE
+    assert drawn.values[-1] == 0
+    assert draw_hits([last], seconds=1.02).seconds == pytest.approx(1.024)
+    assert not draw_hits([], seconds=1.0).values.any()
+
+
+@pytest.mark.parametrize(
+    ("time", "level", "decay", "complaint"),
+    [(-0.1, 0.1, 0.1, "-0.1 s"), (1.0, 0.0, 0.1, "level 0"), (1.0, 0.1, math.nan, "nan"), (math.inf, 1.0, 1.0, "inf")],
+)
+def test_what_is_no_hit_is_refused(time: float, level: float, decay: float, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Hit(time, level, decay)
+
+
+@given(st.integers(1, 127))
+def test_velocities_come_back(velocity: int) -> None:
+    assert level_velocity(velocity_level(velocity)) == velocity
+
+
+@given(st.floats(0.004, FULL_LEVEL))
+def test_levels_come_back_within_half_a_step_of_velocity(level: float) -> None:
+    steps = np.sqrt([velocity_level(level_velocity(level)) / FULL_LEVEL, level / FULL_LEVEL]) * 127
+    assert abs(steps[0] - steps[1]) <= 0.5 + 1e-9
+
+
+def test_velocity_is_a_square_law_and_clips_above() -> None:
+    assert velocity_level(127) == FULL_LEVEL
+    assert 20 * math.log10(velocity_level(127) / velocity_level(63.5)) == pytest.approx(12.04, abs=0.01)
+    assert level_velocity(1.0) == 127
+    assert level_velocity(0.0) == 1
+    with pytest.raises(ValueError, match="velocity of 128"):
+        velocity_level(128)
