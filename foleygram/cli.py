@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from foleygram.commands import data, evaluate, generate, train, weights
+from foleygram.commands import data, evaluate, generate, listening, train, weights
 
 app = typer.Typer(
     help="Silent video in, synchronised Foley sound out.",
@@ -20,6 +20,7 @@ app.command(
 app.command()(data.render)
 app.command()(generate.generate)
 app.command()(evaluate.evaluate)
+app.command()(listening.listening)
 app.command()(data.judge)
 app.command()(data.cache)
 app.command()(weights.export)

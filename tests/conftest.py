@@ -1,8 +1,11 @@
 """A whole release with tiny random networks, and rendered videos, for tests that run the real entry points."""
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before librosa is imported: two workers that compile its kernels into one cache damage it, and every later process
 # that loads them crashes. Each worker therefore compiles into a folder of its own.
@@ -69,3 +72,16 @@ def rendered(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("rendered") / "videos"
     render_dataset(folder, num_videos=4, seed=3, seconds=(2.0, 3.0), test_share=0.5, num_workers=1, progress=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, the system's own; where it or its driver is missing, the test is skipped and says so."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is missing: install foleygram[dev]")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium on this machine: install the package `chromium`")
+    with driver.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
