@@ -1,14 +1,16 @@
-"""What a model is given: a video cut to the model's windows, a sound's envelope."""
+"""What a model is given: a video cut to the model's windows, a sound's envelope, and what is asked of both."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.rms import rms_envelope
-from foleygram.generation.sampling import window_starts
+from foleygram.generation.windows import Window, plan_windows, window_starts
 from foleygram.media.audio import resample
 from foleygram.media.video import motion_times, probe, read_frames, segment_middles
 from foleygram.spec import ClipSpec
@@ -26,6 +28,88 @@ class VideoInput:
     """uint8 (W, N, 3, S, S), one row per window."""
     motion: Tensor
     motion_ages: Tensor
+
+
+class ModalityWeights(NamedTuple):
+    """How much each modality says, as a factor of its cross-attention token; 0 leaves it out."""
+
+    video: float = 1.0
+    text: float = 1.0
+    audio: float = 1.0
+
+
+EVEN = ModalityWeights()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a video, in seconds from its start, with words or a reference sound of its own."""
+
+    start: float
+    end: float
+    prompt: str | None = None
+    reference_audio: Tensor | None = None
+    """Mono (samples,) at 16 kHz."""
+
+
+@dataclass(frozen=True)
+class SoundRequest:
+    """A video and what is asked of its sound; a segment's words and reference stand in for the whole video's.
+
+    Raises ValueError for segments that are empty, overlap or leave the video.
+    """
+
+    seen: VideoInput
+    seed: int = 0
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    reference_audio: Tensor | None = None
+    envelope: str | Envelope = "predicted"
+    weights: ModalityWeights = EVEN
+    segments: tuple[Segment, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_segments(self.segments, self.seen.seconds)
+
+    def regions(self) -> list[Segment]:
+        """The segments, and what lies before, between and after them: together the whole video."""
+        regions, reached = [], 0.0
+        for segment in self.segments:
+            if segment.start > reached:
+                regions.append(Segment(reached, segment.start))
+            regions.append(segment)
+            reached = segment.end
+        if reached < self.seen.seconds or not regions:
+            regions.append(Segment(reached, self.seen.seconds))
+        return [
+            Segment(
+                region.start,
+                region.end,
+                self.prompt if region.prompt is None else region.prompt,
+                self.reference_audio if region.reference_audio is None else region.reference_audio,
+            )
+            for region in regions
+        ]
+
+    def windows(self, spec: ClipSpec) -> list[Window]:
+        """The windows in which the whole is done, region by region."""
+        edges = [round(region.start * spec.sample_rate / spec.latent_hop) for region in self.regions()[1:]]
+        total = total_latents(self.seen.seconds, spec)
+        return plan_windows(total, window=spec.num_latents, hop=window_hop(spec), edges=edges)
+
+
+def check_segments(segments: tuple[Segment, ...], seconds: float) -> None:
+    """Raise ValueError unless segments ascend, hold something and lie within a video of `seconds`."""
+    for segment in segments:
+        if not 0 <= segment.start < segment.end:
+            raise ValueError(f"a segment from {segment.start:g} to {segment.end:g} s: it must end after it starts")
+        if segment.start >= seconds or segment.end > seconds + 1.0:
+            raise ValueError(f"a segment to {segment.end:g} s in a video of {seconds:.2f} s: it must lie within")
+    for one, other in pairwise(segments):
+        if other.start < one.end:
+            raise ValueError(
+                f"segments {one.start:g}-{one.end:g} and {other.start:g}-{other.end:g} s overlap or are out of order"
+            )
 
 
 def read_video(path: Path, spec: ClipSpec) -> VideoInput:

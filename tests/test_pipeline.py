@@ -8,7 +8,17 @@ import torch
 
 from foleygram import Envelope, FoleyGRAMPipeline
 from foleygram.checkpoints import load_release
-from foleygram.inputs import VideoInput, read_video, total_latents, window_seconds
+from foleygram.generation.backbone import decode_latents
+from foleygram.inputs import (
+    ModalityWeights,
+    Segment,
+    SoundRequest,
+    VideoInput,
+    read_video,
+    total_latents,
+    window_seconds,
+)
+from foleygram.pipeline import Extent
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +61,8 @@ def test_every_condition_matters(pipeline):
         "guidance": {"guidance_scale": 5.0},
         "control": {"controlnet_conditioning_scale": 0.0},
         "solver": {"solver": "dpmpp_3m_sde"},
+        "weights": {"weights": ModalityWeights(video=0.5)},
+        "segments": {"segments": [Segment(0.5, 1.5, prompt="A person hits wood.")]},
     }
     for name, change in changes.items():
         assert not torch.equal(pipeline(video, num_inference_steps=3, **change).audio, plain), name
@@ -92,7 +104,7 @@ def test_chunked_decoding_equals_whole_decoding(pipeline):
     count = latents.shape[-1] * 512
     with torch.inference_mode():
         whole = pipeline.vae.decode(latents).sample
-        torch.testing.assert_close(pipeline._decode(latents, count), whole, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(decode_latents(pipeline.vae, latents, count), whole, atol=1e-5, rtol=1e-4)
 
 
 def test_a_clip_in_a_batch_sounds_as_it_does_alone(pipeline, rendered):
@@ -108,6 +120,73 @@ def test_a_clip_in_a_batch_sounds_as_it_does_alone(pipeline, rendered):
     alone = pipeline.generate_clips(one, envelopes=envelopes[1:2], seeds=[6], num_inference_steps=3)
     assert together.shape == (3, 1, 32_000)
     torch.testing.assert_close(together[1], alone[0], atol=1e-4, rtol=1e-3)
+
+
+def requests(pipeline):
+    return [
+        SoundRequest(seen(pipeline, 2.0), 5, prompt="A person hits wood."),
+        SoundRequest(seen(pipeline, 4.3), 6, segments=(Segment(1.0, 2.0, prompt="wood"),)),
+        SoundRequest(seen(pipeline, 0.7), 7, negative_prompt="metal"),
+    ]
+
+
+def extent(pipeline, request):
+    return Extent(total_latents(request.seen.seconds, pipeline.spec), len(request.windows(pipeline.spec)))
+
+
+def test_clips_of_any_length_in_a_batch_sound_as_they_do_alone(pipeline):
+    together = pipeline.generate(requests(pipeline), num_inference_steps=3)
+    for request, output in zip(requests(pipeline), together, strict=True):
+        (alone,) = pipeline.generate([request], num_inference_steps=3)
+        assert output.audio.shape == (1, round(request.seen.seconds * 16_000))
+        torch.testing.assert_close(output.audio, alone.audio, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_clip_done_again_in_its_place_has_the_same_bytes(pipeline, kept):
+    whole = requests(pipeline)
+    rest = [request if place == kept else extent(pipeline, request) for place, request in enumerate(whole)]
+    (again,) = pipeline.generate(rest, num_inference_steps=3)
+    assert torch.equal(again.audio, pipeline.generate(whole, num_inference_steps=3)[kept].audio)
+
+
+def test_a_batch_of_nothing_is_refused(pipeline):
+    with pytest.raises(ValueError, match="at least one"):
+        pipeline.generate([Extent(63, 1)])
+
+
+def test_a_modality_of_weight_zero_is_absent(pipeline):
+    video, options = seen(pipeline, 2.0), {"num_inference_steps": 2}
+    mute = pipeline(video, "wood", weights=ModalityWeights(text=0), **options).audio
+    assert torch.equal(mute, pipeline(video, **options).audio)
+
+
+def test_a_segment_changes_the_sound_within_itself_most(pipeline):
+    video, options = seen(pipeline, 8.0), {"num_inference_steps": 3, "controlnet_conditioning_scale": 0.0}
+    plain = pipeline(video, **options).audio[0]
+    told = pipeline(video, segments=[Segment(5.0, 8.0, prompt="wood")], **options).audio[0]
+    change = (told - plain).abs()
+    assert change[: 3 * 16_000].max() < 1e-5  # no window reaches from the segment to here
+    assert change[5 * 16_000 :].mean() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "segments", [[Segment(1, 1)], [Segment(-1, 1)], [Segment(3, 4)], [Segment(0, 1.5), Segment(1, 2)]]
+)
+def test_segments_that_make_no_sense_are_refused(pipeline, segments):
+    with pytest.raises(ValueError, match="segment"):
+        pipeline(seen(pipeline, 2.0), segments=segments, num_inference_steps=1)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.5, 2.0, 9.0])
+def test_a_reference_may_have_any_length(pipeline, seconds):
+    sound = torch.randn(round(seconds * 16_000), generator=torch.Generator().manual_seed(0))
+    embedded = pipeline._embed_reference(sound)
+    assert embedded.shape == (1, 8) and embedded.norm() == pytest.approx(1, abs=1e-5)
+    if seconds == 0.5:  # repeated: the same as four of it
+        torch.testing.assert_close(embedded, pipeline._embed_reference(sound.repeat(4)))
+    with pytest.raises(ValueError, match="empty"):
+        pipeline._embed_reference(sound[:0])
 
 
 def test_reads_a_rendered_video(pipeline, rendered):

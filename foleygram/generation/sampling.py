@@ -1,4 +1,4 @@
-"""Solvers of the probability-flow ODE and SDE in sigma, noise per clip, guidance and windows around the denoiser."""
+"""Solvers of the probability-flow ODE and SDE in sigma, noise per clip, the denoiser around a network's v."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -8,6 +8,8 @@ from torch import Tensor
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(latents (B, C, T), sigma ()) -> clean latents (B, C, T)."""
+Noise = Callable[[Tensor], Tensor]
+"""Fresh Gaussian noise like the latents it is given."""
 
 
 class ClipNoise:
@@ -43,17 +45,17 @@ def denoiser_from_v(velocity: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
     return denoise
 
 
-def dpmpp_2m(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: ClipNoise | None = None) -> Tensor:
+def dpmpp_2m(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: Noise | None = None) -> Tensor:
     """DPM-Solver++(2M), deterministic (Lu et al. 2022); `noise` is accepted and not used."""
     return _dpmpp(denoise, latents, sigmas, eta=0.0, noise=None)
 
 
-def dpmpp_2m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: ClipNoise, eta: float = 1.0) -> Tensor:
+def dpmpp_2m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: Noise, eta: float = 1.0) -> Tensor:
     """DPM-Solver++(2M) SDE, midpoint form (Lu et al. 2022)."""
     return _dpmpp(denoise, latents, sigmas, eta=eta, noise=noise)
 
 
-def _dpmpp(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, eta: float, noise: ClipNoise | None) -> Tensor:
+def _dpmpp(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, eta: float, noise: Noise | None) -> Tensor:
     previous, last_step = None, None
     for sigma, sigma_next in pairwise(sigmas):
         clean = denoise(latents, sigma)
@@ -69,7 +71,7 @@ def _dpmpp(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, eta: float, no
     return latents
 
 
-def dpmpp_3m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: ClipNoise, eta: float = 1.0) -> Tensor:
+def dpmpp_3m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: Noise, eta: float = 1.0) -> Tensor:
     """DPM-Solver++(3M) SDE (Lu et al. 2022; the solver Stable Audio is published with)."""
     history: list[tuple[Tensor, Tensor]] = []  # (clean, step), newest first
     for sigma, sigma_next in pairwise(sigmas):
@@ -94,7 +96,7 @@ def dpmpp_3m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: C
     return latents
 
 
-def _perturb(latents: Tensor, sigma: Tensor, step: Tensor, eta: float, noise: ClipNoise | None) -> Tensor:
+def _perturb(latents: Tensor, sigma: Tensor, step: Tensor, eta: float, noise: Noise | None) -> Tensor:
     if not eta or noise is None:
         return latents
     return latents + noise(latents) * sigma * torch.expm1(-2 * eta * step).neg().sqrt()
@@ -105,37 +107,3 @@ SOLVERS: dict[str, Callable[..., Tensor]] = {
     "dpmpp_2m_sde": dpmpp_2m_sde,
     "dpmpp_3m_sde": dpmpp_3m_sde,
 }
-
-
-def windowed(denoise: Denoiser, *, window: int, hop: int) -> Denoiser:
-    """Denoise one clip's latents (1, C, T) of any length as a batch of overlapping windows, cross-faded at every step.
-
-    Neighbouring windows agree step by step, so no seam is left (MultiDiffusion, Bar-Tal et al. 2023). `denoise` sees
-    (W, C, window). Raises ValueError when the windows do not overlap.
-    """
-    if not 0 < hop < window:
-        raise ValueError(f"a hop of {hop} does not overlap windows of {window} latents")
-
-    def denoise_whole(latents: Tensor, sigma: Tensor) -> Tensor:
-        starts = window_starts(latents.shape[-1], window=window, hop=hop)
-        clean = denoise(torch.stack([latents[0, :, start : start + window] for start in starts]), sigma)
-        total, weight = torch.zeros_like(latents[0]), latents.new_zeros(latents.shape[-1])
-        ramp = _fade(window, window - hop).to(latents)
-        for start, piece in zip(starts, clean, strict=True):
-            total[:, start : start + window] += ramp * piece
-            weight[start : start + window] += ramp
-        return (total / weight)[None]
-
-    return denoise_whole
-
-
-def window_starts(num_latents: int, *, window: int, hop: int) -> list[int]:
-    """First latents of the windows that cover `num_latents` latents, the last one flush with the end."""
-    if num_latents < window:
-        raise ValueError(f"{num_latents} latents are shorter than one window of {window}")
-    return [*range(0, num_latents - window, hop), num_latents - window]
-
-
-def _fade(window: int, overlap: int) -> Tensor:
-    rise = (torch.arange(window) + 1).clamp(max=overlap) / overlap
-    return torch.minimum(rise, rise.flip(0))

@@ -1,7 +1,7 @@
 """Which of several takes to keep: how well each obeys its envelope, and how near its sound is to picture and words.
 
 The embeddings come from the very encoders that steered the sound, so the volume is no independent judge: it says that
-a take sounds as the model meant it, not that a listener would agree. `evaluation/material.py` is a judge with no part in it.
+a take sounds as the model meant it, not that a listener would agree. `evaluation/material.py` is such a judge.
 """
 
 import math

@@ -10,8 +10,6 @@ from foleygram.generation.sampling import (
     denoiser_from_v,
     dpmpp_2m,
     exponential_sigmas,
-    window_starts,
-    windowed,
 )
 
 MEAN, STD = 0.7, 0.4
@@ -104,23 +102,6 @@ def test_a_clips_result_does_not_depend_on_its_batch(solver):
 def test_seeds_and_batch_must_agree():
     with pytest.raises(ValueError, match="2 seeds for a batch of 3"):
         ClipNoise([1, 2])(torch.empty(3, 1, 1))
-
-
-@pytest.mark.parametrize(("length", "starts"), [(10, [0]), (11, [0, 1]), (26, [0, 8, 16]), (27, [0, 8, 16, 17])])
-def test_windows_cover_the_clip_and_end_flush(length, starts):
-    assert window_starts(length, window=10, hop=8) == starts
-
-
-def test_windows_of_a_local_denoiser_equal_the_whole():
-    latents = torch.randn(1, 3, 47)
-    whole = windowed(gaussian_denoiser, window=10, hop=7)(latents, torch.tensor(1.5))
-    torch.testing.assert_close(whole, gaussian_denoiser(latents, torch.tensor(1.5)))
-
-
-@pytest.mark.parametrize("hop", [0, 10])
-def test_windows_must_overlap(hop):
-    with pytest.raises(ValueError, match="overlap"):
-        windowed(gaussian_denoiser, window=10, hop=hop)
 
 
 def test_nothing_to_sample_is_refused():

@@ -1,0 +1,54 @@
+"""Where a release's networks lie: all on one device, or each there for its own step alone."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+TOGETHER = frozenset({"transformer", "controlnet"})
+"""Parts that take turns within one step, so that offloading keeps both on the device."""
+
+
+class PlacedParts:
+    """Named parts, frozen and in eval mode, as attributes; under offloading, asking for one brings it in."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.parts = dict(parts)
+        self.device = torch.device("cpu")
+        self._resident: frozenset[str] | None = None  # parts on the device under offloading; None: all of them
+        for part in self._networks().values():
+            part.requires_grad_(False).eval()
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move every network to `device`."""
+        self.device, self._resident = torch.device(device), None
+        for part in self._networks().values():
+            part.to(self.device)
+        return self
+
+    def enable_model_cpu_offload(self, device: str | torch.device = "cuda") -> Self:
+        """Keep networks on the CPU, each on `device` for its own step alone: slower, and the largest part must fit."""
+        self.to("cpu")
+        self.device, self._resident = torch.device(device), frozenset()
+        return self
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {name: part for name, part in self.parts.items() if isinstance(part, nn.Module)}
+
+    def _bring(self, name: str) -> None:
+        wanted = TOGETHER if name in TOGETHER else frozenset({name})
+        if wanted != self._resident:
+            for other, part in self._networks().items():  # first out, then in: never both
+                if other not in wanted:
+                    part.to("cpu")
+            for other in wanted & self._networks().keys():
+                self.parts[other].to(self.device)
+            self._resident = wanted
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "parts" and name in self.parts:
+            if self._resident is not None and isinstance(self.parts[name], nn.Module):
+                self._bring(name)
+            return self.parts[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")

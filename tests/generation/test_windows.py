@@ -1,0 +1,71 @@
+"""Windows cover clips of any length without a seam; regions and neighbours stay apart."""
+
+import pytest
+import torch
+
+from foleygram.generation.sampling import SOLVERS, ClipNoise, exponential_sigmas
+from foleygram.generation.windows import NoiseEndToEnd, end_to_end, plan_windows, window_starts, windowed
+
+SIGMA = torch.tensor(1.5)
+
+
+def halved(latents, sigma):
+    """A denoiser that looks at each latent alone."""
+    return latents / (1 + sigma)
+
+
+@pytest.mark.parametrize(("length", "starts"), [(10, [0]), (11, [0, 1]), (26, [0, 8, 16]), (27, [0, 8, 16, 17])])
+def test_windows_cover_the_clip_and_end_flush(length, starts):
+    assert window_starts(length, window=10, hop=8) == starts
+    assert [w.start for w in plan_windows(length, window=10, hop=8)] == starts
+
+
+@pytest.mark.parametrize("edges", [(), (20,), (3, 20, 21, 46)])
+def test_windows_of_a_local_denoiser_equal_the_whole(edges):
+    latents = torch.randn(1, 3, 47)
+    whole = windowed(halved, plan_windows(47, window=10, hop=7, edges=edges))(latents, SIGMA)
+    torch.testing.assert_close(whole, halved(latents, SIGMA))
+
+
+def test_a_region_hears_its_own_conditions_alone():
+    windows = plan_windows(47, window=10, hop=7, edges=(20, 33))
+
+    def told(latents, sigma):
+        return torch.stack(
+            [torch.full_like(piece, window.region) for piece, window in zip(latents, windows, strict=True)]
+        )
+
+    regions = windowed(told, windows)(torch.zeros(1, 1, 47), SIGMA)[0, 0]
+    assert (regions[:19] == 0).all() and (regions[21:32] == 1).all() and (regions[34:] == 2).all()
+    assert all(0 < float(value) < 1 for value in regions[19:21])
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_clip_laid_among_others_comes_out_as_alone(solver):
+    lengths, seeds, sigmas = [10, 23, 47], [5, 6, 7], exponential_sigmas(6, sigma_min=0.1, sigma_max=10)
+
+    def sampled(lengths, seeds):
+        plans = [plan_windows(length, window=10, hop=7) for length in lengths]
+        noise, like = NoiseEndToEnd(seeds, lengths), torch.empty(1, 2, sum(lengths))
+        denoise = windowed(halved, end_to_end(plans, lengths))
+        return SOLVERS[solver](denoise, noise(like) * sigmas[0], sigmas, noise=noise)
+
+    together = sampled(lengths, seeds).split(lengths, dim=-1)
+    for clip, length, seed in zip(together, lengths, seeds, strict=True):
+        torch.testing.assert_close(clip, sampled([length], [seed]))
+
+
+def test_one_clips_noise_is_the_batchs():
+    like = torch.empty(1, 2, 7)
+    assert torch.equal(NoiseEndToEnd([5], [7])(like), ClipNoise([5])(like))
+
+
+def test_lengths_must_add_up():
+    with pytest.raises(ValueError, match="batch of 9"):
+        NoiseEndToEnd([1, 2], [4, 4])(torch.empty(1, 1, 9))
+
+
+@pytest.mark.parametrize("hop", [0, 10])
+def test_windows_must_overlap(hop):
+    with pytest.raises(ValueError, match="overlap"):
+        window_starts(30, window=10, hop=hop)
