@@ -1,11 +1,8 @@
 """Release folders: every part with its config, an index with rates, hashes and licences."""
 
-import hashlib
 import json
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import version
@@ -15,10 +12,10 @@ from typing import Any
 import torch
 from diffusers import ModelMixin
 from safetensors.torch import load_file, save_file
-from transformers.utils import logging as transformers_logging
 
-from foleygram.media.files import atomic_path
+from foleygram.media.files import atomic_path, file_hash
 from foleygram.spec import ClipSpec
+from foleygram.state_dicts import without_chatter
 
 INDEX = "model_index.json"
 PARTS = {
@@ -70,12 +67,6 @@ def write_index(folder: Path, spec: ClipSpec, sigmas: tuple[float, float]) -> No
         path.write_text(json.dumps(index, indent=2) + "\n")
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_index(folder: Path) -> dict[str, Any]:
     """The index of a release folder; raises FileNotFoundError or ValueError naming what is wrong with it."""
     path = folder / INDEX
@@ -116,20 +107,6 @@ def load_part(folder: Path, name: str) -> Any:
             return kind.from_pretrained(folder / name, **precise)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{folder / name}: cannot be loaded ({error}); fetch the release again") from error
-
-
-@contextmanager
-def without_chatter() -> Iterator[None]:
-    """No bar per network, and no word of the weight norm that diffusers' Oobleck is built with."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*weight_norm", category=FutureWarning)
-            yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 def export_release(run: Path, out: Path, spec: ClipSpec, sigmas: tuple[float, float], *, half: bool = False) -> None:

@@ -1,8 +1,10 @@
 """Reads weight files that others wrote, and loads them with every key accounted for."""
 
 import pickle
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers.utils import logging as transformers_logging
 
 
 def read_weights(path: str | Path) -> Any:
@@ -52,3 +55,17 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> No
             f"{unexpected[:5]}, misshapen {misshapen[:5]}; check that file and config belong together"
         )
     model.load_state_dict(dict(state))
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """No bar per network, and no word of the weight norm that diffusers' Oobleck is built with."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*weight_norm", category=FutureWarning)
+            yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

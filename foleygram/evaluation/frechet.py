@@ -3,6 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+SMALLEST_FIT, NUM_FITS = 500, 25
+"""FAD-infinity is fitted over so many sizes, from so many rows on, as in fadtk."""
+
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     """Frechet distance of Gaussians fitted to the rows of x (N, d) and y (M, d), in float64, without an epsilon.
@@ -12,16 +15,22 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     exact for any rank, and no covariance is squared. Raises ValueError for sets that do not fit, have fewer than two
     rows or hold values that are not finite.
     """
-    x, y = _rows(x, "x"), _rows(y, "y")
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"x has rows of {x.shape[1]} values and y of {y.shape[1]}: they come from different networks")
+    x, y = comparable_rows(x, y)
     shift = x.mean(0) - y.mean(0)
     factor_x, factor_y = _covariance_factor(x), _covariance_factor(y)
     root = np.linalg.svd(factor_x @ factor_y.T, compute_uv=False).sum()
     return float(shift @ shift + (factor_x**2).sum() + (factor_y**2).sum() - 2 * root)
 
 
-def _rows(values: ArrayLike, name: str) -> np.ndarray:
+def comparable_rows(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Both sets in float64; raises ValueError for fewer than two rows, two widths, or values that are not finite."""
+    x, y = _finite_rows(x, "x"), _finite_rows(y, "y")
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"x has rows of {x.shape[1]} values and y of {y.shape[1]}: they come from different networks")
+    return x, y
+
+
+def _finite_rows(values: ArrayLike, name: str) -> np.ndarray:
     rows = np.asarray(values, np.float64)
     if rows.ndim != 2 or len(rows) < 2:
         raise ValueError(f"{name} has shape {rows.shape}: a covariance needs at least two rows, (N, d)")
@@ -32,3 +41,22 @@ def _rows(values: ArrayLike, name: str) -> np.ndarray:
 
 def _covariance_factor(rows: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.qr((rows - rows.mean(0)) / np.sqrt(len(rows) - 1), mode="r"))
+
+
+def frechet_infinity(
+    x: ArrayLike, y: ArrayLike, *, seed: int, smallest: int = SMALLEST_FIT, num_fits: int = NUM_FITS
+) -> float:
+    """FAD-infinity (Gui et al. 2024): distances of x's subsets to y, fitted against 1/N and read off at 1/N = 0.
+
+    `num_fits` subsets of `smallest` rows up to all of x's (N, d) are drawn without replacement (fadtk draws with it,
+    which leaves in the bias of the N rows themselves); `seed` and the rows' order decide which. The bias that stems
+    from the number of reference rows stays. Raises ValueError for fewer than twice `smallest` rows: the fit has no
+    lever.
+    """
+    x, y = comparable_rows(x, y)
+    if len(x) < 2 * smallest:
+        raise ValueError(f"{len(x)} rows: a fit against 1/N needs at least {2 * smallest}")
+    rng = np.random.default_rng(seed)
+    sizes = np.linspace(smallest, len(x), num_fits).round().astype(int)
+    distances = [frechet_distance(x[rng.permutation(len(x))[:size]], y) for size in sizes]
+    return float(np.polyfit(1 / sizes, distances, 1)[1])

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
@@ -120,6 +121,14 @@ class Leak(_ClipValues):
         return median(self.all_values())
 
 
+class ClapScore(_ClipValues):
+    """CLAP-score: mean cosine over clips, plain; against the reference's sound, or against a caption."""
+
+    def update(self, generated: Tensor, other: Tensor) -> None:
+        """Add a clip: rows (N, d) of its fully covered windows; the reference's, or the caption's one row (1, d)."""
+        self._add(clap_score(generated, other))
+
+
 class MaterialAccuracy(Metric):
     """Share of clips in which the judge hears the right material; no answer is a wrong one."""
 
@@ -139,6 +148,19 @@ class MaterialAccuracy(Metric):
         """Share in [0, 1], NaN without a clip."""
         right, total = self.counts.double()
         return right / total
+
+
+def clap_score(generated: Tensor, other: Tensor) -> float:
+    """Cosine of two clips' vectors: unit rows (N, d), their mean, unit again; one row for a caption.
+
+    Raises ValueError for rows that are not finite or of two widths.
+    """
+    if generated.shape[-1] != other.shape[-1]:
+        raise ValueError(f"rows of {generated.shape[-1]} and of {other.shape[-1]} values: they come from two networks")
+    if not bool(torch.isfinite(generated).all() and torch.isfinite(other).all()):
+        raise ValueError("rows that are not finite have no cosine")
+    vectors = [normalize(normalize(rows.double(), dim=-1).mean(0), dim=-1) for rows in (generated, other)]
+    return float(vectors[0] @ vectors[1])
 
 
 def median(values: Tensor) -> Tensor:

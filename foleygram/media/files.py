@@ -1,5 +1,6 @@
-"""Writing files whole or not at all."""
+"""Files written whole or not at all, and known by their content."""
 
+import hashlib
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -18,3 +19,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

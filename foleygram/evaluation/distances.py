@@ -1,0 +1,121 @@
+"""Distances between sets of embeddings as torchmetrics: FAD with any embedder, FAVD, KAD (paper notes, section 6)."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from foleygram.evaluation.frechet import SMALLEST_FIT, frechet_distance, frechet_infinity
+from foleygram.evaluation.kernel import kernel_distance
+
+COMFORTABLE = 8
+"""From so many rows per dimension on, two samples of one distribution score about 0.04 of their total variance."""
+
+
+class Distance(NamedTuple):
+    """What a distance says, over how many rows, and what to know before believing it."""
+
+    value: float | None
+    """None where the rows cannot carry a figure; `notes` says why."""
+    infinity: float | None
+    """The same as FAD-infinity, for Frechet distances over enough rows."""
+    num_generated: int
+    num_reference: int
+    dim: int
+    notes: tuple[str, ...]
+
+
+class _RowSets(Metric):
+    """Rows of generated and of reference clips, gathered; their order depends on the clips' names alone."""
+
+    full_state_update = False
+    generated: list[Tensor]
+    reference: list[Tensor]
+    generated_keys: list[Tensor]
+    reference_keys: list[Tensor]
+    dim: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name in ("generated", "reference", "generated_keys", "reference_keys"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+        self.add_state("dim", torch.zeros((), dtype=torch.float64), dist_reduce_fx="max")
+        self.set_dtype(torch.float64)  # also of what a process without clips contributes
+
+    def update(self, rows: Tensor, *, real: bool, clip: str) -> None:
+        """Add a clip's rows (N, d), of the reference where `real`; `clip` names it, in any order, in any process.
+
+        Raises ValueError naming the clip for rows that are none, not finite, or of another width.
+        """
+        if rows.dim() != 2 or len(rows) == 0 or not bool(torch.isfinite(rows).all()):
+            raise ValueError(f"{clip}: rows of shape {tuple(rows.shape)} must be (N, d), at least one, and finite")
+        if self.dim > 0 and self.dim != rows.shape[1]:
+            raise ValueError(f"{clip}: rows of {rows.shape[1]} values after rows of {int(self.dim)}: two embedders?")
+        self.dim = self.dim.new_tensor(rows.shape[1])
+        name = "reference" if real else "generated"
+        # One dimension only: torchmetrics gathers processes that have rows with one that has none.
+        getattr(self, name).append(rows.to(self.device, torch.float64).flatten())
+        getattr(self, f"{name}_keys").append(self.dim.new_full((len(rows),), _clip_key(clip)))
+
+    def row_set(self, name: str) -> np.ndarray:
+        """All rows (N, d) of `generated` or `reference`, clip by clip."""
+        values = getattr(self, name)
+        if len(values) == 0:
+            return np.zeros((0, int(self.dim)))
+        rows = dim_zero_cat(values).cpu().numpy().reshape(-1, int(self.dim))
+        return rows[np.argsort(dim_zero_cat(getattr(self, f"{name}_keys")).cpu().numpy(), kind="stable")]
+
+
+class FrechetAudioDistance(_RowSets):
+    """FAD over the rows of any embedder, plain and as FAD-infinity.
+
+    Sets with fewer than `min_rows` rows (by default more than there are dimensions) have no figure: the covariance
+    would lack rank and the value be mostly bias.
+    """
+
+    def __init__(self, *, infinity: bool = True, seed: int = 0, min_rows: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.infinity, self.seed, self.min_rows = infinity, seed, min_rows
+
+    def compute(self) -> Distance:
+        """The distance of everything added so far."""
+        generated, reference = self.row_set("generated"), self.row_set("reference")
+        dim, fewest = int(self.dim), min(len(generated), len(reference))
+        needed = max(2, dim + 1 if self.min_rows is None else self.min_rows)
+        counts = len(generated), len(reference), dim
+        if fewest < needed:
+            note = f"{fewest} rows for {dim} dimensions: no figure, it would be mostly bias; at least {needed} needed"
+            return Distance(None, None, *counts, (note,))
+        notes = []
+        if fewest < COMFORTABLE * dim:
+            notes.append(f"{fewest} rows for {dim} dimensions: biased upwards, read it beside the floor")
+        infinity = None
+        if self.infinity and len(generated) >= 2 * SMALLEST_FIT:
+            infinity = frechet_infinity(generated, reference, seed=self.seed)
+        elif self.infinity:
+            notes.append(f"{len(generated)} generated rows: no FAD-infinity, which needs {2 * SMALLEST_FIT}")
+        return Distance(frechet_distance(generated, reference), infinity, *counts, tuple(notes))
+
+
+class KernelAudioDistance(_RowSets):
+    """KAD over the rows of any embedder; unbiased, so it serves a few hundred clips."""
+
+    def compute(self) -> Distance:
+        """The distance of everything added so far."""
+        generated, reference = self.row_set("generated"), self.row_set("reference")
+        counts = len(generated), len(reference), int(self.dim)
+        if min(counts[:2]) < 2:
+            return Distance(None, None, *counts, (f"{min(counts[:2])} rows: a distance needs two in both sets",))
+        try:
+            return Distance(kernel_distance(generated, reference), None, *counts, ())
+        except ValueError as error:
+            return Distance(None, None, *counts, (str(error),))
+
+
+def _clip_key(clip: str) -> int:
+    """A number that a float64 holds exactly, from a clip's name."""
+    return int.from_bytes(hashlib.sha256(clip.encode()).digest()[:6])

@@ -1,0 +1,126 @@
+"""What turns sound into rows: the protocol, windows, and a release's own encoder (paper notes, section 6)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from foleygram.alignment.encoders import AudioEncoder, TextEncoder, load_tokenizer
+from foleygram.media.files import file_hash
+from foleygram.state_dicts import without_chatter
+
+Tail = Literal["pad", "drop"]
+"""What becomes of a window that reaches past the sound: zero-padded, or left out."""
+FBANK_RATE = 100
+"""Frames of Kaldi's filterbank per second."""
+
+
+class AudioEmbedder(Protocol):
+    """A frozen network on windows of mono sound; one row per window."""
+
+    sample_rate: int
+    window_sec: float
+    hop_sec: float
+    tail: Tail
+    identity: Mapping[str, Any]
+    """JSON: name, checkpoint, SHA-256 of the weights and whatever else changes a row."""
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        """Rows (N, d), float32 on the CPU, of windows (N, samples), wherever the network lies."""
+        ...
+
+
+class TextEmbedder(Protocol):
+    """The text branch of an embedder that has one, into the same space."""
+
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """Rows (N, d), float32 on the CPU."""
+        ...
+
+
+def window_size(embedder: AudioEmbedder) -> int:
+    """Samples per window."""
+    return round(embedder.window_sec * embedder.sample_rate)
+
+
+def sound_windows(audio: Tensor, embedder: AudioEmbedder) -> Tensor:
+    """Windows (N, size) of mono sound (samples,) at the embedder's rate, one every `hop_sec` from its start.
+
+    With tail `pad` every hop that starts inside the sound gives a window, so 10 s at a hop of 1 s give 10; with `drop`
+    only windows that the sound covers, but always one, zero-padded where the sound is shorter. Raises ValueError for
+    an empty sound.
+    """
+    if audio.dim() != 1 or len(audio) == 0:
+        raise ValueError(f"sound of shape {tuple(audio.shape)}: windows are cut from (samples,), at least one")
+    size, hop = window_size(embedder), round(embedder.hop_sec * embedder.sample_rate)
+    count = -(-len(audio) // hop) if embedder.tail == "pad" else num_covered(len(audio), embedder)
+    padded = nn.functional.pad(audio, (0, max(0, (count - 1) * hop + size - len(audio))))
+    return padded.unfold(0, size, hop)[:count]
+
+
+def num_covered(num_samples: int, embedder: AudioEmbedder) -> int:
+    """How many windows lie wholly inside a sound of so many samples; they come first; 1 for a shorter sound."""
+    hop = round(embedder.hop_sec * embedder.sample_rate)
+    return max(0, num_samples - window_size(embedder)) // hop + 1
+
+
+class AlignedEmbedder(nn.Module):
+    """A release's own audio encoder (for the miniature, trained with it): offline, and under its own name.
+
+    Unit rows. It also conditions generation from reference audio, so what it says of such sounds is no second opinion.
+    """
+
+    hop_sec = 1.0
+    tail: Tail = "pad"
+    sample_rate = 16_000
+
+    def __init__(self, encoder: AudioEncoder, identity: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.window_sec = encoder.config.num_fbank_frames / FBANK_RATE
+        self.identity = dict(identity)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "AlignedEmbedder":
+        """The `audio_encoder` of a release folder; raises FileNotFoundError or ValueError naming what is wrong."""
+        folder = Path(folder) / "audio_encoder"
+        weights = folder / "model.safetensors"
+        if not weights.is_file():
+            raise FileNotFoundError(f"{weights}: missing; {folder.parent} is no release folder")
+        try:
+            with without_chatter():
+                encoder = AudioEncoder.from_pretrained(folder, torch_dtype=torch.float32)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{folder}: cannot be loaded ({error}); fetch the release again") from error
+        identity = {"name": "foleygram-audio", "checkpoint": folder.parent.name, "sha256": file_hash(weights)}
+        return cls(encoder, identity)
+
+    @torch.inference_mode()
+    def forward(self, windows: Tensor) -> Tensor:
+        """Unit rows (N, d) of windows (N, samples)."""
+        return self.encoder.embed_waveform(windows.to(self.encoder.device)).float().cpu()
+
+
+class AlignedTextEmbedder(nn.Module):
+    """A release's own text encoder, into the space of `AlignedEmbedder`."""
+
+    def __init__(self, encoder: TextEncoder, tokenizer: Any) -> None:
+        super().__init__()
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "AlignedTextEmbedder":
+        """The `text_encoder` and `tokenizer` of a release folder; raises OSError for a folder that lacks them."""
+        with without_chatter():
+            encoder = TextEncoder.from_pretrained(Path(folder) / "text_encoder", torch_dtype=torch.float32)
+        return cls(encoder, load_tokenizer(str(Path(folder) / "tokenizer")))
+
+    @torch.inference_mode()
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """Unit rows (N, d) of texts, at most 40 tokens each."""
+        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=40, return_tensors="pt")
+        ids, mask = (tokens[name].to(self.encoder.device) for name in ("input_ids", "attention_mask"))
+        return self.encoder(ids, mask).float().cpu()

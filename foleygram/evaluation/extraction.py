@@ -1,0 +1,200 @@
+"""Rows of many files: read ahead by threads, embedded in full batches, kept in a cache."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from foleygram.evaluation.embedders import AudioEmbedder, num_covered, sound_windows
+from foleygram.evaluation.feature_cache import FeatureCache, Features, content_hash
+from foleygram.media.audio import read_audio
+
+READ_AHEAD = 4
+"""Clips that a reader thread may be ahead of the network."""
+
+
+class AudioClip(NamedTuple):
+    """A stretch of a file's sound; `seconds` None is all of it from `start`."""
+
+    path: Path
+    start: float = 0.0
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}" if self.seconds is None else f"{self.path} at {self.start:g} s"
+
+
+class Extraction(NamedTuple):
+    """What came of each clip, in the order given; None where a clip failed, and why."""
+
+    features: list[Features | None]
+    failures: dict[int, str]
+
+
+class _Windows(NamedTuple):
+    """What a reader makes of a clip that the cache does not have."""
+
+    windows: Tensor
+    num_covered: int
+    peak: float
+    key: dict[str, Any] | None
+
+
+def feature_key(clip: AudioClip, embedder: AudioEmbedder) -> dict[str, Any]:
+    """What the rows of a clip depend on: the file's content, the stretch, the embedder and its windows."""
+    return {
+        "content": content_hash(clip.path),
+        "start": clip.start,
+        "seconds": clip.seconds,
+        "embedder": dict(embedder.identity),
+        "windows": window_protocol(embedder),
+    }
+
+
+def window_protocol(embedder: AudioEmbedder) -> dict[str, Any]:
+    """How sound is cut for an embedder, for reports: rate in Hz, seconds, and what becomes of the tail."""
+    return {
+        "sample_rate": embedder.sample_rate,
+        "window_sec": embedder.window_sec,
+        "hop_sec": embedder.hop_sec,
+        "tail": embedder.tail,
+        "channels": "mean",
+        "resampler": "soxr HQ",
+    }
+
+
+def extract(
+    clips: Sequence[AudioClip],
+    embedder: AudioEmbedder,
+    *,
+    cache: FeatureCache | None = None,
+    batch_size: int = 32,
+    num_readers: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> Extraction:
+    """Rows of clips; what `cache` has is not computed again, what it lacks is kept in it as soon as it is there.
+
+    Threads read and resample while the network runs on full batches of `batch_size` windows; `progress` is told how
+    many clips are done. A clip that cannot be read, is empty or gives rows that are not finite is a failure with a
+    reason that names it, and the rest goes on. Several processes may take shares of the clips with one cache.
+    """
+    features: list[Features | None] = [None] * len(clips)
+    failures: dict[int, str] = {}
+    for done, (index, outcome) in enumerate(_outcomes(clips, embedder, cache, batch_size, num_readers), 1):
+        if isinstance(outcome, str):
+            failures[index] = outcome
+        else:
+            features[index] = outcome
+        if progress:
+            progress(done)
+    return Extraction(features, failures)
+
+
+def _outcomes(
+    clips: Sequence[AudioClip], embedder: AudioEmbedder, cache: FeatureCache | None, batch_size: int, num_readers: int
+) -> Iterator[tuple[int, Features | str]]:
+    batches = _Batches(embedder, batch_size)
+    with ThreadPoolExecutor(num_readers) as pool:
+        for index, found in _read_ahead(pool, clips, embedder, cache, num_readers):
+            if not isinstance(found, _Windows):
+                yield index, found
+                continue
+            for finished, item, rows in batches.add(index, found):
+                yield finished, _kept(clips[finished], item, rows, cache)
+    for finished, item, rows in batches.flush():
+        yield finished, _kept(clips[finished], item, rows, cache)
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor,
+    clips: Sequence[AudioClip],
+    embedder: AudioEmbedder,
+    cache: FeatureCache | None,
+    num_readers: int,
+) -> Iterator[tuple[int, Features | _Windows | str]]:
+    waiting: deque[tuple[int, Future[Features | _Windows | str]]] = deque()
+    upcoming = iter(enumerate(clips))
+    while True:
+        while len(waiting) < READ_AHEAD * num_readers:
+            following = next(upcoming, None)
+            if following is None:
+                break
+            waiting.append((following[0], pool.submit(_read, following[1], embedder, cache)))
+        if not waiting:
+            return
+        index, future = waiting.popleft()
+        yield index, future.result()
+
+
+def _read(clip: AudioClip, embedder: AudioEmbedder, cache: FeatureCache | None) -> Features | _Windows | str:
+    try:
+        key = None
+        if cache is not None and clip.path.is_file():
+            key = feature_key(clip, embedder)
+            kept = cache.read(key)
+            if kept is not None:
+                return kept
+        rate = embedder.sample_rate
+        audio = read_audio(clip.path, sample_rate=rate, channels=1, start=clip.start, seconds=clip.seconds)[0]
+        if len(audio) == 0:
+            return f"{clip}: no sound there; it is left out"
+        windows = sound_windows(audio, embedder)
+        return _Windows(windows, num_covered(len(audio), embedder), float(audio.abs().max()), key)
+    except (ValueError, OSError) as error:
+        return f"{error}; it is left out"
+
+
+def _kept(clip: AudioClip, item: _Windows, rows: Tensor, cache: FeatureCache | None) -> Features | str:
+    if not bool(torch.isfinite(rows).all()):
+        return f"{clip}: its embedding holds values that are not finite; it is left out"
+    features = Features(rows, item.num_covered, item.peak)
+    if cache is not None and item.key is not None:
+        cache.write(item.key, features)
+    return features
+
+
+class _Batches:
+    """Full batches across clips; a clip is finished when its last window has its row."""
+
+    def __init__(self, embedder: AudioEmbedder, batch_size: int) -> None:
+        self.embedder, self.batch_size = embedder, batch_size
+        self.waiting: deque[tuple[int, _Windows]] = deque()
+        self.rows: list[Tensor] = []
+        self.num_waiting = self.num_embedded = 0
+
+    def add(self, index: int, item: _Windows) -> Iterator[tuple[int, _Windows, Tensor]]:
+        """Queue a clip; the clips that the batches now full have finished."""
+        self.waiting.append((index, item))
+        self.num_waiting += len(item.windows)
+        while self.num_waiting - self.num_embedded >= self.batch_size:
+            self._embed()
+        yield from self._finished()
+
+    def flush(self) -> Iterator[tuple[int, _Windows, Tensor]]:
+        """The clips that are left, the last batch smaller than the rest."""
+        while self.num_waiting > self.num_embedded:
+            self._embed()
+        yield from self._finished()
+
+    def _embed(self) -> None:
+        parts: list[Tensor] = []
+        skip, room = self.num_embedded, self.batch_size
+        for _, item in self.waiting:
+            parts.append(item.windows[skip : skip + room])
+            skip, room = max(0, skip - len(item.windows)), room - len(parts[-1])
+            if room == 0:
+                break
+        self.rows.append(self.embedder(torch.cat(parts)))
+        self.num_embedded += self.batch_size - room
+
+    def _finished(self) -> Iterator[tuple[int, _Windows, Tensor]]:
+        while self.waiting and self.num_embedded >= len(self.waiting[0][1].windows):
+            index, item = self.waiting.popleft()
+            count, rows = len(item.windows), torch.cat(self.rows)
+            self.rows = [rows[count:]]
+            self.num_waiting, self.num_embedded = self.num_waiting - count, self.num_embedded - count
+            yield index, item, rows[:count].clone()

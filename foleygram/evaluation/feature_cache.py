@@ -1,0 +1,83 @@
+"""Rows that embedders made of files, kept by content: a file that changed is never scored from an old row."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from foleygram.media.files import atomic_path, file_hash
+
+FORMAT = 1
+"""Raised when the same key would come to mean other rows."""
+
+
+class Features(NamedTuple):
+    """Rows of one clip."""
+
+    rows: Tensor
+    """float32 (N, d), one per window."""
+    num_covered: int
+    """So many of the first windows lie wholly inside the sound."""
+    peak: float
+    """Largest magnitude of the sound at the embedder's rate; 0 for digital silence."""
+
+    @property
+    def covered(self) -> Tensor:
+        """Rows of the windows that lie wholly inside the sound, for the CLAP-score."""
+        return self.rows[: self.num_covered]
+
+
+class FeatureCache:
+    """A folder with one safetensors file per key; several processes may read and write it at once."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: Mapping[str, Any]) -> Path:
+        """Where the rows of a key lie, or would."""
+        digest = hashlib.sha256(_canonical(key).encode()).hexdigest()
+        return self.folder / digest[:2] / f"{digest}.safetensors"
+
+    def read(self, key: Mapping[str, Any]) -> Features | None:
+        """The rows of a key; None where there are none, or a file that is damaged, which is then made anew."""
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = file.metadata()
+                if facts["key"] != _canonical(key):
+                    return None
+                return Features(file.get_tensor("rows"), int(facts["num_covered"]), float(facts["peak"]))
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            return None
+
+    def write(self, key: Mapping[str, Any], features: Features) -> None:
+        """Keep rows, whole or not at all; raises OSError when the folder cannot be written."""
+        path = self.path(key)
+        path.parent.mkdir(exist_ok=True)
+        facts = {"key": _canonical(key), "num_covered": str(features.num_covered), "peak": repr(features.peak)}
+        with atomic_path(path) as temporary:
+            save_file({"rows": features.rows.contiguous()}, temporary, metadata=facts)
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's content; asked again for an unchanged size and time, it is not read again."""
+    facts = path.stat()
+    return _content_hash(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=65_536)
+def _content_hash(path: Path, size: int, modified: int) -> str:
+    return file_hash(path)
+
+
+def _canonical(key: Mapping[str, Any]) -> str:
+    return json.dumps({"format": FORMAT, **key}, sort_keys=True)

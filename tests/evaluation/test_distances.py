@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from foleygram.evaluation.distances import FrechetAudioDistance, KernelAudioDistance
+from foleygram.evaluation.frechet import frechet_distance, frechet_infinity
+from foleygram.evaluation.kernel import KAD_SCALE, kernel_distance, median_distance
+from foleygram.evaluation.metrics import ClapScore, clap_score
+
+DIM = 6
+
+
+def clip_rows(index, num_rows=10, shift=0.0):
+    generator = torch.Generator().manual_seed(index)
+    return torch.randn(num_rows, DIM, generator=generator) + shift
+
+
+def feed(indices, shares=((False, 0.0), (True, 0.3))):
+    metrics = FrechetAudioDistance(), KernelAudioDistance(), ClapScore()
+    for index in indices:
+        for real, shift in shares:
+            rows = clip_rows(2 * index + real, 10 + index % 3, shift)
+            for metric in metrics[:2]:
+                metric.update(rows, real=real, clip=f"clip {index}")
+        metrics[2].update(clip_rows(2 * index), clip_rows(2 * index + 1, 4, 0.3))
+    return metrics
+
+
+def results(metrics):
+    frechet, kernel, clap = (metric.compute() for metric in metrics)
+    return {"fad": frechet.value, "infinity": frechet.infinity, "kad": kernel.value, "clap": float(clap)}
+
+
+def test_a_metric_equals_its_function_on_the_rows():
+    found = results(feed(range(120)))
+    generated = torch.cat([clip_rows(2 * i, 10 + i % 3) for i in range(120)])
+    reference = torch.cat([clip_rows(2 * i + 1, 10 + i % 3, 0.3) for i in range(120)])
+    assert found["fad"] == pytest.approx(frechet_distance(generated, reference), rel=1e-9)
+    assert found["kad"] == pytest.approx(kernel_distance(generated, reference), rel=1e-9)
+    scores = [clap_score(clip_rows(2 * i), clip_rows(2 * i + 1, 4, 0.3)) for i in range(120)]
+    assert found["clap"] == pytest.approx(np.mean(scores), abs=1e-6)
+
+
+def test_the_order_of_clips_changes_nothing():
+    order = np.random.default_rng(0).permutation(120).tolist()
+    assert results(feed(order)) == pytest.approx(results(feed(range(120))), rel=1e-9)
+
+
+def worker(rank, address, shares, out):
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    torch.save(results(feed(shares[rank])), f"{out}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("shares", [(range(0, 120, 2), range(1, 120, 2)), ([], range(120))])
+def test_two_processes_give_one_process_value(tmp_path, shares):
+    mp.start_processes(worker, (f"file://{tmp_path}/meet", shares, str(tmp_path)), nprocs=2, start_method="fork")
+    expected = results(feed(range(120)))
+    for rank in range(2):
+        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_set_is_at_no_distance_from_itself():
+    metric = FrechetAudioDistance()
+    for index in range(4):
+        for real in (False, True):
+            metric.update(clip_rows(index), real=real, clip=str(index))
+    assert abs(metric.compute().value) < 1e-9
+    assert clap_score(clip_rows(0), clip_rows(0)) == pytest.approx(1)
+
+
+def test_too_few_rows_have_no_figure_but_a_reason():
+    metric = FrechetAudioDistance()
+    metric.update(clip_rows(0, 100), real=True, clip="a")
+    metric.update(clip_rows(1, DIM), real=False, clip="a")
+    found = metric.compute()
+    assert found.value is found.infinity is None
+    assert (found.num_generated, found.num_reference, found.dim) == (DIM, 100, DIM)
+    assert f"{DIM} rows for {DIM} dimensions" in found.notes[0]
+    allowed = FrechetAudioDistance(min_rows=2)
+    allowed.update(clip_rows(0, 100), real=True, clip="a")
+    allowed.update(clip_rows(1, DIM), real=False, clip="a")
+    assert allowed.compute().value == pytest.approx(frechet_distance(clip_rows(1, DIM), clip_rows(0, 100)))
+    assert any("biased" in note for note in allowed.compute().notes)
+    assert any("FAD-infinity" in note for note in allowed.compute().notes)
+
+
+def test_without_rows_there_is_no_figure():
+    assert FrechetAudioDistance().compute().value is None
+    assert "0 rows" in KernelAudioDistance().compute().notes[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (torch.full((2, DIM), float("nan")), "finite"),
+        (torch.zeros(0, DIM), "at least one"),
+        (torch.zeros(DIM), r"\(N, d\)"),
+        (torch.zeros(3, DIM + 1), "two embedders"),
+    ],
+)
+def test_rows_that_are_none_are_refused_with_the_clips_name(rows, message):
+    metric = FrechetAudioDistance()
+    metric.update(clip_rows(0), real=True, clip="first")
+    with pytest.raises(ValueError, match=f"second.*{message}"):
+        metric.update(rows, real=False, clip="second")
+
+
+def test_infinity_takes_the_bias_of_few_rows_away():
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((20_000, 20))
+    generated = rng.standard_normal((1500, 20))
+    plain, infinity = frechet_distance(generated, reference), frechet_infinity(generated, reference, seed=0)
+    assert plain > 0.08
+    assert abs(infinity) < plain / 3
+    assert infinity == frechet_infinity(generated, reference, seed=0)
+    assert infinity != frechet_infinity(generated, reference, seed=1)
+
+
+def test_infinity_needs_a_lever():
+    rows = np.zeros((999, 3))
+    with pytest.raises(ValueError, match="1000"):
+        frechet_infinity(rows, rows, seed=0)
+
+
+def double_loop(x, y, bandwidth):
+    def kernel(a, b):
+        return np.exp(-((a - b) ** 2).sum() / (2 * bandwidth**2))
+
+    within = [np.mean([kernel(s[i], s[j]) for i in range(len(s)) for j in range(len(s)) if i != j]) for s in (x, y)]
+    return KAD_SCALE * (sum(within) - 2 * np.mean([kernel(a, b) for a in x for b in y]))
+
+
+def test_kad_equals_the_double_loop(monkeypatch):
+    monkeypatch.setattr("foleygram.evaluation.kernel.CHUNK", 7)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((20, 5)) + 100, 2 * rng.standard_normal((31, 5)) + 101
+    distances = [np.linalg.norm(a - b) for i, a in enumerate(y) for b in y[i + 1 :]]
+    assert median_distance(y) == pytest.approx(np.median(distances), rel=1e-9)
+    assert kernel_distance(x, y) == pytest.approx(double_loop(x, y, np.median(distances)), rel=1e-9)
+
+
+def test_kad_is_unbiased():
+    values = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        values.append(kernel_distance(rng.standard_normal((30, 4)), rng.standard_normal((30, 4)), bandwidth=2.0))
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
+    shifted = kernel_distance(np.random.default_rng(0).standard_normal((30, 4)) + 1, rng.standard_normal((30, 4)))
+    assert shifted > 10 * np.std(values) / 2
+
+
+def test_kad_of_equal_references_has_no_width():
+    with pytest.raises(ValueError, match="no width"):
+        kernel_distance(np.random.default_rng(0).standard_normal((5, 3)), np.ones((5, 3)))
+
+
+def test_clap_score_is_the_plain_cosine_of_mean_unit_vectors():
+    first = torch.tensor([[3.0, 0.0], [0.0, 0.5]])
+    assert clap_score(first, torch.tensor([[1.0, 0.0]])) == pytest.approx(2**-0.5)
+    assert clap_score(first, -first) == pytest.approx(-1)
+    with pytest.raises(ValueError, match="two networks"):
+        clap_score(first, torch.ones(1, 3))
+    with pytest.raises(ValueError, match="finite"):
+        clap_score(first, torch.tensor([[float("inf"), 0.0]]))
