@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test lint bench full-size train-mini
+.PHONY: demo test lint bench full-size parity train-mini
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
@@ -40,6 +40,17 @@ bench: $(READY)
 
 full-size: $(READY)  # the paper's sizes with random weights: up to 20 GB of memory and some minutes
 	$(RUN) -m benchmarks.full_size
+
+# A second opinion: stable-audio-tools on the same random weights, in an environment of its own. --no-deps, because its
+# pins and ours exclude each other (README.md); of what it asks for, this is what its models need.
+parity: $(READY) .parity/.installed
+	$(RUN) -m benchmarks.parity --python .parity/bin/python
+
+.parity/.installed: constraints.txt | $(READY)
+	test -x .parity/bin/python || $(RUN) -m venv .parity
+	.parity/bin/python -m pip install --quiet -c constraints.txt torch transformers safetensors einops scipy torchsde pillow
+	.parity/bin/python -m pip install --quiet --no-deps stable-audio-tools==0.0.19 k-diffusion==0.1.1 einops-exts==0.0.4 alias-free-torch==0.0.6 torchdiffeq==0.2.5
+	touch $@
 
 # ---- Training the miniature ----------------------------------------------------------------------------------------
 # A stage is done when its stamp runs/mini/STAGE.done exists; remove the stamp to do it again. A killed training goes

@@ -1,0 +1,225 @@
+"""stable-audio-tools and this project on the same random weights: every part, whole sampling runs, and the way back.
+
+Run: `make parity`, which makes .parity for it: an environment of its own, because that package's pins and ours exclude
+each other. Or: python -m benchmarks.parity [--python .parity/bin/python] [--size full]; `full` has Stable Audio Open
+1.0's sizes and takes 10 GB. Prints the largest differences and exits with 1 where one is past its tolerance.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoTokenizer, T5Config, T5EncoderModel
+
+from foleygram.checkpoints import without_chatter
+from foleygram.generation.backbone import encode_prompts, tokenize_prompts
+from foleygram.generation.conditioning import duration_conditions
+from foleygram.generation.controlnet import controlled_forward
+from foleygram.generation.native_folders import CONFIG, load_native, save_native
+from foleygram.generation.sampling import SOLVERS, Denoiser, denoiser_from_v, exponential_sigmas
+
+REFERENCE = Path(__file__).with_name("reference.py")
+TOKENIZER = Path(__file__).parents[2] / "checkpoints" / "mini" / "prompt_tokenizer"
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {
+        "channels": 32, "c_mults": [1, 2, 4], "strides": [2, 4, 8], "latent_dim": 16, "embed_dim": 256, "depth": 4,
+        "num_heads": 4, "cond_dim": 128, "sample_rate": 16_000, "num_latents": 50, "steps": 25, "t5_width": 96,
+    },
+    "full": {
+        "channels": 128, "c_mults": [1, 2, 4, 8, 16], "strides": [2, 4, 4, 8, 8], "latent_dim": 64, "embed_dim": 1536,
+        "depth": 24, "num_heads": 24, "cond_dim": 768, "sample_rate": 44_100, "num_latents": 43, "steps": 4,
+        "t5_width": 768,
+    },
+}  # fmt: skip
+"""`full` is Stable Audio Open 1.0, on two seconds."""
+TOLERANCES = {
+    "prompt": 1e-5, "durations": 1e-5, "dit": 1e-5, "dit_guided": 1e-4, "encoded": 1e-5, "decoded": 1e-5,
+    **dict.fromkeys((f"sampled_{solver}" for solver in SOLVERS), 1e-4),
+}  # fmt: skip
+"""Of the largest value. Guidance multiplies rounding by its scale, sampling adds it up over the steps."""
+
+
+class Difference(NamedTuple):
+    """The largest difference of an output, the largest value there, and which part of that value is tolerated."""
+
+    name: str
+    difference: float
+    largest: float
+    tolerance: float
+
+    @property
+    def passes(self) -> bool:
+        """Whether the outputs are equal but for rounding; a NaN is not."""
+        return self.difference <= self.tolerance * self.largest
+
+
+def native_config(size: Mapping[str, Any], t5: str) -> dict[str, Any]:
+    """stable-audio-tools' `model_config.json` of a model of Stable Audio Open's kind."""
+    layers = {"channels": size["channels"], "c_mults": size["c_mults"], "strides": size["strides"], "use_snake": True}
+    latents, hop = size["latent_dim"], prod(size["strides"])
+    encoder = {"in_channels": 2, **layers, "latent_dim": 2 * latents}
+    decoder = {"out_channels": 2, **layers, "latent_dim": latents, "final_tanh": False}
+    autoencoder = {
+        "encoder": {"type": "oobleck", "config": encoder}, "decoder": {"type": "oobleck", "config": decoder},
+        "bottleneck": {"type": "vae"}, "latent_dim": latents, "downsampling_ratio": hop, "io_channels": 2,
+    }  # fmt: skip
+    dit = {
+        "io_channels": latents, "embed_dim": size["embed_dim"], "depth": size["depth"], "num_heads": size["num_heads"],
+        "cond_token_dim": size["cond_dim"], "global_cond_dim": 2 * size["cond_dim"], "project_cond_tokens": False,
+        "transformer_type": "continuous_transformer",
+    }  # fmt: skip
+    numbers = ["seconds_start", "seconds_total"]
+    conditioners = [{"id": "prompt", "type": "t5", "config": {"t5_model_name": t5, "max_length": 128}}]
+    conditioners += [{"id": name, "type": "number", "config": {"min_val": 0, "max_val": 512}} for name in numbers]
+    diffusion = {
+        "cross_attention_cond_ids": ["prompt", *numbers], "global_cond_ids": numbers, "type": "dit", "config": dit,
+    }  # fmt: skip
+    model = {
+        "pretransform": {"type": "autoencoder", "iterate_batch": True, "config": autoencoder},
+        "conditioning": {"configs": conditioners, "cond_dim": size["cond_dim"]},
+        "diffusion": diffusion,
+        "io_channels": latents,
+    }
+    return {
+        "model_type": "diffusion_cond", "sample_size": size["num_latents"] * hop, "sample_rate": size["sample_rate"],
+        "audio_channels": 2, "model": model,
+    }  # fmt: skip
+
+
+def what_both_are_told(size: Mapping[str, Any], t5: Path) -> dict[str, Any]:
+    """Conditions and settings of the sampler, one home for both sides."""
+    return {
+        "prompt": "A person hits metal with a wooden stick.", "seconds_start": 3.0, "seconds_total": 10.0,
+        "sigma_min": 0.3, "sigma_max": 500.0, "guidance": 6.0, "seed": 7, "solvers": [*SOLVERS],
+        "num_latents": size["num_latents"], "steps": size["steps"], "t5": str(t5), "t5_width": size["t5_width"],
+    }  # fmt: skip
+
+
+@torch.inference_mode()
+def our_outputs(parts: Mapping[str, Any], told: Mapping[str, Any], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What this project makes of the parts that `load_native` gave, and of the `in.*` tensors of `given`."""
+    transformer, vae, projection_model = (parts[name] for name in ("transformer", "vae", "projection_model"))
+    tokens = tokenize_prompts(AutoTokenizer.from_pretrained(told["t5"]), [told["prompt"]], 128)
+    prompt = encode_prompts(T5EncoderModel.from_pretrained(told["t5"]).eval(), projection_model, tokens)
+    seconds = (torch.tensor([told[name]]) for name in ("seconds_start", "seconds_total"))
+    durations, global_states = duration_conditions(projection_model, *seconds)
+    cross_tokens = torch.cat([prompt, durations], dim=1)
+
+    def velocity(latents: Tensor, timestep: Tensor, *, guided: bool = True) -> Tensor:
+        count = len(latents)
+        cross, states = cross_tokens.expand(count, -1, -1), global_states.expand(count, -1)
+        v = controlled_forward(transformer, latents, timestep, cross, states)
+        if not guided:
+            return v
+        null = controlled_forward(transformer, latents, timestep, torch.zeros_like(cross), states)
+        return null + told["guidance"] * (v - null)
+
+    latents, timestep = given["in.latents"], given["in.timestep"]
+    outputs = {
+        "prompt": prompt,
+        "durations": durations,
+        "dit": velocity(latents, timestep, guided=False),
+        "dit_guided": velocity(latents, timestep),
+        "encoded": vae.encoder(given["in.audio"]),
+        "decoded": vae.decode(latents).sample,
+    }
+    for name in SOLVERS:
+        outputs[f"sampled_{name}"] = vae.decode(sampled(name, denoiser_from_v(velocity), told, given)).sample
+    return outputs
+
+
+def sampled(solver: str, denoise: Denoiser, told: Mapping[str, Any], given: Mapping[str, Tensor]) -> Tensor:
+    """Latents of a whole run from the noise that the other side drew."""
+    sigmas = exponential_sigmas(told["steps"], sigma_min=told["sigma_min"], sigma_max=told["sigma_max"])
+    handed = iter(given["in.noises"])
+    return SOLVERS[solver](denoise, given["in.first_noise"] * sigmas[0], sigmas, noise=lambda _: next(handed))
+
+
+def differences(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[Difference]:
+    """One row for each output; raises KeyError when a side lacks one."""
+    rows = []
+    for name, tolerance in TOLERANCES.items():
+        expected = theirs[f"out.{name}"]
+        difference = (ours[name].double() - expected.double()).abs().max().item()
+        rows.append(Difference(name, difference, expected.abs().max().item(), tolerance))
+    return rows
+
+
+def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[str]:
+    """Keys that only one side has, or whose tensors differ in a bit."""
+    common = before.keys() & after.keys()
+    return sorted((before.keys() ^ after.keys()) | {key for key in common if not torch.equal(before[key], after[key])})
+
+
+def run_reference(reference: Sequence[str], *arguments: str | Path) -> None:
+    """Run the other side; raises RuntimeError with the end of what it said."""
+    done = subprocess.run([*reference, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{reference[0]} failed:\n{done.stderr[-2000:]}")
+
+
+def compare(folder: Path, size: Mapping[str, Any], reference: Sequence[str]) -> tuple[list[Difference], list[str]]:
+    """Let `reference` make a checkpoint in `folder`, bring it over and take it back; rows, and what that changed."""
+    folder.mkdir(parents=True)
+    t5, settings = folder / "t5", folder / "settings.json"
+    shutil.copytree(TOKENIZER, t5)
+    torch.manual_seed(0)
+    heads = {"num_layers": 2, "num_heads": 4, "d_kv": 16, "d_ff": 128}
+    encoder = T5EncoderModel(T5Config(vocab_size=256, d_model=size["t5_width"], **heads))
+    encoder.half().float().save_pretrained(t5)  # the package halves the weights it loads
+    told = what_both_are_told(size, t5)
+    settings.write_text(json.dumps(told))
+    (folder / CONFIG).write_text(json.dumps(native_config(size, str(t5))))
+    run_reference(reference, folder, settings, folder / "out.safetensors", "--create")
+    theirs = load_file(folder / "out.safetensors")
+    parts: dict[str, Any] = load_native(folder)
+    rows = differences(our_outputs(parts, told, theirs), theirs)
+    save_native(folder / "back", **parts, t5_model_name=str(t5))
+    del parts
+    run_reference(reference, folder / "back", settings, folder / "again.safetensors")
+    strangers = changed(load_file(folder / "model.safetensors"), load_file(folder / "back" / "model.safetensors"))
+    return rows, strangers + changed(theirs, load_file(folder / "again.safetensors"))
+
+
+def report(rows: Sequence[Difference], lost: Sequence[str]) -> int:
+    """Print the table; 1 where something is past its tolerance or did not come back, else 0."""
+    table = Table("part", "largest difference", "largest value", "tolerated", "", title="stable-audio-tools and ours")
+    for row in rows:
+        verdict = "equal" if row.passes else "DIFFERS"
+        allowed = row.tolerance * row.largest
+        table.add_row(row.name, f"{row.difference:.1e}", f"{row.largest:.2f}", f"{allowed:.1e}", verdict)
+    console = Console(width=100)
+    console.print(table)
+    said = f"changed: {', '.join(lost[:5])}" if lost else "every tensor and every output the same, to the bit"
+    console.print(f"brought over and taken back: {said}")
+    return int(bool(lost) or not all(row.passes for row in rows))
+
+
+def main() -> int:
+    """Run both sides in a temporary folder and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", default=".parity/bin/python", help="interpreter that has stable-audio-tools")
+    parser.add_argument("--size", choices=SIZES, default="small")
+    args = parser.parse_args()
+    if shutil.which(args.python) is None:
+        print(f"{args.python}: no such interpreter; `make parity` makes it", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as folder, without_chatter():
+        rows, lost = compare(Path(folder) / "model", SIZES[args.size], [args.python, str(REFERENCE)])
+    return report(rows, lost)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

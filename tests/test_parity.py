@@ -1,0 +1,80 @@
+"""`make parity`'s own half: what it compares, when it fails. The package itself is not installed where tests run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderOobleck, StableAudioDiTModel
+from torch import Tensor
+from transformers import T5Config, T5EncoderModel
+
+from benchmarks.parity import __main__ as parity
+from foleygram.generation.native_folders import CLASSES, _diffusers_configs
+
+SIZE = {
+    "channels": 16, "c_mults": [1, 2], "strides": [2, 4], "latent_dim": 8, "embed_dim": 128, "depth": 1,
+    "num_heads": 2, "cond_dim": 64, "sample_rate": 16_000, "num_latents": 12, "steps": 2, "t5_width": 32,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def both_sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Our outputs, and a file of another side that agrees."""
+    folder = tmp_path_factory.mktemp("parity")
+    t5 = parity.shutil.copytree(parity.TOKENIZER, folder / "t5")
+    T5EncoderModel(T5Config(vocab_size=256, d_model=32, num_layers=1, num_heads=2, d_kv=8, d_ff=32)).save_pretrained(t5)
+    (folder / "model_config.json").write_text(json.dumps(parity.native_config(SIZE, str(t5))))
+    torch.manual_seed(0)
+    configs = _diffusers_configs(folder / "model_config.json")
+    configs["projection_model"]["text_encoder_dim"] = 32
+    parts = {name: CLASSES[name](**config).eval() for name, config in configs.items()}
+    given = {
+        "in.audio": torch.randn(2, 2, 96),
+        "in.latents": torch.randn(2, 8, 12),
+        "in.timestep": torch.tensor([0.1, 0.9]),
+        "in.noises": torch.randn(2, 1, 8, 12),
+        "in.first_noise": torch.randn(1, 8, 12),
+    }
+    ours = parity.our_outputs(parts, parity.what_both_are_told(SIZE, t5), given)
+    return ours, {f"out.{name}": value.clone() for name, value in ours.items()}
+
+
+def test_equal_sides_pass_and_every_output_counts(both_sides, capsys) -> None:
+    ours, theirs = both_sides
+    assert parity.report(parity.differences(ours, theirs), []) == 0
+    assert "DIFFERS" not in capsys.readouterr().out
+    for name in parity.TOLERANCES:
+        for changed in (theirs[f"out.{name}"] * 1.01 + 0.01, theirs[f"out.{name}"] * torch.nan):
+            rows = parity.differences(ours, theirs | {f"out.{name}": changed})
+            assert [row.name for row in rows if not row.passes] == [name]
+            assert parity.report(rows, []) == 1
+    assert capsys.readouterr().out.count("DIFFERS") == 2 * len(parity.TOLERANCES)
+
+
+def test_what_the_way_back_changed_fails(both_sides, capsys) -> None:
+    ours, theirs = both_sides
+    lost = parity.changed({"a": torch.zeros(2), "b": torch.ones(1)}, {"a": torch.tensor([0.0, 1e-9])})
+    assert lost == ["a", "b"] and parity.changed(theirs, theirs) == []
+    assert parity.report(parity.differences(ours, theirs), lost) == 1
+    assert "changed: a, b" in capsys.readouterr().out
+
+
+def test_the_full_size_is_stable_audio_opens(tmp_path: Path) -> None:
+    path = tmp_path / "model_config.json"
+    path.write_text(json.dumps(parity.native_config(parity.SIZES["full"], "t5-base")))
+    with torch.device("meta"):
+        defaults = {"transformer": StableAudioDiTModel().config, "vae": AutoencoderOobleck().config}
+    for part, config in _diffusers_configs(path).items():
+        if part in defaults:
+            assert {k: v for k, v in config.items() if defaults[part][k] != v}.keys() <= {"sample_size"}
+
+
+def test_without_its_environment_it_says_so(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["parity", "--python", "nowhere/bin/python"])
+    assert parity.main() == 1 and "make parity" in capsys.readouterr().err
+
+
+def test_a_failing_other_side_is_quoted() -> None:
+    with pytest.raises(RuntimeError, match="no such weights"):
+        parity.run_reference([parity.sys.executable, "-c", "raise SystemExit('no such weights')"])
