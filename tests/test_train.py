@@ -11,7 +11,7 @@ from foleygram.cli import app
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = CONFIGS / "mini" / "autoencoder.yaml"
-TRAINED = sorted(set(CONFIGS.glob("*/*.yaml")) - set(CONFIGS.glob("*/clip.yaml")))
+TRAINED = sorted(set(CONFIGS.glob("*/*.yaml")) - set(CONFIGS.glob("*/clip.yaml")) - set(CONFIGS.glob("cluster/*")))
 
 
 def fit(folder: Path, rendered: Path, steps: int, *more: object) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning
 import torch
 import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -15,7 +14,8 @@ from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.alignment.losses import ContrastiveObjective, num_processes
 from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.retrieval import Embeddings, retrieval_report
-from foleygram.training import linear_schedule, step_generator
+from foleygram.training.stage import Stage
+from foleygram.training.steps import compile_blocks, linear_schedule, step_generator
 
 
 class Tokens(NamedTuple):
@@ -31,15 +31,15 @@ class Tokens(NamedTuple):
 SHOWN = ("material_video_to_audio", "auc_other_text")
 
 
-class AlignmentModule(lightning.LightningModule):
+class AlignmentModule(Stage):
     """Fine-tunes video, text and audio encoders by one contrastive objective (FoleyGRAM, section 3; GRAM, section 4).
 
     Batches hold `frames` uint8 (B, N, 3, S, S), `envelope_audio` (B, samples) mono at 16 kHz, `caption` and
     `materials` (B strings; several materials joined by commas). AdamW with a linear warm-up, then linear to 0;
     `vision_lr` is the video network's rate. `frames_per_step` of the N frames are drawn for each step (all by default).
     With `matching`, data-anchor matching is added to the loss; `gradient_checkpointing` computes the video network's
-    blocks again in the backward pass, for memory. The encoders and the tokenizer are saved below `out` at
-    the end.
+    blocks again in the backward pass, for memory; `compile` compiles them. The encoders and the tokenizer are saved
+    below `out` at the end.
     """
 
     hparams: Any
@@ -65,6 +65,7 @@ class AlignmentModule(lightning.LightningModule):
         augment: bool = True,
         frames_per_step: int | None = None,
         gradient_checkpointing: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.video_encoder, self.text_encoder, self.audio_encoder = video_encoder, text_encoder, audio_encoder
@@ -73,6 +74,8 @@ class AlignmentModule(lightning.LightningModule):
             encoder.train()  # `from_pretrained` hands them over in eval, and Lightning leaves that as it is
         if gradient_checkpointing:
             video_encoder.gradient_checkpointing_enable()
+        if compile:
+            compile_blocks(video_encoder.network.encoder.layers)  # type: ignore[union-attr, arg-type]
         parts = ("video_encoder", "text_encoder", "audio_encoder", "tokenizer", "objective", "matching")
         self.save_hyperparameters(ignore=parts)
         self._collected: list[tuple[Embeddings, list[str], list[str]]] = []
@@ -136,10 +139,8 @@ class AlignmentModule(lightning.LightningModule):
         for name, value in retrieval_report(embeddings, captions, materials).items():
             self.log(name, value, prog_bar=name in SHOWN, rank_zero_only=True)
 
-    def on_fit_end(self) -> None:
+    def export(self) -> None:
         """Save what was trained, in transformers' layout."""
-        if self.global_rank:
-            return
         out = Path(self.hparams.out)
         for name in ("video_encoder", "text_encoder", "audio_encoder", "tokenizer"):
             getattr(self, name).save_pretrained(out / name)

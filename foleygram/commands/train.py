@@ -8,13 +8,26 @@ from foleygram.commands.errors import failed
 def train(context: typer.Context) -> None:
     """Train a stage: `foleygram train fit --config configs/mini/alignment.yaml` (LightningCLI; `fit --help`)."""
     import warnings
+    from typing import Any
 
-    from lightning.pytorch.cli import LightningCLI
+    import torch
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+    from foleygram.training.checkpoints import SameRun, WholeCheckpoints
+    from foleygram.training.guards import FiniteLoss, Preempted, Preemption
+    from foleygram.training.parts import PartsTable
 
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # that is where our arguments come from
+    # The sampler goes on where the run stopped; Lightning does not know that.
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
 
     class StageCLI(LightningCLI):
         """LightningCLI whose YAML and command line hold on a resumed run too, a longer `total_steps` for example."""
+
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            """`--resume.allow_change`, `--finite.every_n_steps` and `--preemption.every_n_steps`."""
+            for name, guard in (("resume", SameRun), ("finite", FiniteLoss), ("preemption", Preemption)):
+                parser.add_lightning_class_args(guard, name)
 
         def _parse_ckpt_path(self) -> None:
             """Leave out what Lightning does here: the checkpoint's hyperparameters would silently replace ours."""
@@ -26,13 +39,27 @@ def train(context: typer.Context) -> None:
             except (ValueError, OSError) as error:
                 raise failed(_root(error)) from None
 
-    StageCLI(
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        save_config_kwargs={"overwrite": True},
-        seed_everything_default=0,
-        args=context.args,
-    )
+        def instantiate_trainer(self, **kwargs: Any) -> Any:
+            """A trainer whose checkpoints are written whole, beside the plugins of the YAML."""
+            plugins = self._get(self.config_init, "trainer").plugins or []
+            plugins = plugins if isinstance(plugins, list) else [plugins]
+            return super().instantiate_trainer(plugins=[*plugins, WholeCheckpoints()], **kwargs)
+
+    try:
+        StageCLI(
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"callbacks": [PartsTable()], "enable_model_summary": False},
+            seed_everything_default=0,
+            args=context.args,
+        )
+    except torch.OutOfMemoryError as error:
+        raise failed(
+            ValueError(f"{_first_line(error)} Smaller batches, gradient_checkpointing or bf16 need less")
+        ) from None
+    except (OSError, ValueError, KeyError, FloatingPointError, Preempted) as error:
+        raise failed(ValueError(_first_line(_root(error)))) from None
 
 
 def _root(error: BaseException) -> BaseException:
@@ -40,3 +67,7 @@ def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +12,8 @@ from foleygram.envelope.curve import count_matches, onset_times
 from foleygram.envelope.objective import envelope_loss
 from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
 from foleygram.envelope.rms import rms_envelope, smooth
-from foleygram.training import cosine_schedule, step_generator
+from foleygram.training.stage import Stage
+from foleygram.training.steps import cosine_schedule, step_generator
 
 SMOOTHING_SEC = 0.05
 TOLERANCE_SEC = 0.05
@@ -21,7 +21,7 @@ INAUDIBLE = 1e-4
 """An envelope that stays below this RMS (-80 dB) has nothing to correlate with."""
 
 
-class EnvelopeModule(lightning.LightningModule):
+class EnvelopeModule(Stage):
     """Fits `predictor` to the envelopes of clips' own sound and saves it to `out`.
 
     Batches hold "motion" uint8 (B, N, 3, M, M), "motion_ages" (B, N) and "envelope_audio" (B, samples), mono at the
@@ -112,10 +112,9 @@ class EnvelopeModule(lightning.LightningModule):
             self.onset_counts["found"] += len(found)
             self.onset_counts["true"] += len(true)
 
-    def on_fit_end(self) -> None:
+    def export(self) -> None:
         """Save the predictor (config.json, model.safetensors)."""
-        if self.global_rank == 0:
-            self.predictor.save_pretrained(self.out)
+        self.predictor.save_pretrained(self.out)
 
     def configure_optimizers(self) -> Any:
         """AdamW; linear warm-up, then a cosine."""

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from diffusers import AutoencoderOobleck
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 from foleygram.envelope.rms import envelope_curve, rms_envelope
 from foleygram.generation.backbone import encode_audio
 from foleygram.generation.spectral import MultiResolutionSpectra, relative_l1
-from foleygram.training import cosine_schedule, step_generator
+from foleygram.training.stage import Stage
+from foleygram.training.steps import cosine_schedule, step_generator
 
 
 def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -> None:
@@ -60,7 +60,7 @@ def initialise_autoencoder(vae: Any, *, posterior_std: float = 0.05) -> Autoenco
     return vae
 
 
-class AutoencoderTraining(lightning.LightningModule):
+class AutoencoderTraining(Stage):
     """Reconstruction by multi-resolution spectra and waveform distance, with a light KL term on the latents.
 
     A share of each batch is replaced by its own RMS curves, because the ControlNet later sends curves through the
@@ -127,17 +127,19 @@ class AutoencoderTraining(lightning.LightningModule):
 
     def _track(self, mean: Tensor) -> None:
         weight = max(0.01, 1 / (self.global_step + 1))
-        self.latent_mean.lerp_(mean.mean((0, 2)), weight)
-        self.latent_power.lerp_((mean**2).mean((0, 2)), weight)
+        moments = torch.stack([mean.mean((0, 2)), (mean**2).mean((0, 2))])
+        moments = self.trainer.strategy.reduce(moments, reduce_op="mean")  # one autoencoder in all processes
+        self.latent_mean.lerp_(moments[0], weight)
+        self.latent_power.lerp_(moments[1], weight)
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Normalise before a step, not after one: a checkpoint is written in between."""
+        if batch_index % self.trainer.accumulate_grad_batches:
+            return
         if self.global_step == 0:  # data-dependent start: latents of unit variance from the first step
             with torch.no_grad():
                 self._track(encode_audio(self.autoencoder, batch["audio"]).mean.float())
-            self.normalise_latents()
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        if self.global_step == self.hparams.normalise_at:
+        if self.global_step in (0, self.hparams.normalise_at):
             self.normalise_latents()
 
     def normalise_latents(self) -> None:
@@ -161,11 +163,10 @@ class AutoencoderTraining(lightning.LightningModule):
         self.log("val_correlation", correlation.nan_to_num(0).mean(), batch_size=len(audio), prog_bar=True)
         self.log("val_latent_std", latents.float().std(), batch_size=len(audio))
 
-    def on_fit_end(self) -> None:
+    def export(self) -> None:
         """Save the trained part alone, its latents at unit variance."""
         self.normalise_latents()
-        if self.global_rank == 0:
-            self.autoencoder.save_pretrained(Path(self.hparams.out) / "vae")
+        self.autoencoder.save_pretrained(Path(self.hparams.out) / "vae")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(

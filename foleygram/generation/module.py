@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -12,7 +11,8 @@ from foleygram.generation.backbone import Backbone
 from foleygram.generation.conditioning import Conditions, SemanticProjectors, duration_conditions
 from foleygram.generation.controlnet import EnvelopeControlNet, controlled_forward
 from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
-from foleygram.training import cosine_schedule, step_generator
+from foleygram.training.stage import Stage
+from foleygram.training.steps import compile_blocks, cosine_schedule, step_generator
 
 MODALITY_SUBSETS = torch.tensor(
     [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]], dtype=torch.bool
@@ -20,11 +20,12 @@ MODALITY_SUBSETS = torch.tensor(
 """Which of video, text and audio a clip keeps; video alone twice, because that is what most people have."""
 
 
-class GenerationModule(lightning.LightningModule):
+class GenerationModule(Stage):
     """Trains `projectors` and `controlnet` by the v-objective; every other part is frozen and left out of checkpoints.
 
     Batches hold cached features: latents, control latents of several envelope variants, three embeddings.
-    `projectors_lr` is the projectors' own rate, the ControlNet's where None.
+    `projectors_lr` is the projectors' own rate, the ControlNet's where None. `gradient_checkpointing` computes the
+    blocks of DiT and ControlNet again in the backward pass, for memory; `compile` compiles them, each by itself.
     """
 
     hparams: Any
@@ -46,11 +47,18 @@ class GenerationModule(lightning.LightningModule):
         true_envelope_share: float = 0.5,
         timesteps: TimestepDistribution = "mixed",
         seed: int = 0,
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.projectors = projectors
         self.controlnet = EnvelopeControlNet.from_transformer(backbone.transformer, depth_factor)
         self.transformer, self.projection_model = backbone.transformer, backbone.projection_model
+        for network in (self.transformer, self.controlnet):
+            if gradient_checkpointing:
+                network.enable_gradient_checkpointing()
+            if compile:
+                compile_blocks(network.transformer_blocks)
         self.save_hyperparameters(ignore=["backbone", "projectors"])
         self.strict_loading = False
 
@@ -109,11 +117,10 @@ class GenerationModule(lightning.LightningModule):
             )
         return outcome
 
-    def on_fit_end(self) -> None:
+    def export(self) -> None:
         """Save the trained parts alone."""
-        if self.global_rank == 0:
-            self.projectors.save_pretrained(Path(self.hparams.out) / "projectors")
-            self.controlnet.save_pretrained(Path(self.hparams.out) / "controlnet")
+        self.projectors.save_pretrained(Path(self.hparams.out) / "projectors")
+        self.controlnet.save_pretrained(Path(self.hparams.out) / "controlnet")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         groups = [

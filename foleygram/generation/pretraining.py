@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from diffusers import StableAudioDiTModel, StableAudioProjectionModel
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -15,14 +14,16 @@ from foleygram.generation.backbone import encode_prompts, tokenize_prompts
 from foleygram.generation.conditioning import duration_conditions
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
-from foleygram.training import cosine_schedule, step_generator
+from foleygram.training.stage import Stage
+from foleygram.training.steps import compile_blocks, cosine_schedule, step_generator
 
 
-class BackbonePretraining(lightning.LightningModule):
+class BackbonePretraining(Stage):
     """v-objective on cached latents with captions as prompts (Stable Audio Open's own conditioning).
 
     Prompt and duration tokens are zeroed together for a share of the clips: guidance's null branch. Loss per decile of
-    t is logged, from which the sampler's noise range is chosen (paper notes, section 3).
+    t is logged, from which the sampler's noise range is chosen (paper notes, section 3). `gradient_checkpointing`
+    computes the DiT's blocks again in the backward pass, for memory; `compile` compiles them.
     """
 
     hparams: Any
@@ -42,10 +43,16 @@ class BackbonePretraining(lightning.LightningModule):
         unconditional_share: float = 0.1,
         timesteps: TimestepDistribution = "uniform",
         seed: int = 0,
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.transformer, self.projection_model = transformer, projection_model
         self.prompt_encoder, self.prompt_tokenizer = prompt_encoder, prompt_tokenizer
+        if gradient_checkpointing:
+            transformer.enable_gradient_checkpointing()
+        if compile:
+            compile_blocks(transformer.transformer_blocks)
         self.save_hyperparameters(ignore=["transformer", "projection_model", "prompt_encoder", "prompt_tokenizer"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
@@ -84,10 +91,8 @@ class BackbonePretraining(lightning.LightningModule):
         text = encode_prompts(self.prompt_encoder, self.projection_model, prompts)
         return torch.cat([text, durations], dim=1), global_states
 
-    def on_fit_end(self) -> None:
+    def export(self) -> None:
         """Save what was trained, in diffusers' layout."""
-        if self.global_rank:
-            return
         out = Path(self.hparams.out)
         self.transformer.save_pretrained(out / "transformer")
         self.projection_model.save_pretrained(out / "projection_model")

@@ -1,8 +1,10 @@
-"""What every training stage shares: draws that a resumed run repeats, and learning-rate schedules."""
+"""What every training step stands on: draws that a resumed run repeats, learning-rate schedules, compiled blocks."""
 
 import math
+from collections.abc import Iterable
 
 import torch
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 
@@ -32,3 +34,9 @@ def cosine_schedule(
         return min(1.0, (step + 1) / warmup_steps) * (floor + (1 - floor) * cosine)
 
     return LambdaLR(optimizer, factor)
+
+
+def compile_blocks(blocks: Iterable[nn.Module]) -> None:
+    """Compile each of a network's equal blocks in place: one short compilation serves all, weights keep their names."""
+    for block in blocks:
+        block.compile()

@@ -1,0 +1,45 @@
+"""What the training stages share: how a stage is spread over processes, and when it writes what it learned."""
+
+import lightning
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+
+class Stage(lightning.LightningModule):
+    """A LightningModule that writes its networks by `export` once training has ended.
+
+    Nothing is written by a trial (`fast_dev_run`) nor by a run that was interrupted. Under `ModelParallelStrategy`
+    every block of every network, frozen ones too, is sharded over all processes (FSDP2).
+    """
+
+    def configure_model(self) -> None:
+        """Shard each block, then what is left; called by Lightning before it builds the optimiser."""
+        mesh = self.device_mesh
+        if mesh is None or any(isinstance(parameter, DTensor) for parameter in self.parameters()):
+            return
+        for blocks in [part for part in self.modules() if isinstance(part, nn.ModuleList)]:
+            for block in blocks:
+                fully_shard(block, mesh=mesh["data_parallel"])
+        # The rest belongs to the module itself, whose step gathers it: parts are called there by more than `forward`.
+        fully_shard(self, mesh=mesh["data_parallel"])
+
+    def on_fit_end(self) -> None:
+        """Write what was trained, from the first process."""
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        gather_shards(self)
+        if self.global_rank == 0:
+            self.export()
+
+    def export(self) -> None:
+        """Write the trained networks in the form in which they are loaded."""
+        raise NotImplementedError
+
+
+def gather_shards(network: nn.Module) -> None:
+    """Put whole tensors in the place of sharded trainable parameters; every process must take part."""
+    for part in network.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if isinstance(parameter, DTensor) and parameter.requires_grad:
+                setattr(part, name, nn.Parameter(parameter.data.full_tensor()))  # type: ignore[attr-defined]
