@@ -2,11 +2,10 @@
 
 import json
 import os
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -15,30 +14,42 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from foleygram.checkpoints import file_hash, load_part
 from foleygram.datasets.cache import MANIFEST
 from foleygram.datasets.datamodule import collate_clips
+from foleygram.datasets.folder import VideoFolder
 from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.envelope.rms import augment_envelope, rms_envelope
-from foleygram.generation.backbone import encode_audio
-from foleygram.generation.conditioning import control_latents
-from foleygram.media.audio import fit_length
+from foleygram.datasets.shards import write_tar
+from foleygram.features import NEEDS, NETWORKS, FeatureEncoder
 from foleygram.media.files import atomic_path
+from foleygram.media.video import MediaError
 from foleygram.spec import ClipSpec
 
 Encode = Callable[[dict[str, Any]], dict[str, Any]]
-EMBEDDERS = ["video_encoder", "text_encoder", "tokenizer", "audio_encoder"]
-NEEDS = {
-    "audio": ["audio"],
-    "envelope_audio": ["envelope_audio"],
-    "frames": ["frames"],
-    "motion": ["motion"],
-    "latents": ["audio"],
-    "control_latents": ["envelope_audio", "motion"],
-    "embeddings": ["frames", "envelope_audio"],
-}
-"""Fields of a cache, and the media that each is made from."""
-DERIVED = {"latents", "control_latents", "embeddings"}
+Format = Literal["safetensors", "webdataset"]
+Read = tuple[dict[str, Any] | None, list[str]]
+"""A batch of the clips that could be read, and a message for each that could not."""
+SUFFIXES: dict[Format, str] = {"safetensors": ".safetensors", "webdataset": ".tar"}
+
+
+class _Readable(Dataset):
+    """`dataset`, with the error in the place of a clip that cannot be read."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> dict[str, Any] | str:
+        try:
+            return self.dataset[index]
+        except MediaError as error:
+            return str(error)
+
+
+def _collate_read(items: Sequence[dict[str, Any] | str]) -> Read:
+    clips = [item for item in items if isinstance(item, dict)]
+    return collate_clips(clips) if clips else None, [item for item in items if isinstance(item, str)]
 
 
 def write_cache(
@@ -47,37 +58,54 @@ def write_cache(
     *,
     identity: dict[str, Any],
     encode: Encode | None = None,
+    format: Format = "safetensors",
     batch_size: int = 16,
     shard_size: int = 256,
     num_workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    device: torch.device | None = None,
     progress: bool = True,
 ) -> Path:
     """Write every clip of `dataset`, through `encode` when given, into shards below `out`; returns the manifest's path.
 
-    Tensors are stored as float16, one number per clip and integers as they are, strings in the manifest. `identity`
-    says what made the cache (spec, encoders): the shards of a killed or finished run are kept when it is the same. Of
-    `world_size` processes each writes every `world_size`-th shard, and whichever ends last writes the manifest.
-    Raises ValueError when `out` holds another cache, when `dataset` is empty, or for values beyond float16.
+    Tensors are stored as float16, one number per clip and integers as they are, strings in the manifest (in the shards,
+    for WebDataset). `identity` says what made the cache (spec, encoders): the shards of a killed or finished run are
+    kept when it is the same. Of `world_size` processes each writes every `world_size`-th shard, and whichever ends last
+    writes the manifest. Clips whose media cannot be read are left out, counted and named there. `device` is where
+    `encode` gets its batches. Raises ValueError when `out` holds another cache, when no clip is left, or for values
+    beyond float16.
     """
     total = len(dataset)  # type: ignore[arg-type]
     if not total:
         raise ValueError(f"{out}: no clips to cache")
     out.mkdir(parents=True, exist_ok=True)
-    key = json.loads(json.dumps({"identity": identity, "count": total, "shard_size": shard_size}))
+    key = {"identity": identity, "count": total, "shard_size": shard_size}
+    key = json.loads(json.dumps(key | ({"format": format} if format != "safetensors" else {})))
     _claim(out, key)
     starts = range(0, total, shard_size)
     missing = [n for n in range(rank, len(starts), world_size) if _finished_shard(out, n) is None]
     for number in track(missing, "caching", disable=not progress, transient=True):
-        rows = Subset(dataset, range(starts[number], min(starts[number] + shard_size, total)))
-        loader = DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_clips)
-        described = _write_shard(out / f"shard-{number:05d}.safetensors", _encoded(loader, encode))
-        _write_json(out / f"shard-{number:05d}.json", described)
+        rows = Subset(_Readable(dataset), range(starts[number], min(starts[number] + shard_size, total)))
+        loader = DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=_collate_read)
+        unread: list[str] = []
+        path = out / f"shard-{number:05d}{SUFFIXES[format]}"
+        described = _write_shard(path, _encoded(loader, encode, device, unread))
+        _write_json(out / f"shard-{number:05d}.json", described | {"unread": unread})
     shards = [_finished_shard(out, number) for number in range(len(starts))]
     if None not in shards:
-        _write_json(out / MANIFEST, key | {"fields": shards[0]["fields"], "shards": shards})  # type: ignore[index]
+        _write_manifest(out, key, shards)  # type: ignore[arg-type]
     return out / MANIFEST
+
+
+def _write_manifest(out: Path, key: dict[str, Any], shards: list[dict[str, Any]]) -> None:
+    count = sum(shard["count"] for shard in shards)
+    unread = [message for shard in shards for message in shard.get("unread", [])]
+    if not count:
+        raise ValueError(f"{out}: none of the {len(unread)} clips could be read, the first: {unread[0]}")
+    filled = next(shard for shard in shards if shard["count"])
+    counted = {"count": count, "fields": filled["fields"], "unread": len(unread), "shards": shards}
+    _write_json(out / MANIFEST, key | counted)
 
 
 def _claim(out: Path, key: dict[str, Any]) -> None:
@@ -111,8 +139,24 @@ def process_place() -> tuple[int, int]:
     return 0, 1
 
 
-def _encoded(loader: DataLoader, encode: Encode | None) -> Iterator[dict[str, Any]]:
-    for batch in loader:
+def local_device(device: torch.device) -> torch.device:
+    """`device`, or where it is CUDA without a number, the one that falls to this of a node's processes."""
+    if device.type != "cuda" or device.index is not None:
+        return device
+    place = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
+    return torch.device("cuda", place % torch.cuda.device_count())
+
+
+def _encoded(
+    loader: DataLoader, encode: Encode | None, device: torch.device | None, unread: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Batches of features; what could not be read is told to `unread`."""
+    for batch, messages in loader:
+        unread += messages
+        if batch is None:
+            continue
+        if device is not None:
+            batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
         with torch.inference_mode():
             yield encode(batch) if encode else batch
 
@@ -127,15 +171,18 @@ def _write_shard(path: Path, batches: Iterator[dict[str, Any]]) -> dict[str, Any
             else:
                 strings.setdefault(key, []).extend(value)
     whole = {key: torch.cat(values).contiguous() for key, values in tensors.items()}
+    in_shards = path.suffix == ".tar"
     with atomic_path(path) as temporary:
-        save_file(whole, temporary)
-    count = len(next(iter(whole.values())))
+        if in_shards:
+            write_tar(temporary, path.stem, whole, strings)
+        else:
+            save_file(whole, temporary)
     return {
         "file": path.name,
         "bytes": path.stat().st_size,
-        "count": count,
+        "count": len(next(iter(whole.values()), ())),
         "fields": sorted(whole),
-        "strings": strings,
+        "strings": {} if in_shards else strings,
     }
 
 
@@ -149,77 +196,12 @@ def _stored(name: str, value: Tensor) -> Tensor:
 
 
 def read_spec(path: Path) -> ClipSpec:
-    """The clip's rates from a YAML of `ClipSpec` fields; raises ValueError naming a field that does not fit."""
+    """The clip's rates from a YAML of `ClipSpec` fields or a release's index; raises ValueError naming what is odd."""
+    content = yaml.safe_load(Path(path).read_text())
     try:
-        return ClipSpec(**yaml.safe_load(Path(path).read_text()))
-    except TypeError as error:
+        return ClipSpec(**content.get("spec", content))
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {error}; it must hold fields of ClipSpec") from error
-
-
-class FeatureEncoder:
-    """Turns a batch of clips into what stage 2 trains on, with the frozen parts of a folder."""
-
-    def __init__(
-        self,
-        folder: Path,
-        spec: ClipSpec,
-        fields: Sequence[str],
-        *,
-        num_envelopes: int = 3,
-        compile: bool = False,
-        seed: int = 0,
-    ) -> None:
-        needed = {"latents": ["vae"], "control_latents": ["vae"], "embeddings": EMBEDDERS}
-        names = {part for field in fields for part in needed.get(field, [])}
-        if "control_latents" in fields and (folder / "envelope_predictor").is_dir():
-            names.add("envelope_predictor")
-        self.parts = {name: load_part(folder, name) for name in sorted(names)}
-        if compile and "vae" in self.parts:
-            self.parts["vae"].encoder.compile()
-        self.spec, self.fields, self.num_envelopes, self.seed = spec, tuple(fields), num_envelopes, seed
-        self.identity = {
-            str(path.relative_to(folder)): file_hash(path)
-            for name in sorted(names)
-            for path in sorted((folder / name).glob("*.safetensors"))
-        }
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        kept = {
-            k: v for k, v in batch.items() if not isinstance(v, Tensor) or k in self.fields or k.startswith("seconds_")
-        }
-        if "motion" in self.fields:
-            kept["motion_ages"] = batch["motion_ages"]
-        if "latents" in self.fields:
-            audio = fit_length(batch["audio"], self.spec.num_padded_samples)
-            kept["latents_mean"], kept["latents_scale"] = encode_audio(self.parts["vae"], audio)
-        if "control_latents" in self.fields:
-            kept["control_latents"] = self._control(batch)
-        if "embeddings" in self.fields:
-            kept |= self._embeddings(batch)
-        return kept
-
-    def _control(self, batch: dict[str, Any]) -> Tensor:
-        """Control latents (B, V, C, T): true envelope, the predicted one if there is a predictor, augmented ones."""
-        spec = self.spec
-        true = rms_envelope(batch["envelope_audio"], spec.frame_length, spec.hop_length)
-        variants = [true]
-        if "envelope_predictor" in self.parts:
-            variants.append(self.parts["envelope_predictor"].predict(batch["motion"], batch["motion_ages"]))
-        for number in range(self.num_envelopes - len(variants)):
-            name = "".join(f"{v}{s}" for v, s in zip(batch["video_id"], batch["start"].tolist(), strict=True))
-            generator = torch.Generator().manual_seed(self.seed + 7919 * number + zlib.crc32(name.encode()))
-            variants.append(augment_envelope(true, generator, rate=spec.envelope_rate))
-        return torch.stack([control_latents(self.parts["vae"], v, spec.num_samples) for v in variants], dim=1)
-
-    def _embeddings(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        encoded = self.parts["tokenizer"](
-            batch["caption"], padding=True, truncation=True, max_length=40, return_tensors="pt"
-        )
-        return {
-            "video_embedding": self.parts["video_encoder"](batch["frames"]),
-            "text_embedding": self.parts["text_encoder"](encoded["input_ids"], encoded["attention_mask"]),
-            "audio_embedding": self.parts["audio_encoder"].embed_waveform(batch["envelope_audio"]),
-        }
 
 
 def cache_dataset(
@@ -231,20 +213,44 @@ def cache_dataset(
     checkpoint: Path | None,
     split: str,
     num_workers: int,
+    captions: Path | None = None,
+    backbone: Path | None = None,
+    format: Format = "safetensors",
+    shard_size: int = 256,
+    batch_size: int = 16,
+    device: torch.device | None = None,
     compile: bool = False,
 ) -> Path:
-    """Cache a split of a folder in Greatest Hits' layout; `fields` names media and derived fields alike."""
+    """Cache a split of Greatest Hits' layout, or, with `captions`, the videos of a folder that the CSV file names.
+
+    `fields` names media and derived fields alike; see `write_cache` and `FeatureEncoder` for the rest.
+    """
     unknown = set(fields) - NEEDS.keys()
     if unknown:
         raise ValueError(f"unknown fields {sorted(unknown)}; there are {', '.join(NEEDS)}")
-    if checkpoint is None and set(fields) & DERIVED:
-        raise ValueError(f"{', '.join(sorted(set(fields) & DERIVED))} need --checkpoint, a folder with the networks")
+    if checkpoint is None and set(fields) & NETWORKS.keys():
+        derived = ", ".join(sorted(set(fields) & NETWORKS.keys()))
+        raise ValueError(f"{derived} need --checkpoint, a folder with the networks")
     spec = read_spec(spec_path)
     media = sorted({needed for field in fields for needed in NEEDS[field]})
-    dataset = GreatestHits(data, split, spec=spec, fields=media)
-    encoder = FeatureEncoder(checkpoint or Path(), spec, fields, compile=compile)
+    dataset: Dataset = (
+        VideoFolder(data, spec=spec, captions=captions, fields=media)
+        if captions
+        else GreatestHits(data, split, spec=spec, fields=media)
+    )
+    encoder = FeatureEncoder(checkpoint or Path(), spec, fields, backbone=backbone, compile=compile)
     identity = {"spec": asdict(spec), "fields": sorted(fields), "encoders": encoder.identity}
     rank, world_size = process_place()
     return write_cache(
-        dataset, out, identity=identity, encode=encoder, num_workers=num_workers, rank=rank, world_size=world_size
+        dataset,
+        out,
+        identity=identity,
+        encode=encoder,
+        format=format,
+        batch_size=batch_size,
+        shard_size=shard_size,
+        num_workers=num_workers,
+        rank=rank,
+        world_size=world_size,
+        device=None if device is None else local_device(device),
     )

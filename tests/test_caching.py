@@ -4,8 +4,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from foleygram.caching import FeatureEncoder
 from foleygram.cli import app
+from foleygram.features import FeatureEncoder
 
 
 def test_identity_covers_every_network(tiny_release):

@@ -35,14 +35,26 @@ def render(
 
 
 def cache(
-    data: Annotated[Path, typer.Argument(help="Greatest Hits' folder, or a rendered one.")],
+    data: Annotated[Path, typer.Argument(help="Greatest Hits' folder, a rendered one, or with --captions any videos.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    spec: Annotated[Path, typer.Option(help="YAML or index with the clip's rates.")],
+    spec: Annotated[Path, typer.Option(help="YAML with the clip's rates, or a release's model_index.json.")],
     fields: Annotated[str, typer.Option(help="frames,motion,envelope_audio,latents,control_latents,embeddings")],
     checkpoint: Annotated[
         Path | None, typer.Option(help="Folder with the networks that latents and embeddings need.")
     ] = None,
+    backbone: Annotated[
+        Path | None, typer.Option(help="Folder with vae/, where --checkpoint holds trained parts alone.")
+    ] = None,
     split: Annotated[str, typer.Option(help="train, test, or a list of ids.")] = "train",
+    captions: Annotated[
+        Path | None, typer.Option(help="CSV with the columns file, caption: takes those videos of the folder.")
+    ] = None,
+    format: Annotated[
+        Literal["safetensors", "webdataset"], typer.Option(help="Shards for a disk, or to stream from anywhere.")
+    ] = "safetensors",
+    shard_size: Annotated[int, typer.Option(min=1, help="Clips in a shard.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips that the networks see at once.")] = 16,
+    device: Annotated[str, typer.Option(help="Where the networks run: auto, cpu, cuda, cuda:1.")] = "auto",
     workers: Annotated[int, typer.Option(help="Reading processes.")] = 1,
     compile: Annotated[
         bool,
@@ -52,15 +64,25 @@ def cache(
     ] = False,
 ) -> None:
     """Write clips, and what frozen networks make of them, into a cache for training."""
+    import json
+
     from foleygram.caching import cache_dataset
+    from foleygram.console import pick_device
 
     with reported():
         manifest = cache_dataset(
-            data, out, spec_path=spec, fields=fields.split(","), checkpoint=checkpoint, split=split,
+            data, out, spec_path=spec, fields=fields.split(","), checkpoint=checkpoint, backbone=backbone, split=split,
+            captions=captions, format=format, shard_size=shard_size, batch_size=batch_size, device=pick_device(device),
             num_workers=workers, compile=compile,
         )  # fmt: skip
     if not manifest.is_file():  # a shell inside a SLURM allocation looks like the first of several processes
         typer.echo(f"{out}: this process's shards are written; the cache is whole when the other processes have theirs")
+        return
+    written = json.loads(manifest.read_text(encoding="utf-8"))
+    typer.echo(f"{out}: {written['count']} clips in {len(written['shards'])} shards")
+    unread = [message for shard in written["shards"] for message in shard.get("unread", [])]
+    if unread:
+        typer.echo(f"{len(unread)} clips left out because they could not be read, the first: {unread[0]}", err=True)
 
 
 def judge(

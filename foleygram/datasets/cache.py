@@ -1,35 +1,57 @@
 """Reads cached clips: safetensors shards with a manifest, written by `foleygram.caching`."""
 
+import functools
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from foleygram.media.files import file_hash
+from foleygram.spec import ClipSpec
+
 MANIFEST = "manifest.json"
+OVER_LATENTS = frozenset({"latents_mean", "latents_scale", "control_latents"})
+"""Cached tensors whose last axis counts latents."""
 
 
 class CachedClips(Dataset):
     """Cached clips, one dictionary each: the tensors that `fields` name, and every string the cache holds.
 
-    Indices past the end wrap. Raises FileNotFoundError without a manifest, ValueError for a field the cache lacks or
-    a shard that does not match the manifest.
+    With `spec` and `encoders` (a release's folder, or several) the cache must have been made so: see `check_manifest`.
+    `crop_seconds` takes a random stretch of that length out of longer cached latents and moves `seconds_start` to where
+    it begins; the stretch is drawn from (seed, index). Indices past the end wrap, so a later pass draws anew. Raises
+    FileNotFoundError without a manifest, ValueError for a cache that does not fit or a shard that is damaged.
     """
 
-    def __init__(self, folder: str | Path, *, fields: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        fields: Sequence[str],
+        spec: ClipSpec | None = None,
+        encoders: str | list[str] | None = None,
+        crop_seconds: float | None = None,
+        seed: int = 0,
+    ) -> None:
         self.folder = Path(folder)
         path = self.folder / MANIFEST
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no cache there; write one with `foleygram cache`")
-        self.manifest = json.loads(path.read_text(encoding="utf-8"))
-        missing = set(fields) - set(self.manifest["fields"])
-        if missing:
-            raise ValueError(f"{self.folder}: the cache has no {sorted(missing)}, only {self.manifest['fields']}")
+        self.manifest = parse_manifest(path.read_text(encoding="utf-8"), str(path))
+        if self.manifest.get("format") == "webdataset":
+            raise ValueError(f"{self.folder}: these are WebDataset shards; read them with ShardedClips")
+        check_manifest(self.manifest, str(self.folder), fields=fields, spec=spec, encoders=encoders)
         self.fields = tuple(fields)
         self.places = [(s, i) for s, shard in enumerate(self.manifest["shards"]) for i in range(shard["count"])]
+        self._crop = LatentCrop(self.manifest, fields, crop_seconds, seed) if crop_seconds else None
         self._open: dict[int, Any] = {}
 
     def __len__(self) -> int:
@@ -42,11 +64,9 @@ class CachedClips(Dataset):
         shard, row = self.places[index % len(self.places)]
         described = self.manifest["shards"][shard]
         file = self._shard(shard)
-        item: dict[str, Any] = {}
-        for name in self.fields:
-            value = file.get_slice(name)[row]
-            item[name] = value.float() if value.dtype == torch.float16 else value
-        return item | {key: values[row] for key, values in described["strings"].items()}
+        item = {name: widened(file.get_slice(name)[row]) for name in self.fields}
+        item |= {key: values[row] for key, values in described["strings"].items()}
+        return self._crop(item, index) if self._crop else item
 
     def _shard(self, shard: int) -> Any:
         if shard not in self._open:
@@ -59,3 +79,86 @@ class CachedClips(Dataset):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}}
+
+
+def widened(value: Tensor) -> Tensor:
+    """What was stored in half precision as float32, all else as it is."""
+    return value.float() if value.dtype == torch.float16 else value
+
+
+class LatentCrop:
+    """Takes the same random stretch of `seconds` out of all latents of an item, and says where it starts.
+
+    Raises ValueError when the cached clips are shorter, or when a field would not follow.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], fields: Sequence[str], seconds: float, seed: int) -> None:
+        spec = ClipSpec(**manifest["identity"]["spec"])
+        self.num_latents = math.ceil(round(seconds * spec.sample_rate) / spec.latent_hop)
+        self.num_starts = spec.num_latents - self.num_latents + 1
+        self.hop_sec, self.seed = spec.latent_hop / spec.sample_rate, seed
+        if self.num_starts < 1:
+            raise ValueError(f"crops of {seconds:g} s from cached clips of {spec.seconds:g} s; take shorter ones")
+        whole = set(fields) & {"audio", "envelope_audio", "motion"}
+        if whole or "seconds_start" not in fields:
+            raise ValueError(
+                f"crops are taken of {', '.join(sorted(OVER_LATENTS))} and need the field seconds_start; "
+                f"leave out {sorted(whole)}"
+            )
+
+    def __call__(self, item: dict[str, Any], index: int) -> dict[str, Any]:
+        first = int(np.random.default_rng((self.seed, index)).integers(self.num_starts))
+        stretch = slice(first, first + self.num_latents)
+        cut = {name: item[name][..., stretch] for name in OVER_LATENTS & item.keys()}
+        return item | cut | {"seconds_start": item["seconds_start"] + first * self.hop_sec}
+
+
+def parse_manifest(text: str, source: str) -> dict[str, Any]:
+    """A manifest; raises ValueError naming `source` where it is none."""
+    try:
+        manifest = json.loads(text)
+        if not all(isinstance(shard["file"], str) and shard["count"] >= 0 for shard in manifest["shards"]):
+            raise TypeError("its shards need a file and a count")
+        manifest["fields"], manifest["identity"]
+        return manifest
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{source}: no manifest of a cache ({error!r}); write the cache again") from error
+
+
+def check_manifest(
+    manifest: Mapping[str, Any],
+    source: str,
+    *,
+    fields: Sequence[str],
+    spec: ClipSpec | None = None,
+    encoders: str | list[str] | None = None,
+) -> None:
+    """Raise ValueError unless a cache holds `fields`, was cut to `spec`, and was made by the networks of `encoders`.
+
+    What is None is not checked. Networks are compared by the hashes of their weight files, each of which must lie in
+    one of the folders that `encoders` names.
+    """
+    missing = set(fields) - set(manifest["fields"])
+    if missing:
+        raise ValueError(f"{source}: the cache has no {sorted(missing)}, only {manifest['fields']}")
+    identity = manifest["identity"]
+    cached = identity.get("spec", {})
+    differing = {k: (cached.get(k), v) for k, v in asdict(spec).items() if cached.get(k) != v} if spec else {}
+    if differing:
+        told = ", ".join(f"{name} {theirs} where {ours} is asked for" for name, (theirs, ours) in differing.items())
+        raise ValueError(f"{source}: cached with another ClipSpec ({told}); write the cache again")
+    if encoders is None:
+        return
+    folders = [encoders] if isinstance(encoders, str) else encoders
+    for name, expected in identity.get("encoders", {}).items():
+        found = [path for path in (Path(folder) / name for folder in folders) if path.is_file()]
+        if not found:
+            raise ValueError(f"{source}: made with {name}, which is not in {', '.join(folders)}; name its folder too")
+        if expected not in [_hash(path, path.stat().st_mtime_ns) for path in found]:
+            raise ValueError(f"{source}: made by another network than {found[0]}; write the cache again")
+
+
+@functools.cache
+def _hash(path: Path, changed_at: int) -> str:
+    """The hash of a weight file, taken once for all data sets of a run."""
+    return file_hash(path)

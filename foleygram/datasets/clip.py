@@ -93,8 +93,8 @@ def check_fields(fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(fields)
 
 
-def read_clip(clip: Clip, spec: ClipSpec, fields: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of a clip that `fields` name, read from its media.
+def read_clip(clip: Clip, spec: ClipSpec, fields: Sequence[str], *, fast: bool = True) -> dict[str, Tensor]:
+    """The tensors of a clip that `fields` name, read from its media, frames `fast` where they are known to be sound.
 
     `audio` (C, num_samples), `envelope_audio` (samples,) mono at the envelope's rate, `frames` uint8 (N, 3, S, S),
     `motion` uint8 (M, 3, S', S') with `motion_ages` (M,) in seconds. Raises MediaError for what cannot be read.
@@ -111,8 +111,8 @@ def read_clip(clip: Clip, spec: ClipSpec, fields: Sequence[str]) -> dict[str, Te
         item["envelope_audio"] = fit_length(mono[0], round(seconds * rate))
     if "frames" in fields:
         times = segment_middles(start, seconds, spec.num_frames)
-        item["frames"] = read_frames(clip.video_path, times, size=spec.image_size, fast=True).frames
+        item["frames"] = read_frames(clip.video_path, times, size=spec.image_size, fast=fast).frames
     if "motion" in fields:
         times = motion_times(start, seconds, spec.motion_frame_rate)
-        item["motion"], item["motion_ages"] = read_frames(clip.video_path, times, size=spec.motion_size, fast=True)
+        item["motion"], item["motion_ages"] = read_frames(clip.video_path, times, size=spec.motion_size, fast=fast)
     return item

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from foleygram.datasets.shards import ShardedClips, ShardLoader, Share
+
 
 class PassSampler(DistributedSampler[Any]):
     """A shuffle per pass whose indices keep counting up: pass p yields p * len + i, so draws differ between passes.
@@ -41,7 +43,11 @@ def collate_clips(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class ClipDataModule(lightning.LightningDataModule):
-    """Training and validation clips in batches; shuffled per pass from `seed`, split over processes."""
+    """Training and validation clips in batches; shuffled per pass from `seed`, split over processes.
+
+    `encode` turns batches of media into features on the training's device (`foleygram.features.FeatureEncoder`), where
+    no cache holds them. A pass has the same number of batches in every process.
+    """
 
     def __init__(
         self,
@@ -50,42 +56,57 @@ class ClipDataModule(lightning.LightningDataModule):
         batch_size: int = 16,
         num_workers: int = 0,
         seed: int = 0,
+        encode: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
-        self.train, self.val = train, val
+        self.train, self.val, self.encode = train, val, encode
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """The batch, through `encode` when there is one; it lies on the training's device by now."""
+        return self.encode(batch) if self.encode else batch
 
     def _loader(self, dataset: Dataset, *, shuffle: bool) -> DataLoader[dict[str, Any]]:
         ranks = self.trainer.world_size if self.trainer else 1
         rank = self.trainer.global_rank if self.trainer else 0
+        options: dict[str, Any] = {
+            "num_workers": self.num_workers,
+            "collate_fn": collate_clips,
+            "pin_memory": torch.cuda.is_available(),
+        }
+        if isinstance(dataset, ShardedClips):
+            share = Share(rank, ranks, self.batch_size, self.seed if shuffle else None)
+            shards = ShardLoader(dataset, share, **options)
+            if shuffle and self.trainer:
+                shards.position = lambda: self._position(len(shards))
+            return shards
         sampler = PassSampler(dataset, num_replicas=ranks, rank=rank, seed=self.seed) if shuffle else None
+        workers_stay = self.num_workers > 0
         loader = DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            drop_last=shuffle,
-            num_workers=self.num_workers,
-            collate_fn=collate_clips,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            dataset, self.batch_size, sampler=sampler, drop_last=shuffle, persistent_workers=workers_stay, **options
         )
         if sampler and self.trainer:
-            sampler.position = lambda: self._position(len(loader))
+            sampler.position = lambda: self._items_done(len(loader))
         return loader
 
     def _position(self, num_batches: int) -> tuple[int, int]:
-        """The pass and the items of it done, from the optimiser's steps: Lightning starts a loader anew on resuming."""
+        """The pass and the batches of it done, by the optimiser's steps: Lightning starts a loader anew on resuming."""
         accumulated = self.trainer.accumulate_grad_batches  # type: ignore[union-attr]
         steps_per_pass = -(-num_batches // accumulated)
         passes, steps = divmod(self.trainer.global_step, steps_per_pass)  # type: ignore[union-attr]
-        return passes, steps * accumulated * self.batch_size
+        return passes, steps * accumulated
+
+    def _items_done(self, num_batches: int) -> tuple[int, int]:
+        passes, batches = self._position(num_batches)
+        return passes, batches * self.batch_size
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled batches, a last uneven one dropped; raises ValueError when there are too few clips for one."""
         ranks = self.trainer.world_size if self.trainer else 1
-        if len(self.train) < self.batch_size * ranks:  # type: ignore[arg-type]
+        total = self.train.num_clips() if isinstance(self.train, ShardedClips) else len(self.train)  # type: ignore[arg-type]
+        if total < self.batch_size * ranks:
             raise ValueError(
-                f"{len(self.train)} training clips for {ranks} processes with batches of {self.batch_size}; "  # type: ignore[arg-type]
+                f"{total} training clips for {ranks} processes with batches of {self.batch_size}; "
                 "take a smaller batch or more clips"
             )
         return self._loader(self.train, shuffle=True)

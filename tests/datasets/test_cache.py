@@ -1,17 +1,21 @@
 """A cache gives back what was written, survives a kill, and refuses to mix with another."""
 
+import hashlib
 import json
 import pickle
+from dataclasses import asdict
 from functools import partial
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from foleygram.caching import process_place, write_cache
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.greatest_hits import GreatestHits
+from foleygram.datasets.shards import ShardedClips
+from foleygram.media.video import MediaError
 from foleygram.spec import ClipSpec
 
 
@@ -143,3 +147,87 @@ def test_clips_of_a_folder_go_through(greatest_hits, tmp_path):
     item = CachedClips(tmp_path / "cache", fields=("frames", "start"))[1]
     assert torch.equal(item["frames"], data[1]["frames"]) and float(item["start"]) == 2.0
     assert item["event_times"] == data[1]["event_times"]
+
+
+class Damaged(Numbers):
+    """Clips 1 and 4 to 7 cannot be decoded."""
+
+    def __getitem__(self, index):
+        if index in {1, 4, 5, 6, 7}:
+            raise MediaError(f"{index}.mp4: damaged")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("format", ["safetensors", "webdataset"])
+def test_clips_that_cannot_be_read_are_left_out_and_counted(tmp_path, format):
+    write_cache(Damaged(10), tmp_path, identity={}, shard_size=4, batch_size=2, format=format, progress=False)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert [shard["count"] for shard in manifest["shards"]] == [3, 0, 2]
+    assert manifest["count"] == 5 and manifest["unread"] == 5 and "frames" in manifest["fields"]
+    assert manifest["shards"][0]["unread"] == ["1.mp4: damaged"]
+    reader = (
+        CachedClips(tmp_path, fields=("audio",)) if format == "safetensors" else ShardedClips(str(tmp_path), fields=())
+    )
+    assert [item["caption"] for item in reader] == [f"clip {i} é" for i in (0, 2, 3, 8, 9)]
+    with pytest.raises(ValueError, match=r"none of the 1 clips could be read, the first: 1\.mp4"):
+        write_cache(Subset(Damaged(2), [1]), tmp_path / "none", identity={}, progress=False)
+
+
+def write_identified(folder, spec, encoders=None):
+    write_cache(Numbers(3), folder, identity={"spec": asdict(spec), "encoders": encoders or {}}, progress=False)
+
+
+def test_another_spec_is_refused(tmp_path):
+    write_identified(tmp_path, ClipSpec())
+    assert len(CachedClips(tmp_path, fields=(), spec=ClipSpec())) == 3
+    with pytest.raises(ValueError, match=r"sample_rate 44100 where 48000 is asked for, num_frames 8 where 4"):
+        CachedClips(tmp_path, fields=(), spec=ClipSpec(sample_rate=48_000, num_frames=4))
+
+
+def test_a_cache_of_other_encoders_is_refused(tmp_path):
+    release, backbone = tmp_path / "release", tmp_path / "backbone"
+    for path, content in ((release / "video_encoder", b"one"), (backbone / "vae", b"two")):
+        path.mkdir(parents=True)
+        (path / "model.safetensors").write_bytes(content)
+    hashes = {f"{part}/model.safetensors": hashlib.sha256(content).hexdigest() for part, content in
+              (("video_encoder", b"one"), ("vae", b"two"))}  # fmt: skip
+    write_identified(tmp_path / "cache", ClipSpec(), hashes)
+    check = partial(CachedClips, tmp_path / "cache", fields=())
+    assert len(check(encoders=[str(release), str(backbone)])) == 3
+    with pytest.raises(ValueError, match=r"vae/model\.safetensors, which is not in .*release; name its folder"):
+        check(encoders=str(release))
+    (release / "video_encoder" / "model.safetensors").write_bytes(b"retrained")
+    with pytest.raises(ValueError, match=r"another network than .*video_encoder/model\.safetensors; write the cache"):
+        check(encoders=[str(release), str(backbone)])
+
+
+class Long(Dataset):
+    """Latents of 4 s whose values are their places, in a cache of ten clips."""
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        places = torch.arange(8.0).expand(2, 8)
+        return {"latents_mean": places, "control_latents": places[None], "seconds_start": 5.0, "seconds_total": 60.0}
+
+
+def test_a_crop_of_latents_moves_its_start(tmp_path):
+    spec = ClipSpec(seconds=4.0, sample_rate=1000, latent_hop=500)
+    write_cache(Long(), tmp_path, identity={"spec": asdict(spec)}, progress=False)
+    fields = ("latents_mean", "control_latents", "seconds_start", "seconds_total")
+    cropped = CachedClips(tmp_path, fields=fields, crop_seconds=1.2, seed=4)
+    firsts = set()
+    for index in range(60):  # later passes draw anew
+        item = cropped[index]
+        first = int(item["latents_mean"][0, 0])
+        assert torch.equal(item["latents_mean"], first + torch.arange(3.0).expand(2, 3))  # 1.2 s in latents of 0.5 s
+        assert torch.equal(item["control_latents"][0], item["latents_mean"])
+        assert float(item["seconds_start"]) == pytest.approx(5.0 + first * 0.5) and item["seconds_total"] == 60.0
+        assert torch.equal(cropped[index]["latents_mean"], item["latents_mean"])
+        firsts.add(first)
+    assert firsts == {0, 1, 2, 3, 4, 5}
+    with pytest.raises(ValueError, match=r"crops of 9 s from cached clips of 4 s"):
+        CachedClips(tmp_path, fields=fields, crop_seconds=9.0)
+    with pytest.raises(ValueError, match="need the field seconds_start"):
+        CachedClips(tmp_path, fields=("latents_mean",), crop_seconds=1.0)
