@@ -8,11 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy._core.multiarray import _reconstruct as reconstruct
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
+
+ARRAY_NAMES: list[Any] = [
+    *((reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    np.ndarray, np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64)),
+]  # fmt: skip
+"""What a pickle of NumPy's arrays names; it makes arrays and runs nothing."""
 
 
 def read_weights(path: str | Path) -> Any:
@@ -38,6 +46,25 @@ def read_weights(path: str | Path) -> Any:
         ) from error
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ValueError(f"{path}: truncated or no checkpoint of PyTorch's ({error}); fetch it again") from error
+
+
+def read_arrays(path: str | Path) -> dict[str, Any]:
+    """The named arrays of an `.npz` file, or of a pickle that holds arrays of NumPy and nothing else that is code.
+
+    Raises FileNotFoundError, or ValueError naming a file that is damaged or holds more than that.
+    """
+    path = Path(path)
+    if path.suffix == ".npz" and path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return dict(file)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path}: not a whole .npz file of plain arrays ({error}); fetch it again") from error
+    with torch.serialization.safe_globals(ARRAY_NAMES):
+        arrays = read_weights(path)
+    if not isinstance(arrays, dict):
+        raise ValueError(f"{path}: holds {type(arrays).__name__}, not named arrays")
+    return arrays
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -56,6 +56,11 @@ SOURCES: Mapping[str, Source] = {
         hub_id="laion/clap-htsat-unfused",
         patterns=("*.json", "model.safetensors", "merges.txt"),
     ),
+    "vggish": Source(
+        licence="Apache-2.0",
+        used_for="FAVD, and FAD with VGGish",
+        page="the release v0.1 of harritaylor/torchvggish on GitHub, vggish-10086976.pth and vggish_pca_params",
+    ),
     "beats": Source(
         licence="MIT",
         used_for="audio encoder before alignment",
@@ -109,7 +114,7 @@ def fetch(name: str, out: Path, *, revision: str = "main") -> Path:
         raise ValueError(f"unknown weights {name!r}; there are {', '.join(SOURCES)}")
     source = SOURCES[name]
     if source.hub_id is None:
-        raise ValueError(f"{name}: not on the hub; get it from {source.page}, then `foleygram weights convert`")
+        raise ValueError(f"{name}: not on the hub; get it from {source.page}; docs/weights.md goes on from there")
     folder = out / name
     try:
         info = HfApi().model_info(source.hub_id, revision=revision, files_metadata=True)
