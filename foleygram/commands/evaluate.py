@@ -1,37 +1,83 @@
-"""`foleygram evaluate`: how good the sound is."""
+"""`foleygram evaluate`: how good the sound is, of a checkpoint or of any system."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from foleygram.commands.config import Config
 from foleygram.commands.errors import reported
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Option(help="Release folder.")],
-    data: Annotated[Path, typer.Option(help="Greatest Hits' folder, or a rendered one.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Release folder that generates what is scored.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="With --checkpoint: Greatest Hits' folder, or a rendered one.")
+    ] = None,
     split: Annotated[str, typer.Option(help="train, test, or a list of ids.")] = "test",
     conditions: Annotated[
-        str, typer.Option(help="predicted (silent video only), true (the reference's envelope).")
+        str,
+        typer.Option(
+            help="What the model is told, with commas between: letters of a (reference sound), v (video), t (caption), "
+            "with +true for the reference's envelope instead of the predicted one; predicted is v, true is v+true."
+        ),
     ] = "predicted,true",
     controls: Annotated[
         bool, typer.Option(help="Also the controls: no control, flat envelope, another clip's.")
     ] = True,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    generated: Annotated[
+        Path | None, typer.Option(help="Instead of --checkpoint: a folder of sounds or videos to score.")
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="With --generated: the true sounds or videos, matched by name; _times.txt beside."),
+    ] = None,
+    captions: Annotated[Path | None, typer.Option(help="With --generated: CSV with the columns file, caption.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Names with commas between; an unknown one lists them. All by default.")
+    ] = None,
+    judge: Annotated[
+        Path | None, typer.Option(help="Material judge; CHECKPOINT/judge by default, none with --generated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of sounds and of intervals.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips, spread over the split.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 8,
-    out: Annotated[Path | None, typer.Option(help="JSON report to write.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.json, per_clip.csv, report.html; FILE.json for figures alone."),
+    ] = None,
+    compare: Annotated[Path | None, typer.Option(help="An earlier report.json to compare with.")] = None,
+    report_clips: Annotated[int, typer.Option(min=0, help="Clips to hear in report.html, best and worst.")] = 12,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    config: Config = None,
 ) -> None:
-    """Score a checkpoint on a split: onsets, envelope, material, as a table and JSON."""
-    from foleygram.console import pick_device
-    from foleygram.study.run import evaluate as run
-
+    """Score a checkpoint on a split, or any system's files: onsets, envelope, material, as tables and a report."""
+    if (checkpoint is None) == (generated is None):
+        raise typer.BadParameter("give --checkpoint and --data, or --generated and --reference")
+    needed = ("--data", data) if checkpoint else ("--reference", reference)
+    if needed[1] is None:
+        raise typer.BadParameter(f"{needed[0]} is missing")
     with reported():
-        run(
-            checkpoint, data, split, conditions=conditions.split(","), controls=controls, num_inference_steps=steps,
-            guidance_scale=guidance, seed=seed, limit=limit, batch_size=batch_size, out=out, device=pick_device(device),
-        )  # fmt: skip
+        from foleygram.study.deliver import deliver, read_report, sounds_folder
+
+        earlier = read_report(compare) if compare else None
+        chosen = metrics.split(",") if metrics else None
+        if checkpoint and data:
+            from foleygram.console import pick_device
+            from foleygram.study.conditions import choose_conditions
+            from foleygram.study.run import evaluate as run
+
+            report = run(
+                checkpoint, data, split, conditions=choose_conditions(conditions.split(","), controls=controls),
+                metrics=chosen, num_inference_steps=steps, guidance_scale=guidance, seed=seed, limit=limit,
+                batch_size=batch_size, sounds=sounds_folder(out), judge=judge, device=pick_device(device),
+            )  # fmt: skip
+        elif generated and reference:
+            from foleygram.study.run import evaluate_folders
+
+            report = evaluate_folders(
+                generated, reference, captions=captions, metrics=chosen, seed=seed, limit=limit, judge=judge
+            )
+        deliver(report, out, earlier=earlier, num_clips=report_clips)

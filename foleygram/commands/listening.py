@@ -64,8 +64,8 @@ def _write(
 ) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from foleygram.study.experiments import pick_clips
     from foleygram.study.listening import key_path, match_systems, write_page
+    from foleygram.study.sounds import pick_clips
 
     match = match_systems(folders, media=media, pictures=pictures)
     for line in match.left_out:

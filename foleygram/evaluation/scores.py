@@ -1,12 +1,12 @@
 """Every figure of a set of generated clips, clip by clip and over the set (paper notes, section 6)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torchmetrics import Metric
 
 from foleygram.evaluation import envelopes
@@ -15,19 +15,22 @@ from foleygram.evaluation.metrics import EnvelopeCorrelation, EnvelopeL1, Envelo
 from foleygram.evaluation.onsets import TOLERANCES_SEC, detect_onsets, pair_onsets, peak
 
 Row = dict[str, str | int | float | None]
+CLIP_METRICS = ("onsets", "envelope", "material")
+"""Groups of figures that one clip has by itself."""
 
 
 @dataclass(frozen=True)
 class ScoredClip:
     """Mono sounds (samples,), equally long, of one clip; event times in seconds from its start, ascending.
 
-    `material` is None where the clip has several or none: the judge is not asked then.
+    `event_times` is None where nobody annotated the clip: it has no onset scores then. `material` is None where the
+    clip has several or none: the judge is not asked then.
     """
 
     generated: Tensor
     reference: Tensor
     sample_rate: int
-    event_times: list[float]
+    event_times: list[float] | None
     event_actions: list[str]
     material: str | None
     video_id: str
@@ -35,80 +38,119 @@ class ScoredClip:
 
 
 class Scores(NamedTuple):
-    """One row per clip, and the figures over all of them; None where there is nothing to say."""
+    """One row per clip, by video and start, and the figures over all of them; None where there is nothing to say."""
 
     rows: list[Row]
     summary: dict[str, float | int | None]
 
 
 class ClipScorer:
-    """Scores clips one after another; `scores` may be asked for at any time."""
+    """Scores clips one after another; `scores` may be asked for at any time.
 
-    def __init__(self, judge: MaterialJudge) -> None:
-        self.judge = judge
+    `metrics` names the groups of figures; "material" needs a judge. Where torch.distributed runs, each process adds
+    its own clips, and `scores`, called by all of them, is about the clips of all.
+    """
+
+    def __init__(self, judge: MaterialJudge | None, metrics: Sequence[str] = CLIP_METRICS) -> None:
+        if "material" in metrics and judge is None:
+            raise ValueError("the material metric needs a judge; give one or leave the metric out")
+        self.judge = judge if "material" in metrics else None
         self.rows: list[Row] = []
-        self.onsets = {_milliseconds(tolerance): OnsetF1(tolerance) for tolerance in TOLERANCES_SEC}
-        self.curves: dict[str, Metric] = {
-            "envelope_l1": EnvelopeL1(),
-            "envelope_correlation": EnvelopeCorrelation(),
-            "median_absolute_lag_ms": EnvelopeLag(),
-            "leak_db": Leak(),
-        }
+        self.onsets: dict[int, OnsetF1] = {}
+        self.curves: dict[str, Metric] = {}
+        if "onsets" in metrics:
+            self.onsets = {_milliseconds(tolerance): OnsetF1(tolerance) for tolerance in TOLERANCES_SEC}
+        if "envelope" in metrics:
+            self.curves = {
+                "envelope_l1": EnvelopeL1(),
+                "envelope_correlation": EnvelopeCorrelation(),
+                "median_absolute_lag_ms": EnvelopeLag(),
+                "leak_db": Leak(),
+            }
         self.material = MaterialAccuracy()
 
     def add(self, clip: ScoredClip) -> Row:
         """Score a clip; returns its row. Raises ValueError for sounds that are not mono, equally long and finite."""
         _check(clip)
+        row: Row = {"video_id": clip.video_id, "start": clip.start, "peak": peak(clip.generated)}
+        if self.onsets and clip.event_times is not None:
+            row |= self._add_onsets(clip, clip.event_times)
+        if self.curves:
+            row |= self._add_envelopes(clip)
+        if self.judge is not None:
+            row |= self._add_material(clip, self.judge)
+        self.rows.append(row)
+        return row
+
+    def _add_onsets(self, clip: ScoredClip, event_times: list[float]) -> Row:
         detected = detect_onsets(clip.generated, clip.sample_rate, reference_peak=peak(clip.reference))
-        for onset_metric in self.onsets.values():
-            onset_metric.update(detected, clip.event_times, clip.event_actions)
+        scratches = [action == "scratch" for action in clip.event_actions]
+        row: Row = {
+            "num_detected": len(detected),
+            "num_annotated": len(event_times),
+            "num_hits": len(scratches) - sum(scratches),
+            "num_scratches": sum(scratches),
+        }
+        for tolerance, metric in self.onsets.items():
+            metric.update(detected, event_times, clip.event_actions)
+            matches = pair_onsets(detected, event_times, metric.tolerance_sec).annotated
+            row[f"matched_{tolerance}"] = len(matches)
+            found = sum(scratches[index] for index in matches)
+            row |= {f"matched_hits_{tolerance}": len(matches) - found, f"matched_scratches_{tolerance}": found}
+        return row
+
+    def _add_envelopes(self, clip: ScoredClip) -> Row:
         curves = [envelopes.clip_envelope(sound, clip.sample_rate) for sound in (clip.generated, clip.reference)]
         for metric in self.curves.values():
             metric.update(*curves)
-        heard = self.judge.hear(clip.generated[None], clip.sample_rate)[0] if clip.material else None
-        if clip.material:
-            self.material.update([heard], [clip.material])
-        matched: Row = {
-            f"matched_{_milliseconds(tolerance)}": len(pair_onsets(detected, clip.event_times, tolerance).detected)
-            for tolerance in TOLERANCES_SEC
-        }
-        row: Row = {
-            "video_id": clip.video_id,
-            "start": clip.start,
-            "material": clip.material,
-            "heard": heard,
-            "num_detected": len(detected),
-            "num_annotated": len(clip.event_times),
-            **matched,
+        return {
             "envelope_l1": envelopes.envelope_l1(*curves),
             "envelope_correlation": envelopes.envelope_correlation(*curves),
             "lag_ms": envelopes.envelope_lag(*curves),
             "leak_db": envelopes.leak_db(*curves),
         }
-        self.rows.append(row)
-        return row
+
+    def _add_material(self, clip: ScoredClip, judge: MaterialJudge) -> Row:
+        heard = judge.hear(clip.generated[None], clip.sample_rate)[0] if clip.material else None
+        if clip.material:
+            self.material.update([heard], [clip.material])
+        return {"material": clip.material, "heard": heard}
 
     def scores(self) -> Scores:
         """Rows and figures of everything added so far; onset figures are micro averages."""
-        summary: dict[str, float | int | None] = {"num_clips": len(self.rows)}
+        rows = _of_all_processes(self.rows)
+        summary: dict[str, float | int | None] = {"num_clips": len(rows)}
+        annotated = any("num_annotated" in row for row in rows)
         for tolerance, onset_metric in self.onsets.items():
-            summary |= {f"onset_{key}_{tolerance}": value for key, value in onset_metric.compute()._asdict().items()}
-        summary["onset_count_ratio"] = summary.pop(f"onset_count_ratio_{_milliseconds(TOLERANCES_SEC[0])}")
-        summary.pop(f"onset_count_ratio_{_milliseconds(TOLERANCES_SEC[1])}")
-        if self.rows:
+            figures = onset_metric.compute()._asdict()
+            summary |= {f"onset_{key}_{tolerance}": value if annotated else None for key, value in figures.items()}
+            summary["onset_count_ratio"] = summary.pop(f"onset_count_ratio_{tolerance}")
+        if rows:
             summary |= {name: _number(metric.compute()) for name, metric in self.curves.items()}
+        if rows and self.judge is not None:
             summary["material_accuracy"] = _number(self.material.compute())
         for name, column in (("material", "material"), ("lag", "lag_ms"), ("leak", "leak_db")):
-            summary[f"num_{name}"] = sum(row[column] is not None for row in self.rows)
-        return Scores(self.rows, summary)
+            if any(column in row for row in rows):
+                summary[f"num_{name}"] = sum(row[column] is not None for row in rows)
+        return Scores(rows, summary)
 
 
-def score_clips(pairs: Iterable[ScoredClip], judge: MaterialJudge) -> Scores:
+def score_clips(
+    clips: Iterable[ScoredClip], judge: MaterialJudge | None, metrics: Sequence[str] = CLIP_METRICS
+) -> Scores:
     """Onsets, envelopes and material of generated clips against their references."""
-    scorer = ClipScorer(judge)
-    for clip in pairs:
+    scorer = ClipScorer(judge, metrics)
+    for clip in clips:
         scorer.add(clip)
     return scorer.scores()
+
+
+def _of_all_processes(rows: list[Row]) -> list[Row]:
+    gathered = [rows]
+    if distributed.is_available() and distributed.is_initialized():
+        gathered = [[] for _ in range(distributed.get_world_size())]
+        distributed.all_gather_object(gathered, rows)
+    return sorted((row for part in gathered for row in part), key=lambda row: (str(row["video_id"]), row["start"]))
 
 
 def _check(clip: ScoredClip) -> None:

@@ -55,6 +55,20 @@ def read_audio(
     return resample(_to_channels(torch.from_numpy(np.ascontiguousarray(audio)), channels), rate, sample_rate)
 
 
+def sound_rate(path: str | Path) -> int:
+    """The rate, in Hz, at which a file's sound is stored; raises MediaError for a file without sound."""
+    path = Path(path)
+    if path.suffix.lower() in SOUND_FILES and path.is_file():
+        try:
+            return int(soundfile.info(path).samplerate)
+        except soundfile.LibsndfileError:
+            pass  # a container under a sound's name
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise MediaError(f"{path}: there is no sound in it; choose a file with a sound track")
+        return int(container.streams.audio[0].codec_context.sample_rate)
+
+
 def _read_any(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray, int]:
     if path.suffix.lower() in SOUND_FILES:
         try:

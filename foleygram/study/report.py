@@ -1,15 +1,20 @@
-"""The benchmark's table and its JSON."""
+"""What a run found: the terminal's tables, and the folder with report.json, per_clip.csv and report.html."""
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from foleygram.evaluation.scores import Scores
+from foleygram.evaluation.scores import Row, Scores
 from foleygram.media.files import atomic_path
+from foleygram.study.conditions import ORACLE
+from foleygram.study.intervals import Interval
+from foleygram.study.pairs import Pair, Remarks
 
 ROWS = {
     "onset F1, 50 ms": "onset_f1_50",
@@ -25,24 +30,76 @@ ROWS = {
     "clips": "num_clips",
 }
 DIGITS = {"envelope_l1": 4, "median_absolute_lag_ms": 1, "leak_db": 1}
+LEGEND = f"{ORACLE} was told something of the reference sound: no figure of a system that sees the video alone"
 
 
-def score_table(rows_by_condition: Mapping[str, Scores], title: str | None = None) -> Table:
-    """One column per condition, one line per figure; a dash where there is nothing to say."""
+@dataclass(frozen=True)
+class Report:
+    """Everything a run found, as it is written and shown."""
+
+    title: str
+    protocol: dict[str, Any]
+    scores: dict[str, Scores]
+    intervals: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    oracle: tuple[str, ...] = ()
+    """Names of the scores whose sounds were told something of the reference sound."""
+    borrowed: tuple[str, ...] = ()
+    """Names of the scores of what borrows from another clip."""
+    alignment: dict[str, float] = field(default_factory=dict)
+    remarks: Remarks = field(default_factory=Remarks)
+    pairs: dict[str, list[Pair]] = field(default_factory=dict)
+    """Where the sounds of each of the scores lie."""
+    notes: tuple[str, ...] = ()
+    """Sentences that a reader of the figures needs: what was left out and how to get it."""
+
+    def marked(self, name: str) -> str:
+        """A score's name, with the mark of an oracle where it is one."""
+        return f"{name} {ORACLE}" if name in self.oracle else name
+
+    def content(self) -> dict[str, Any]:
+        """What report.json holds."""
+        return {
+            "title": self.title,
+            "protocol": self.protocol,
+            "alignment": self.alignment,
+            "oracle": list(self.oracle),
+            "borrowed": list(self.borrowed),
+            "notes": list(self.notes),
+            "remarks": asdict(self.remarks),
+            "summary": {name: scores.summary for name, scores in self.scores.items()},
+            "intervals": {name: {k: list(v) for k, v in found.items()} for name, found in self.intervals.items()},
+            "clips": {name: scores.rows for name, scores in self.scores.items()},
+        }
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """One table of what is scored against its own clip alone, one of what borrows from another; remarks below."""
+    console = console or Console()
+    own = {report.marked(name): value for name, value in report.scores.items() if name not in report.borrowed}
+    console.print(score_table(own, title=report.title))
+    if report.borrowed:
+        others = {report.marked(name): report.scores[name] for name in report.borrowed}
+        console.print(score_table(others, title="borrowed conditions"))
+    if report.oracle:
+        console.print(LEGEND, markup=False)
+    for note in report.notes:
+        console.print(note, style="yellow", markup=False, highlight=False)
+    for kind, lines in asdict(report.remarks).items():
+        if lines:
+            more = f" (and {len(lines) - 1} more, see the report)" if len(lines) > 1 else ""
+            console.print(f"{kind.replace('_', ' ')}: {lines[0]}{more}", style="yellow", markup=False, highlight=False)
+
+
+def score_table(scores: Mapping[str, Scores], title: str | None = None) -> Table:
+    """One column per name, one line per figure; a dash where there is nothing to say."""
     table = Table(title=title)
     table.add_column("figure", no_wrap=True)
-    for condition in rows_by_condition:
-        table.add_column(condition, justify="right", min_width=max(map(len, condition.split())))
+    for name in scores:
+        table.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for label, key in ROWS.items():
-        table.add_row(label, *(_cell(key, scores.summary.get(key)) for scores in rows_by_condition.values()))
+        if any(key in found.summary for found in scores.values()):
+            table.add_row(label, *(cell(key, found.summary.get(key)) for found in scores.values()))
     return table
-
-
-def print_table(
-    rows_by_condition: Mapping[str, Scores], *, title: str | None = None, console: Console | None = None
-) -> None:
-    """Print the table of `score_table`."""
-    (console or Console()).print(score_table(rows_by_condition, title))
 
 
 def print_figures(
@@ -51,28 +108,49 @@ def print_figures(
     """Print the figures that `names` name, one line each; those that are missing get a dash."""
     table = Table("figure", "value", title=title)
     for name in names:
-        table.add_row(name.replace("_", " "), _cell(name, figures.get(name)))
+        table.add_row(name.replace("_", " "), cell(name, figures.get(name)))
     (console or Console()).print(table)
 
 
-def write_report(path: Path, *, protocol: Mapping[str, Any], conditions: Mapping[str, Scores], **more: Any) -> None:
-    """Write protocol, figures and clips as JSON, whole or not at all; `more` adds sections.
-
-    Raises ValueError for a figure that is not finite.
-    """
-    content = {
-        "protocol": dict(protocol),
-        **more,
-        "summary": {name: scores.summary for name, scores in conditions.items()},
-        "clips": {name: scores.rows for name, scores in conditions.items()},
-    }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+def print_changes(changes: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """Print what changed since an earlier report, a line per figure; a star where the interval leaves out zero."""
+    table = Table(title="change since the earlier report, with its 95% interval")
+    for column in ("condition", "figure", "before", "now", "change"):
+        table.add_column(column, justify="left" if column in ("condition", "figure") else "right")
+    for name, figures in changes.items():
+        for label, key in ROWS.items():
+            if key in figures:
+                table.add_row(name, label, *changed_cells(key, figures[key]))
+    console.print(table)
 
 
-def _cell(key: str, value: float | int | None) -> str:
+def changed_cells(key: str, change: Any) -> tuple[str, str, str]:
+    """Before, now, and the difference with its interval."""
+    text = f"{change.now - change.before:+.{DIGITS.get(key, 3)}f}"
+    if change.interval is not None:
+        text += f" ({cell(key, change.interval.low)} to {cell(key, change.interval.high)})"
+    return cell(key, change.before), cell(key, change.now), text + (" *" if change.clear else "")
+
+
+def cell(key: str, value: float | int | None) -> str:
+    """A figure with the digits that it deserves, a dash for none."""
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.{DIGITS.get(key, 3)}f}"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON, whole or not at all; raises ValueError for a figure that is not finite."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_rows(path: Path, scores: Mapping[str, Scores]) -> None:
+    """Write every clip's row in every condition as CSV, whole or not at all."""
+    rows: list[Row] = [{"condition": name, **row} for name, found in scores.items() for row in found.rows]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

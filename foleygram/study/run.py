@@ -1,27 +1,35 @@
-"""The benchmark: generates for a split's clips, scores them, prints the table and writes the report."""
+"""Runs the benchmark through either door: a checkpoint on a split's clips, or any system's files beside references."""
 
-import platform
-from collections.abc import Sequence
-from importlib.metadata import version
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from foleygram.checkpoints import INDEX, file_hash, without_chatter
+from foleygram.checkpoints import INDEX, file_hash, read_index, without_chatter
 from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.evaluation import envelopes, onsets
 from foleygram.evaluation.material import MaterialJudge
-from foleygram.evaluation.scores import Scores
 from foleygram.pipeline import FoleyGRAMPipeline
-from foleygram.study.experiments import CONDITIONS, CONTROLS, Condition, alignment_figures, pick_clips, run_conditions
-from foleygram.study.report import print_figures, print_table, write_report
+from foleygram.study.alignment import alignment_figures
+from foleygram.study.conditions import Condition
+from foleygram.study.pairs import match_folders
+from foleygram.study.processes import from_all, from_first, joined_processes, progress_bar
+from foleygram.study.protocol import folder_hash, split_overlap
+from foleygram.study.report import Report
+from foleygram.study.scoring import choose_metrics, score
+from foleygram.study.sounds import (
+    REFERENCE,
+    ClipSounds,
+    clip_pairs,
+    data_fingerprint,
+    generate_sounds,
+    pick_clips,
+    pick_partners,
+)
 
-PACKAGES = ("foleygram", "torch", "transformers", "diffusers", "librosa", "torchmetrics", "numpy")
 JUDGE_FOLDER = "judge"
-ALIGNMENT_FIGURES = ("material_video_to_audio", "material_audio_to_video", "auc_other_text", "auc_all_mixed")
-"""Those that are printed; the report holds them all."""
 
 
 def evaluate(
@@ -29,111 +37,133 @@ def evaluate(
     data: str | Path,
     split: str = "test",
     *,
-    conditions: Sequence[str] = ("predicted", "true"),
+    conditions: Sequence[Condition],
+    metrics: Sequence[str] | None = None,
     num_inference_steps: int = 50,
     guidance_scale: float = 5.0,
     seed: int = 0,
     limit: int | None = None,
-    controls: bool = True,
     batch_size: int = 8,
-    out: str | Path | None = None,
+    sounds: str | Path | None = None,
     judge: str | Path | None = None,
     device: str | torch.device = "cpu",
     show_progress: bool = True,
-) -> dict[str, Scores]:
-    """Score a release folder on a split of Greatest Hits; prints the tables, writes JSON to `out` if given.
+) -> Report:
+    """Generate for a split of Greatest Hits in each condition, and score.
 
-    `predicted` is silent video only: predicted envelope and video token; `true` takes the reference's envelope.
-    `limit` clips are spread evenly over the split; `judge` is a folder, `checkpoint`/judge by default. Raises
-    ValueError for an unknown condition.
+    `limit` clips are spread evenly over the split; `judge` is a folder, `checkpoint`/judge by default. The folder
+    `sounds` keeps what is generated, so that a killed run goes on. Of several processes each does its share of the
+    clips, and the first one's report is whole. Raises ValueError for an unknown metric.
     """
-    chosen = choose_conditions(conditions, controls=controls)
-    pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint).to(device)
+    names, index = choose_metrics(metrics, alignment=True), read_index(Path(checkpoint))
     judge = Path(judge or Path(checkpoint) / JUDGE_FOLDER)
-    hearing = load_judge(judge)
-    dataset = GreatestHits(data, split, spec=pipeline.spec)
+    hearing = load_judge(judge) if "material" in names else None
+    system = {
+        "checkpoint": Path(checkpoint).name,
+        "checkpoint_sha256": file_hash(Path(checkpoint) / INDEX),
+        "data": Path(data).name,
+        "split": split,
+        "num_inference_steps": num_inference_steps,
+        "guidance_scale": guidance_scale,
+        "seed": seed,
+    }
+    pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint).to(device)
+    fields = {"audio"}.union(*(condition.fields for condition in conditions))
+    dataset = GreatestHits(data, split, spec=pipeline.spec, fields=sorted(fields))
     indices = pick_clips(len(dataset), limit)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True, disable=not show_progress) as bar:
-        task = bar.add_task("clips", total=len(indices))
-        scores = run_conditions(
-            pipeline,
-            hearing,
-            dataset,
-            conditions=chosen,
-            indices=indices,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            seed=seed,
-            batch_size=batch_size,
-            progress=lambda done: bar.update(task, completed=done),
-        )
-    print_tables(scores, chosen, f"{split}: {len(indices)} of {len(dataset)} clips of {pipeline.spec.seconds:g} s")
-    spaces = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
-    alignment = alignment_figures(pipeline, spaces, indices=indices, batch_size=batch_size)
-    print_figures(alignment, ALIGNMENT_FIGURES, title="alignment, the same clips")
-    if out is not None:
-        facts = protocol(checkpoint, judge) | {
-            "data": Path(data).name,
-            "split": split,
-            "num_clips": len(indices),
-            "num_inference_steps": num_inference_steps,
-            "guidance_scale": guidance_scale,
-            "seed": seed,
-        }
-        write_report(Path(out), protocol=facts, conditions=scores, alignment=alignment)
-    return scores
+    partners = pick_partners(dataset, indices, seed) if any(c.borrows for c in conditions) else {}
+    with joined_processes() as place, _kept_or_temporary(sounds) as folder:
+        kept = ClipSounds(folder, system | {"data_sha256": data_fingerprint(dataset)})
+        own = place.share(indices)
+        with progress_bar("generating", len(own), shown=place.first and show_progress) as advance:
+            generate_sounds(
+                pipeline, dataset, kept, conditions=conditions, indices=own, partners=partners,
+                num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, seed=seed,
+                batch_size=batch_size, progress=advance,
+            )  # fmt: skip
+        from_all(None)  # the references that other processes write are there from here on
+        pairs = clip_pairs(dataset, kept, conditions, indices, partners)
+        report = score(pairs, hearing, names, system, place, judge=judge, seed=seed, show_progress=show_progress)
+    alignment: dict[str, float] = {}
+    if "alignment" in names and place.first:
+        spaces = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
+        alignment = alignment_figures(pipeline, spaces, indices=indices, batch_size=batch_size)
+    notes = split_overlap(index, [dataset.clips[i].video_id for i in indices])
+    return replace(
+        report,
+        title=f"{split}: {len(indices)} of {len(dataset)} clips of {pipeline.spec.seconds:g} s",
+        oracle=tuple(name for c in conditions for name in c.oracle_names),
+        borrowed=tuple(name for c in conditions if c.borrows for name in c.names),
+        alignment=alignment,
+        notes=(*notes, *report.notes),
+    )
 
 
-def choose_conditions(names: Sequence[str], *, controls: bool) -> list[Condition]:
-    """The named conditions, and the controls if wanted; raises ValueError for a name that is none."""
-    unknown = set(names) - set(CONDITIONS)
-    if unknown:
-        raise ValueError(f"unknown conditions {sorted(unknown)}; there are {', '.join(CONDITIONS)}")
-    return [CONDITIONS[name] for name in names] + list(CONTROLS) * controls
+def evaluate_folders(
+    generated: str | Path,
+    reference: str | Path,
+    *,
+    captions: str | Path | None = None,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    judge: str | Path | None = None,
+    show_progress: bool = True,
+) -> Report:
+    """Score the sounds or videos of one folder against those of the same name in another.
 
-
-def print_tables(scores: dict[str, Scores], conditions: Sequence[Condition], title: str) -> None:
-    """One table of what is scored against its own clip alone, one of what borrows from another clip."""
-    borrowed = {name for name in scores for c in conditions if c.borrows and name.startswith(c.name)}
-    print_table({name: value for name, value in scores.items() if name not in borrowed}, title=title)
-    if borrowed:
-        print_table({name: value for name, value in scores.items() if name in borrowed}, title="borrowed conditions")
+    A `_times.txt` beside a reference gives the onsets that are searched for, `captions` (CSV: file, caption) what a
+    text-audio score compares with. `judge` is the folder of a material judge, without which material is left out.
+    Raises FileNotFoundError for an empty folder, ValueError where nothing matches or every file is unreadable.
+    """
+    names = choose_metrics(metrics, judge=judge is not None)
+    hearing = load_judge(Path(judge)) if judge is not None and "material" in names else None
+    matched = match_folders(Path(generated), Path(reference), Path(captions) if captions else None)
+    own = [matched.pairs[i] for i in pick_clips(len(matched.pairs), limit)]
+    name = Path(generated).resolve().name
+    system = {"generated": name, "generated_sha256": folder_hash(own), "seed": seed}
+    pairs = {REFERENCE: [replace(pair, generated=pair.reference) for pair in own], name: own}
+    with joined_processes() as place:
+        report = score(pairs, hearing, names, system, place, judge=judge, seed=seed, show_progress=show_progress)
+    if not report.scores[name].rows:
+        raise ValueError(f"{generated}: none of its {len(own)} files could be scored; {report.remarks.left_out[0]}")
+    return replace(
+        report,
+        title=f"{name}: {len(own)} files",
+        notes=(*_unmatched(matched.without_reference, matched.without_generated), *report.notes),
+    )
 
 
 def load_judge(folder: Path) -> MaterialJudge:
     """The judge saved in `folder`; raises FileNotFoundError saying how to train one."""
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder}: no material judge there; train one with `foleygram judge`")
+        raise FileNotFoundError(
+            f"{folder}: no material judge there; train one with `foleygram judge`, or choose --metrics without material"
+        )
     with without_chatter():
         return MaterialJudge.from_pretrained(folder)
 
 
-def protocol(checkpoint: str | Path, judge: Path) -> dict[str, Any]:
-    """What a reader needs to repeat the figures: detector, envelope, versions, and hashes of what was used.
+@contextmanager
+def _kept_or_temporary(folder: str | Path | None) -> Iterator[Path]:
+    """`folder`, or one that all processes share until the block ends."""
+    if folder is not None:
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="foleygram-sounds-") as temporary:
+        yield Path(from_first(temporary))
+        from_all(None)
 
-    The release's index holds the hash of every weight file, so the index's own hash stands for all of them.
-    """
-    return {
-        "checkpoint": Path(checkpoint).name,
-        "checkpoint_sha256": file_hash(Path(checkpoint) / INDEX),
-        "judge_sha256": file_hash(judge / "model.safetensors"),
-        "onsets": {
-            "detector": "librosa onset_strength, onset_detect",
-            "sample_rate": onsets.DETECTOR_RATE,
-            "hop_length": onsets.HOP_LENGTH,
-            "delta": onsets.DELTA,
-            "floor_db": onsets.FLOOR_DB,
-            "tolerances_sec": list(onsets.TOLERANCES_SEC),
-            "average": "micro",
-        },
-        "envelope": {
-            "sample_rate": envelopes.ENVELOPE_SAMPLE_RATE,
-            "frame_length": envelopes.FRAME_LENGTH,
-            "hop_length": envelopes.HOP_LENGTH,
-            "smoothing_sec": envelopes.SMOOTHING_SEC,
-            "max_lag_sec": envelopes.MAX_LAG_SEC,
-            "silent_db": envelopes.SILENT_DB,
-        },
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-    }
+
+def _unmatched(without_reference: Sequence[Path], without_generated: Sequence[Path]) -> list[str]:
+    notes = []
+    if without_reference:
+        notes.append(f"{_listed(without_reference)} without a reference of that name: not scored")
+    if without_generated:
+        notes.append(f"{_listed(without_generated)} without a generated file: the figures are over the others alone")
+    return notes
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    shown = ", ".join(path.name for path in paths[:5])
+    return f"{len(paths)} files ({shown}{', ...' if len(paths) > 5 else ''})"

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,10 +10,14 @@ from rich.console import Console
 import foleygram.study.run as run
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
-from foleygram.evaluation.scores import ScoredClip, score_clips
+from foleygram.evaluation.scores import CLIP_METRICS, ScoredClip, score_clips
 from foleygram.spec import ClipSpec
-from foleygram.study.experiments import AGAINST_OTHER, CONDITIONS, CONTROLS, pick_clips, pick_partners, run_conditions
-from foleygram.study.report import print_table, write_report
+from foleygram.study.conditions import AGAINST_OTHER, choose_conditions
+from foleygram.study.deliver import deliver
+from foleygram.study.processes import Place
+from foleygram.study.report import Report, print_report
+from foleygram.study.scoring import choose_metrics, score_pairs
+from foleygram.study.sounds import ClipSounds, clip_pairs, generate_sounds, pick_clips, pick_partners
 
 SPEC = ClipSpec(
     seconds=2.0, sample_rate=16_000, audio_channels=1, latent_hop=512, num_frames=2, image_size=16, motion_size=16
@@ -154,15 +159,20 @@ def test_sounds_of_unequal_length_are_refused_by_name(judge):
         score_clips([ScoredClip(**vars(clip) | {"generated": clip.generated[:-1]})], judge)
 
 
-def run_all(pipeline, judge, root, **options):
+def run_all(pipeline, judge, root, folder, **options):
     dataset = GreatestHits(root, "test", spec=SPEC, fields=("audio", "envelope_audio"))
     settings = {"num_inference_steps": 3, "guidance_scale": 1.5, "seed": 100, "batch_size": 3} | options
-    conditions = [*CONDITIONS.values(), *CONTROLS]
-    return run_conditions(pipeline, judge, dataset, conditions=conditions, indices=range(len(dataset)), **settings)
+    conditions = choose_conditions(["predicted", "true"], controls=True)
+    indices = list(range(len(dataset)))
+    partners = pick_partners(dataset, indices, 100)
+    sounds = ClipSounds(folder, {"seed": 100})
+    generate_sounds(pipeline, dataset, sounds, conditions=conditions, indices=indices, partners=partners, **settings)
+    pairs = clip_pairs(dataset, sounds, conditions, indices, partners)
+    return score_pairs(pairs, judge, CLIP_METRICS, Place())[0]
 
 
-def test_each_condition_is_told_what_it_says(judge, root, silent_pictures):
-    found = {name: scores.summary for name, scores in run_all(Pipeline(), judge, root).items()}
+def test_each_condition_is_told_what_it_says(judge, root, silent_pictures, tmp_path):
+    found = {name: scores.summary for name, scores in run_all(Pipeline(), judge, root, tmp_path / "s").items()}
     assert found["reference"]["onset_f1_50"] == found["true"]["onset_f1_50"] == 1
     assert found["true"]["material_accuracy"] == 1
     assert found["predicted"]["onset_count_ratio"] == found["control scale 0"]["onset_count_ratio"] == 0.5
@@ -175,18 +185,31 @@ def test_each_condition_is_told_what_it_says(judge, root, silent_pictures):
     assert borrowed[0]["material_accuracy"] == 1
 
 
-def test_the_model_is_given_nothing_to_hear_or_read_and_one_seed_per_clip(judge, root, silent_pictures):
+def test_the_model_is_given_nothing_to_hear_or_read_and_one_seed_per_clip(judge, root, silent_pictures, tmp_path):
     pipeline = Pipeline()
-    run_all(pipeline, judge, root)
+    run_all(pipeline, judge, root, tmp_path / "s")
     for call in pipeline.calls:
-        assert not {"audio", "envelope_audio", "caption", "materials", "event_times"} & set(call["batch"])
+        assert set(call["batch"]) == {"frames", "motion", "motion_ages"}
         assert call["options"] == {"present": ("video",), "num_inference_steps": 3, "guidance_scale": 1.5}
     assert {tuple(call["seeds"]) for call in pipeline.calls} == {(100, 101, 102), (103,)}
 
 
-def test_figures_do_not_depend_on_the_batch_size(judge, root, silent_pictures):
-    together, alone = (run_all(Pipeline(), judge, root, batch_size=size) for size in (4, 1))
+def test_figures_do_not_depend_on_the_batch_size(judge, root, silent_pictures, tmp_path):
+    together, alone = (run_all(Pipeline(), judge, root, tmp_path / str(n), batch_size=n) for n in (4, 1))
     assert {n: s.summary for n, s in together.items()} == {n: s.summary for n, s in alone.items()}
+
+
+def test_a_killed_run_goes_on_where_it_stopped(judge, root, silent_pictures, tmp_path):
+    whole = run_all(Pipeline(), judge, root, tmp_path / "s")
+    lost = sorted((tmp_path / "s" / "other_video").glob("*.wav"))[1:3]
+    for path in lost:
+        path.unlink()
+    pipeline = Pipeline()
+    again = run_all(pipeline, judge, root, tmp_path / "s")
+    assert [call["seeds"] for call in pipeline.calls] == [[101, 102]]
+    assert {n: s.summary for n, s in again.items()} == {n: s.summary for n, s in whole.items()}
+    with pytest.raises(ValueError, match="another seed"):
+        ClipSounds(tmp_path / "s", {"seed": 1})
 
 
 def test_partners_are_of_another_material(root):
@@ -208,47 +231,48 @@ def test_a_limit_spreads_over_the_whole_split():
 
 def test_the_table_names_its_columns_and_dashes_what_is_missing(judge):
     console = Console(width=200, record=True)
-    print_table({"reference": score_clips([scored(material=None)], judge)}, console=console)
+    scores = {"reference": score_clips([scored(material=None)], judge), "true": score_clips([scored()], judge)}
+    print_report(Report("t", {}, scores, oracle=("true",)), console)
     text = console.export_text()
-    assert "reference" in text
+    assert "true †" in text and "† was told" in text
     lines = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in text.splitlines() if "│" in line}
     assert lines["onset F1, 50 ms"] == "1.000"
     assert lines["material accuracy"] == "-"
 
 
-def test_the_report_is_whole_json(judge, tmp_path):
-    path = tmp_path / "deep" / "scores.json"
-    write_report(path, protocol={"seed": 1}, conditions={"reference": score_clips([scored()], judge)})
-    content = json.loads(path.read_text())
-    assert content["protocol"] == {"seed": 1}
-    assert content["clips"]["reference"][0]["video_id"] == "a"
-    assert [p.name for p in path.parent.iterdir()] == ["scores.json"]
+def run_evaluate(root, tmp_path, judge, monkeypatch, **options):
+    checkpoint = tmp_path / "release"
+    judge.save_pretrained(checkpoint / "judge")
+    index = {"spec": asdict(SPEC), "trained_on": {"data": "GH", "split": "train", "video_ids": options.pop("seen", [])}}
+    (checkpoint / "model_index.json").write_text(json.dumps(index))
+    monkeypatch.setattr(run, "FoleyGRAMPipeline", Pipeline)
+    monkeypatch.setattr(run, "MaterialJudge", Judge)
+    conditions = choose_conditions(["predicted", "true"], controls=True)
+    settings = {"conditions": conditions, "num_inference_steps": 2, "limit": 3, "batch_size": 2} | options
+    return run.evaluate(checkpoint, root, **settings, show_progress=False)
 
 
 def test_evaluate_prints_and_writes_everything(judge, root, silent_pictures, monkeypatch, tmp_path, capsys):
-    checkpoint = tmp_path / "release"
-    judge.save_pretrained(checkpoint / "judge")
-    (checkpoint / "model_index.json").write_text("{}")
-    monkeypatch.setattr(run, "FoleyGRAMPipeline", Pipeline)
-    monkeypatch.setattr(run, "MaterialJudge", Judge)
-    scores = run.evaluate(
-        checkpoint,
-        root,
-        num_inference_steps=2,
-        limit=3,
-        batch_size=2,
-        out=tmp_path / "scores.json",
-        show_progress=False,
-    )
-    content = json.loads((tmp_path / "scores.json").read_text())
-    assert content["summary"] == {name: value.summary for name, value in scores.items()}
+    report = run_evaluate(root, tmp_path, judge, monkeypatch)
+    deliver(report, tmp_path / "deep" / "scores.json")
+    content = json.loads((tmp_path / "deep" / "scores.json").read_text())
+    assert content["summary"] == {name: value.summary for name, value in report.scores.items()}
     assert content["protocol"]["num_clips"] == 3
     assert content["protocol"]["onsets"]["delta"] > 0
-    assert len(content["protocol"]["checkpoint_sha256"]) == 64
+    assert len(content["protocol"]["checkpoint_sha256"]) == len(content["protocol"]["references_sha256"]) == 64
     assert content["alignment"]["material_video_to_audio"] == 1
+    assert content["oracle"] == ["true", "flat envelope", "other video", "other envelope (other's truth)"]
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["scores.json"]
     printed = capsys.readouterr().out
     assert "material accuracy" in printed
     assert "auc" in printed
+
+
+def test_scoring_videos_that_were_trained_on_warns(judge, root, silent_pictures, monkeypatch, tmp_path):
+    assert run_evaluate(root, tmp_path, judge, monkeypatch, metrics=["onsets"]).notes == ()
+    report = run_evaluate(root, tmp_path, judge, monkeypatch, metrics=["onsets"], seen=["2000-01-01-00-00-00"])
+    assert "trained on 1 of the 3 videos" in report.notes[0]
+    assert "envelope_l1" not in report.scores["true"].summary and not report.alignment
 
 
 def test_a_missing_judge_says_how_to_get_one(tmp_path):
@@ -256,6 +280,9 @@ def test_a_missing_judge_says_how_to_get_one(tmp_path):
         run.load_judge(tmp_path / "judge")
 
 
-def test_an_unknown_condition_is_refused():
-    with pytest.raises(ValueError, match="silent"):
-        run.choose_conditions(["silent"], controls=False)
+def test_an_unknown_metric_lists_what_there_is():
+    with pytest.raises(ValueError, match="unknown metrics fad; there are onsets, envelope"):
+        choose_metrics(["onsets", "fad"])
+    with pytest.raises(ValueError, match="material needs a judge"):
+        choose_metrics(["material"], judge=False)
+    assert "material" not in choose_metrics(None, judge=False)

@@ -1,0 +1,50 @@
+"""A YAML file whose keys are a command's options; what the command line says wins."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+
+def read_options(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the options that the command line does not give from a YAML file; exit code 2 for a key that is none."""
+    if path is None:
+        return None
+    if not path.is_file():
+        raise typer.BadParameter(f"{path}: no such file", context)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path}: no readable YAML ({error})", context) from error
+    if not isinstance(content, dict):
+        raise typer.BadParameter(f"{path}: holds no options; write one `name: value` a line", context)
+    known = {name: p for p in context.command.params for name in _spellings(p)}
+    unknown = sorted(str(key) for key in content if str(key) not in known)
+    if unknown:
+        options = ", ".join(sorted({_option(p) for p in known.values()} - {"config", "help"}))
+        raise typer.BadParameter(f"{path}: unknown key {', '.join(unknown)}; there are {options}", context)
+    values = {known[str(key)].name: _plain(value) for key, value in content.items() if value is not None}
+    context.default_map = {**(context.default_map or {}), **{str(name): value for name, value in values.items()}}
+    return path
+
+
+def _option(parameter: Any) -> str:
+    return (parameter.name or "").replace("_", "-")
+
+
+def _spellings(parameter: Any) -> set[str]:
+    return {parameter.name or "", _option(parameter)}
+
+
+def _plain(value: Any) -> Any:
+    """Lists become what the command line would say: values with commas between them."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="YAML whose keys are these options; what the command line says wins.", callback=read_options, is_eager=True
+    ),
+]

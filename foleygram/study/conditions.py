@@ -1,0 +1,115 @@
+"""What the model is told of a clip in each condition, and whether that includes anything of the reference sound."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from foleygram.datasets.datamodule import collate_clips
+from foleygram.envelope.rms import rms_envelope
+from foleygram.generation.conditioning import MODALITIES
+from foleygram.spec import ClipSpec
+
+LETTERS = {"a": "audio", "v": "video", "t": "text"}
+READ_FOR = {"audio": "envelope_audio", "video": "frames", "text": "caption"}
+"""The field of a clip that each modality's token is made of."""
+SHORT_NAMES = {"predicted": "v+predicted", "true": "v+true"}
+AGAINST_OTHER = " (other's truth)"
+ORACLE = "†"
+"""Marks what was told something of the reference sound."""
+
+Envelopes = Literal["predicted", "true", "flat", "other"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Which tokens and which envelope steer the sound, how strongly, and whose video the video token shows."""
+
+    name: str
+    modalities: tuple[str, ...] = ("video",)
+    envelope: Envelopes = "predicted"
+    control_scale: float = 1.0
+    other_video: bool = False
+
+    @property
+    def borrows(self) -> bool:
+        """Whether something of another clip goes in, so that the result is scored against that clip as well."""
+        return self.other_video or self.envelope == "other"
+
+    @property
+    def oracle(self) -> bool:
+        """Whether anything of the reference sound goes in: no figure of a system that sees the video alone."""
+        return "audio" in self.modalities or (self.envelope in ("true", "flat") and self.control_scale != 0)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its scores: against the own clip, and against the clip it borrows from."""
+        return [self.name, self.name + AGAINST_OTHER] if self.borrows else [self.name]
+
+    @property
+    def oracle_names(self) -> list[str]:
+        """Those of `names` whose truth went in as sound."""
+        told = [self.oracle, self.envelope == "other"]
+        return [name for name, marked in zip(self.names, told, strict=False) if marked]
+
+    @property
+    def fields(self) -> set[str]:
+        """Fields of a clip that are read for it."""
+        told = {READ_FOR[modality] for modality in self.modalities} - {"caption"}
+        return told | {"motion" if self.envelope == "predicted" else "envelope_audio"}
+
+
+CONTROLS = (
+    Condition("control scale 0", envelope="true", control_scale=0.0),
+    Condition("flat envelope", envelope="flat"),
+    Condition("other video", envelope="true", other_video=True),
+    Condition("other envelope", envelope="other"),
+)
+
+
+def parse_condition(name: str) -> Condition:
+    """The condition that a name stands for: letters of a, v, t in any order, then `+true` for the reference's envelope.
+
+    `vt` is video and text with the predicted envelope, `avt+true` all three with the true one; `predicted` and `true`
+    are short for `v+predicted` and `v+true`. Raises ValueError for a name that is none.
+    """
+    letters, _, envelope = SHORT_NAMES.get(name, name).partition("+")
+    known = bool(letters) and set(letters) <= LETTERS.keys() and len(set(letters)) == len(letters)
+    if not known or envelope not in ("", "predicted", "true"):
+        raise ValueError(
+            f"unknown condition {name!r}; give letters of a, v, t, perhaps with +true or +predicted (avt, vt+true), "
+            "or predicted or true"
+        )
+    modalities = tuple(modality for modality in MODALITIES if modality[0] in letters)
+    return Condition(name, modalities, "true" if envelope == "true" else "predicted")
+
+
+def choose_conditions(names: Sequence[str], *, controls: bool) -> list[Condition]:
+    """The named conditions, each once, and the controls if wanted; raises ValueError for a name that is none."""
+    conditions = {(c.modalities, c.envelope): c for c in reversed([parse_condition(name.strip()) for name in names])}
+    return [*reversed(conditions.values()), *(CONTROLS if controls else ())]
+
+
+def told_batch(condition: Condition, own: list[dict[str, Any]], other: list[dict[str, Any]]) -> dict[str, Any]:
+    """The batch with what the condition tells and nothing else; under another video's tokens, with its frames."""
+    kept = {READ_FOR[modality] for modality in condition.modalities} | {"motion", "motion_ages"}
+    batch = {key: value for key, value in collate_clips(own).items() if key in kept}
+    if condition.other_video:
+        batch["frames"] = torch.stack([item["frames"] for item in other])
+    return batch
+
+
+def told_envelopes(
+    condition: Condition,
+    own: Sequence[Mapping[str, Any]],
+    other: Sequence[Mapping[str, Any]],
+    spec: ClipSpec,
+) -> Tensor | str:
+    """Envelopes (B, values) that steer the sound, or "predicted"."""
+    if condition.envelope == "predicted":
+        return "predicted"
+    source = other if condition.envelope == "other" else own
+    curves = rms_envelope(torch.stack([item["envelope_audio"] for item in source]), spec.frame_length, spec.hop_length)
+    return curves.mean(-1, keepdim=True).expand_as(curves).contiguous() if condition.envelope == "flat" else curves

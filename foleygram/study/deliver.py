@@ -1,0 +1,66 @@
+"""Prints a report and writes it: figures alone as JSON, or a folder with a page to look at and listen to."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from foleygram.study.alignment import PRINTED
+from foleygram.study.comparison import Change, compare_reports
+from foleygram.study.report import Report, print_changes, print_figures, print_report, write_json, write_rows
+
+REPORT, ROWS, PAGE, SOUNDS = "report.json", "per_clip.csv", "report.html", "sounds"
+
+
+def sounds_folder(out: Path | None) -> Path | None:
+    """Where a run that delivers to `out` keeps its sounds; nowhere if figures alone are asked for."""
+    return None if out is None or out.suffix == ".json" else out / SOUNDS
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """An earlier report.json, or the one in a folder; raises ValueError when it is none."""
+    path = path / REPORT if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not {"protocol", "summary", "clips"} <= content.keys():
+            raise ValueError("it lacks protocol, summary or clips")
+        return content
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; give the report.json of an earlier run") from None
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: no report of `foleygram evaluate` ({error})") from error
+
+
+def deliver(report: Report, out: Path | None, *, earlier: dict[str, Any] | None = None, num_clips: int = 12) -> None:
+    """Print `report`, and write it to `out` if given: a path that ends in .json, or a folder.
+
+    Of several processes only the first does. A report that cannot be compared with the `earlier` one is written
+    without, and ValueError says why at the end.
+    """
+    if int(os.environ.get("RANK", "0")) != 0:
+        return
+    console = Console()
+    print_report(report, console)
+    if report.alignment:
+        print_figures(report.alignment, PRINTED, title="alignment, the same clips", console=console)
+    changes: dict[str, dict[str, Change]] = {}
+    refusal: ValueError | None = None
+    if earlier is not None:
+        try:
+            changes = compare_reports(report, earlier, seed=report.protocol["seed"])
+            print_changes(changes, console)
+        except ValueError as error:
+            refusal = error
+    if out is not None and out.suffix == ".json":
+        write_json(out, report.content())
+    elif out is not None:
+        from foleygram.study.page import write_page
+
+        write_json(out / REPORT, report.content())
+        write_rows(out / ROWS, report.scores)
+        write_page(out / PAGE, report, changes, num_clips=num_clips)
+        console.print(f"{out / PAGE}", markup=False, highlight=False, soft_wrap=True)
+    if refusal is not None:
+        raise ValueError(f"not compared: {refusal}")

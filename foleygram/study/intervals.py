@@ -1,0 +1,146 @@
+"""Bootstrap intervals of figures and of their differences, over videos: clips of one video are no two witnesses."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from foleygram.evaluation.onsets import TOLERANCES_SEC
+from foleygram.evaluation.scores import Row
+
+NUM_RESAMPLES = 2000
+LEVEL = 0.95
+MIN_VIDEOS = 5
+"""From fewer videos a percentile interval says nothing: with 4 there are only 35 resamples to draw."""
+
+Columns = dict[str, np.ndarray]
+"""Columns of rows as float64, NaN where a row has no value."""
+
+
+class Interval(NamedTuple):
+    """A 95% interval."""
+
+    low: float
+    high: float
+
+
+def columns_of(rows: Sequence[Row]) -> Columns:
+    """Numbers of rows by column; answers of the judge as `right`, 1 or 0 where it was asked."""
+    names = {key for row in rows for key, value in row.items() if isinstance(value, int | float)}
+    columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in names - {"start"}}
+    columns["right"] = np.array([_right(row) for row in rows])
+    return columns
+
+
+def _number(value: str | int | float | None) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _right(row: Row) -> float:
+    return float(row["heard"] == row["material"]) if row.get("material") else math.nan
+
+
+def _share(part: str, *wholes: str, less: str | None = None, times: int = 1) -> Callable[[Columns], float]:
+    """Sum of one column (less another) over the sum of others."""
+
+    def statistic(columns: Columns) -> float:
+        if not {part, *wholes} <= columns.keys():
+            return math.nan
+        top = np.nansum(columns[part])
+        bottom = sum(np.nansum(columns[whole]) for whole in wholes)
+        return float(times * top / bottom) if bottom else math.nan
+
+    return statistic
+
+
+def _mean(column: str) -> Callable[[Columns], float]:
+    def statistic(columns: Columns) -> float:
+        values = columns.get(column, np.zeros(0))
+        values = values[~np.isnan(values)]
+        return float(values.mean()) if len(values) else math.nan
+
+    return statistic
+
+
+def _median(column: str, *, absolute: bool = False) -> Callable[[Columns], float]:
+    def statistic(columns: Columns) -> float:
+        values = columns.get(column, np.zeros(0))
+        values = values[~np.isnan(values)]
+        return float(np.median(np.abs(values) if absolute else values)) if len(values) else math.nan
+
+    return statistic
+
+
+def _onset_statistics() -> dict[str, Callable[[Columns], float]]:
+    statistics = {"onset_count_ratio": _share("num_detected", "num_annotated")}
+    for tolerance in (round(1000 * seconds) for seconds in TOLERANCES_SEC):
+        matched = f"matched_{tolerance}"
+        statistics |= {
+            f"onset_precision_{tolerance}": _share(matched, "num_detected"),
+            f"onset_recall_{tolerance}": _share(matched, "num_annotated"),
+            f"onset_f1_{tolerance}": _share(matched, "num_detected", "num_annotated", times=2),
+            f"onset_hit_recall_{tolerance}": _share(f"matched_hits_{tolerance}", "num_hits"),
+            f"onset_scratch_recall_{tolerance}": _share(f"matched_scratches_{tolerance}", "num_scratches"),
+        }
+    return statistics
+
+
+STATISTICS = _onset_statistics() | {
+    "envelope_l1": _mean("envelope_l1"),
+    "envelope_correlation": _mean("envelope_correlation"),
+    "median_absolute_lag_ms": _median("lag_ms", absolute=True),
+    "leak_db": _median("leak_db"),
+    "material_accuracy": _mean("right"),
+}
+"""Each figure as a function of its clips: what the metrics of `evaluation/metrics.py` give for the same clips."""
+
+
+def bootstrap_intervals(rows: Sequence[Row], *, seed: int) -> dict[str, Interval]:
+    """95% percentile intervals of every figure that rows carry, videos drawn with replacement.
+
+    A figure without a value in one resample of twenty, and every figure of fewer than five videos, has none.
+    """
+    return _intervals(_resampled(rows, seed))
+
+
+def difference_intervals(rows: Sequence[Row], others: Sequence[Row], *, seed: int) -> dict[str, Interval]:
+    """95% intervals of figure(rows) - figure(others) for rows of the same clips, both drawn together.
+
+    Raises ValueError when the clips differ.
+    """
+    if [_clip(row) for row in rows] != [_clip(row) for row in others]:
+        raise ValueError("the two sets of rows are not about the same clips")
+    ours, theirs = _resampled(rows, seed), _resampled(others, seed)
+    return _intervals({name: ours[name] - theirs[name] for name in ours.keys() & theirs.keys()})
+
+
+def _clip(row: Row) -> tuple[object, object]:
+    return row["video_id"], row["start"]
+
+
+def _resampled(rows: Sequence[Row], seed: int) -> dict[str, np.ndarray]:
+    """Each figure in every resample."""
+    videos = [
+        np.flatnonzero([row["video_id"] == name for row in rows]) for name in sorted({str(r["video_id"]) for r in rows})
+    ]
+    if len(videos) < MIN_VIDEOS:
+        return {}
+    columns, rng = columns_of(rows), np.random.default_rng(seed)
+    known = [name for name, statistic in STATISTICS.items() if not math.isnan(statistic(columns))]
+    draws = {name: np.empty(NUM_RESAMPLES) for name in known}
+    for number in range(NUM_RESAMPLES):
+        chosen = np.concatenate([videos[i] for i in rng.integers(len(videos), size=len(videos))])
+        drawn = {name: values[chosen] for name, values in columns.items()}
+        for name in known:
+            draws[name][number] = STATISTICS[name](drawn)
+    return draws
+
+
+def _intervals(draws: dict[str, np.ndarray]) -> dict[str, Interval]:
+    tail = 50 * (1 - LEVEL)
+    return {
+        name: Interval(*(float(v) for v in np.nanpercentile(values, [tail, 100 - tail])))
+        for name, values in draws.items()
+        if np.isnan(values).mean() <= 1 - LEVEL
+    }

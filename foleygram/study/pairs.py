@@ -1,0 +1,167 @@
+"""Generated sounds beside the references they are scored against: two folders matched by name, and how each is read."""
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from foleygram.datasets.clip import parse_events
+from foleygram.datasets.folder import SUFFIXES
+from foleygram.evaluation.envelopes import INAUDIBLE
+from foleygram.evaluation.onsets import peak
+from foleygram.evaluation.scores import ScoredClip
+from foleygram.media.audio import SOUND_FILES, fit_length, read_audio, sound_rate
+from foleygram.media.video import MediaError, guarded
+
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aiff", ".aif")
+"""Preferred in this order over a video of the same name, whose sound may be a coarser copy."""
+RECORDING_ENDINGS = ("_denoised", "_mic")
+"""What Greatest Hits adds to an id; a recording that is there twice is taken denoised."""
+LENGTH_TOLERANCE_SEC = 0.05
+"""Lengths that differ by more are worth a warning; the reference's length holds in any case."""
+READ_TIMEOUT_SEC = 300.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A generated sound and its reference on disk; `event_times` is None where nobody annotated the clip."""
+
+    generated: Path
+    reference: Path
+    video_id: str
+    start: float = 0.0
+    event_times: list[float] | None = None
+    event_actions: list[str] = field(default_factory=list)
+    material: str | None = None
+    caption: str | None = None
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What two folders have in common, and what only one of them holds."""
+
+    pairs: list[Pair]
+    without_reference: list[Path]
+    without_generated: list[Path]
+
+
+def match_folders(generated: Path, reference: Path, captions: Path | None = None) -> Matched:
+    """Pair the sounds or videos directly in two folders by stem, `_denoised` and `_mic` aside.
+
+    A `_times.txt` beside a reference gives its events; `captions` is a CSV file with the columns `file` and `caption`.
+    Raises FileNotFoundError for a folder without sound, ValueError when nothing matches or a caption names no file.
+    """
+    made, true = _by_stem(generated), _by_stem(reference)
+    texts = _read_captions(captions, made.keys() | true.keys()) if captions else {}
+    common = sorted(made.keys() & true.keys())
+    if not common:
+        raise ValueError(
+            f"{generated} and {reference} have no stem in common (the first are {min(made)} and {min(true)}); "
+            "name each generated file as its reference"
+        )
+    return Matched(
+        pairs=[_pair(stem, made[stem], true[stem], texts.get(stem)) for stem in common],
+        without_reference=[made[stem] for stem in sorted(made.keys() - true.keys())],
+        without_generated=[true[stem] for stem in sorted(true.keys() - made.keys())],
+    )
+
+
+def plain_stem(path: Path | str) -> str:
+    """A file's stem without what Greatest Hits adds to an id."""
+    stem = Path(path).stem
+    for ending in RECORDING_ENDINGS:
+        stem = stem.removesuffix(ending)
+    return stem
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; check the path")
+    order = {suffix: rank for rank, suffix in enumerate((*SOUND_SUFFIXES, *sorted(SUFFIXES)))}
+    files = [path for path in folder.iterdir() if path.suffix.lower() in order and path.name[0] != "."]
+    if not files:
+        raise FileNotFoundError(f"{folder}: no sound and no video in it; check the path")
+    files.sort(key=lambda path: (path.stem.endswith("_mic"), order[path.suffix.lower()], path.name), reverse=True)
+    return {plain_stem(path): path for path in files}  # the preferred one comes last
+
+
+def _pair(stem: str, generated: Path, reference: Path, caption: str | None) -> Pair:
+    times = next(
+        (path for name in (stem, reference.stem) if (path := reference.with_name(f"{name}_times.txt")).is_file()), None
+    )
+    events = parse_events(times.read_text(encoding="utf-8-sig", errors="replace"), str(times)) if times else []
+    materials = {event.material for event in events if event.material}
+    return Pair(
+        generated,
+        reference,
+        stem,
+        event_times=[event.time for event in events] if times else None,
+        event_actions=[event.action or "hit" for event in events],
+        material=materials.pop() if len(materials) == 1 else None,
+        caption=caption,
+    )
+
+
+def _read_captions(path: Path, stems: Iterable[str]) -> dict[str, str]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if not {"file", "caption"} <= set(rows.fieldnames or ()):
+            raise ValueError(f"{path}: its columns are {rows.fieldnames}; it needs `file` and `caption`")
+        captions = {plain_stem(row["file"]): row["caption"] or "" for row in rows}
+    strangers = sorted(captions.keys() - set(stems))
+    if strangers:
+        raise ValueError(f"{path}: names {len(strangers)} files that neither folder holds, first {strangers[0]}")
+    return captions
+
+
+@dataclass
+class Remarks:
+    """What a reader of the figures must know of the files: left out, cut or padded, silent; one line each."""
+
+    left_out: list[str] = field(default_factory=list)
+    refitted: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+
+
+def read_pair(pair: Pair, remarks: Remarks) -> ScoredClip | None:
+    """Both sounds, mono, at the higher of their two rates, the generated one as long as its reference.
+
+    It is cut or zero-padded. None, with a remark, where one of them cannot be read.
+    """
+    try:
+        rates = [guarded_unless_sound_file(sound_rate, path) for path in (pair.generated, pair.reference)]
+        generated, reference = (
+            guarded_unless_sound_file(read_audio, path, sample_rate=max(rates))[0]
+            for path in (pair.generated, pair.reference)
+        )
+        if not len(reference):
+            raise MediaError(f"{pair.reference}: it holds no sound at all")
+    except MediaError as error:
+        remarks.left_out.append(f"{error}; {pair.video_id} is left out of every figure")
+        return None
+    seconds = [len(sound) / max(rates) for sound in (generated, reference)]
+    if abs(seconds[0] - seconds[1]) > LENGTH_TOLERANCE_SEC:
+        change = "cut" if seconds[0] > seconds[1] else "padded with silence"
+        remarks.refitted.append(f"{pair.generated}: {seconds[0]:.2f} s, {change} to its reference's {seconds[1]:.2f} s")
+    if peak(generated) < INAUDIBLE:
+        remarks.silent.append(f"{pair.generated}: silent, scored as it is")
+    if peak(reference) < INAUDIBLE and pair.generated != pair.reference:
+        remarks.silent.append(f"{pair.reference}: a silent reference has no envelope to follow: no correlation, no lag")
+    return ScoredClip(
+        generated=fit_length(generated, len(reference)),
+        reference=reference,
+        sample_rate=max(rates),
+        event_times=pair.event_times,
+        event_actions=pair.event_actions,
+        material=pair.material,
+        video_id=pair.video_id,
+        start=pair.start,
+    )
+
+
+def guarded_unless_sound_file(read: Callable[..., Any], path: Path, **options: Any) -> Any:
+    """Call `read` on a file, in a process of its own where native decoders of video containers are at work."""
+    if path.suffix.lower() in SOUND_FILES:
+        return read(path, **options)
+    return guarded(read, path, timeout_sec=READ_TIMEOUT_SEC, **options)
