@@ -13,6 +13,8 @@ import torch
 from diffusers import ModelMixin
 from safetensors.torch import load_file, save_file
 
+from foleygram.generation.conditioning import SemanticProjectors
+from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.media.files import atomic_path, file_hash
 from foleygram.spec import ClipSpec
 from foleygram.state_dicts import without_chatter
@@ -107,6 +109,16 @@ def load_part(folder: Path, name: str) -> Any:
             return kind.from_pretrained(folder / name, **precise)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{folder / name}: cannot be loaded ({error}); fetch the release again") from error
+
+
+def load_projectors(folder: str) -> SemanticProjectors:
+    """The trained projectors of a release or a run's folder; for YAML, where diffusers' own loader says no type."""
+    return load_part(Path(folder), "projectors")
+
+
+def load_controlnet(folder: str) -> EnvelopeControlNet:
+    """The trained ControlNet of a release or a run's folder; for YAML as well."""
+    return load_part(Path(folder), "controlnet")
 
 
 def export_release(run: Path, out: Path, spec: ClipSpec, sigmas: tuple[float, float], *, half: bool = False) -> None:

@@ -68,9 +68,8 @@ class FeatureEncoder:
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         self.networks.to(next(value for value in batch.values() if isinstance(value, Tensor)).device)
-        kept = {
-            k: v for k, v in batch.items() if not isinstance(v, Tensor) or k in self.fields or k.startswith("seconds_")
-        }
+        always = {*self.fields, "start", "seconds_start", "seconds_total"}
+        kept = {name: value for name, value in batch.items() if not isinstance(value, Tensor) or name in always}
         if "motion" in self.fields:
             kept["motion_ages"] = batch["motion_ages"]
         if "latents" in self.fields:

@@ -68,6 +68,15 @@ class CachedClips(Dataset):
         item |= {key: values[row] for key, values in described["strings"].items()}
         return self._crop(item, index) if self._crop else item
 
+    def names(self) -> list[tuple[str, float | None]]:
+        """Which video each clip is of, and where it starts there in seconds, where the cache says so."""
+        found: list[tuple[str, float | None]] = []
+        for number, shard in enumerate(self.manifest["shards"]):
+            count = shard["count"]
+            starts = self._shard(number).get_tensor("start").tolist() if "start" in shard["fields"] else [None] * count
+            found += zip(shard["strings"].get("video_id", [""] * count), starts, strict=True)
+        return found
+
     def _shard(self, shard: int) -> Any:
         if shard not in self._open:
             described = self.manifest["shards"][shard]
@@ -79,6 +88,50 @@ class CachedClips(Dataset):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}}
+
+
+class JoinedClips(Dataset):
+    """Clips whose fields lie in several caches, embeddings of one run beside the latents of another for example.
+
+    The caches must hold the same clips in the same order. Raises ValueError naming the first that differs, a field that
+    two of them give, and caches of other lengths.
+    """
+
+    def __init__(self, caches: list[CachedClips]) -> None:
+        if not caches:
+            raise ValueError("no caches to join")
+        self.caches = caches
+        fields = [name for cache in caches for name in cache.fields]
+        twice = sorted({name for name in fields if fields.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(str(c.folder) for c in caches)}: {twice} asked of more than one; choose one")
+        for other in caches[1:]:
+            _check_same_clips(caches[0], other)
+
+    def __len__(self) -> int:
+        return len(self.caches[0])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {name: value for cache in reversed(self.caches) for name, value in cache[index].items()}
+
+
+def _check_same_clips(first: CachedClips, other: CachedClips) -> None:
+    places = f"{first.folder} and {other.folder}"
+    lengths = [cache.manifest["identity"].get("spec", {}).get("seconds") for cache in (first, other)]
+    if len(first) != len(other) or lengths[0] != lengths[1]:
+        told = " against ".join(
+            f"{len(cache)} clips of {length} s" for cache, length in zip((first, other), lengths, strict=True)
+        )
+        raise ValueError(f"{places} hold other clips: {told}; cache the same split to the same spec")
+    for number, ((video, start), (its_video, its_start)) in enumerate(zip(first.names(), other.names(), strict=True)):
+        if video != its_video or (start != its_start and None not in (start, its_start)):
+            raise ValueError(
+                f"{places} hold other clips: number {number} is {video} from {start} s against {its_video} from "
+                f"{its_start} s; cache the same split again"
+            )
 
 
 def widened(value: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class GenerationModule(Stage):
     """Trains `projectors` and `controlnet` by the v-objective; every other part is frozen and left out of checkpoints.
 
     Batches hold cached features: latents, control latents of several envelope variants, three embeddings.
+    `controlnet` is one to go on from; where None, a copy of the DiT's first blocks (`depth_factor` of them).
     `projectors_lr` is the projectors' own rate, the ControlNet's where None. `gradient_checkpointing` computes the
     blocks of DiT and ControlNet again in the backward pass, for memory; `compile` compiles them, each by itself.
     """
@@ -36,6 +37,7 @@ class GenerationModule(Stage):
         projectors: SemanticProjectors,
         *,
         out: str,
+        controlnet: EnvelopeControlNet | None = None,
         depth_factor: float = 0.2,
         lr: float = 1e-4,
         projectors_lr: float | None = None,
@@ -52,14 +54,15 @@ class GenerationModule(Stage):
     ) -> None:
         super().__init__()
         self.projectors = projectors
-        self.controlnet = EnvelopeControlNet.from_transformer(backbone.transformer, depth_factor)
+        controlnet = controlnet or EnvelopeControlNet.from_transformer(backbone.transformer, depth_factor)
+        self.controlnet = controlnet.requires_grad_(True)
         self.transformer, self.projection_model = backbone.transformer, backbone.projection_model
         for network in (self.transformer, self.controlnet):
             if gradient_checkpointing:
                 network.enable_gradient_checkpointing()
             if compile:
                 compile_blocks(network.transformer_blocks)
-        self.save_hyperparameters(ignore=["backbone", "projectors"])
+        self.save_hyperparameters(ignore=["backbone", "projectors", "controlnet"])
         self.strict_loading = False
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:

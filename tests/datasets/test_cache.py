@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from foleygram.caching import process_place, write_cache
-from foleygram.datasets.cache import CachedClips
+from foleygram.datasets.cache import CachedClips, JoinedClips
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.datasets.shards import ShardedClips
@@ -231,3 +231,40 @@ def test_a_crop_of_latents_moves_its_start(tmp_path):
         CachedClips(tmp_path, fields=fields, crop_seconds=9.0)
     with pytest.raises(ValueError, match="need the field seconds_start"):
         CachedClips(tmp_path, fields=("latents_mean",), crop_seconds=1.0)
+
+
+class Named(Dataset):
+    """Clips of two videos, from `first` seconds on."""
+
+    def __init__(self, field, value, first=0.0, videos=("a", "a", "b")):
+        self.field, self.value, self.first, self.videos = field, value, first, videos
+
+    def __len__(self):
+        return len(self.videos)
+
+    def __getitem__(self, index):
+        row = {self.field: torch.full((2, 3), index + self.value), "video_id": self.videos[index]}
+        return row | {"start": self.first + 4.0 * index, "caption": f"from {self.field}"}
+
+
+def test_caches_of_the_same_clips_join(tmp_path):
+    def cached(name, *clips, seconds=4.0):
+        write_cache(Named(*clips), tmp_path / name, identity={"spec": {"seconds": seconds}}, progress=False)
+        return CachedClips(tmp_path / name, fields=(clips[0],))
+
+    latents, embeddings = cached("latents", "latents_mean", 0.0), cached("embeddings", "video_embedding", 10.0)
+    joined = JoinedClips([latents, embeddings])
+    assert len(joined) == len(list(joined)) == 3
+    item = joined[1 + 3]
+    assert item["latents_mean"][0, 0] == 1 and item["video_embedding"][0, 0] == 11
+    assert item["video_id"] == "a" and item["caption"] == "from latents_mean"
+    with pytest.raises(ValueError, match=r"\['latents_mean'\] asked of more than one"):
+        JoinedClips([latents, latents])
+    with pytest.raises(ValueError, match=r"number 0 is a from 0\.0 s against a from 0\.5 s"):
+        JoinedClips([latents, cached("moved", "video_embedding", 0.0, 0.5)])
+    with pytest.raises(ValueError, match=r"number 1 is a from 4\.0 s against b"):
+        JoinedClips([latents, cached("other", "video_embedding", 0.0, 0.0, ("a", "b", "b"))])
+    with pytest.raises(ValueError, match=r"3 clips of 4\.0 s against 2 clips of 4\.0 s"):
+        JoinedClips([latents, cached("fewer", "video_embedding", 0.0, 0.0, ("a", "a"))])
+    with pytest.raises(ValueError, match=r"3 clips of 4\.0 s against 3 clips of 2\.0 s"):
+        JoinedClips([latents, cached("shorter", "video_embedding", 0.0, seconds=2.0)])

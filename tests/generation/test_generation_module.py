@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import Dataset
 
+from foleygram.checkpoints import load_controlnet, load_projectors
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
@@ -76,6 +77,13 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tiny_release, tmp_path):
     trainer(tmp_path / "b", 4).fit(resumed, data(), ckpt_path=tmp_path / "b" / "last.ckpt")
     for name, parameter in whole.controlnet.named_parameters():
         assert torch.equal(parameter, resumed.controlnet.get_parameter(name)), name
+
+
+def test_training_goes_on_from_a_controlnet(tiny_release, tmp_path):
+    trained, projectors = load_controlnet(str(tiny_release)), load_projectors(str(tiny_release))
+    stage = GenerationModule(load_backbone(str(tiny_release)), projectors, out=str(tmp_path), controlnet=trained)
+    assert stage.controlnet is trained and all(p.requires_grad for p in stage.controlnet.parameters())
+    assert "controlnet" not in stage.hparams
 
 
 def test_a_foreign_checkpoint_is_refused(tiny_release, tmp_path):
