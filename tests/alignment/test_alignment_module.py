@@ -37,7 +37,8 @@ def write_cache(folder: Path, count: int = 16, seed: int = 0) -> Path:
     strings = {"caption": [caption([Event(0.1, name, "hit")]) for name in names], "materials": names}
     size = (folder / "shard.safetensors").stat().st_size
     shard = {"file": "shard.safetensors", "bytes": size, "count": count, "strings": strings}
-    (folder / "manifest.json").write_text(json.dumps({"fields": ["envelope_audio", "frames"], "shards": [shard]}))
+    manifest = {"fields": ["envelope_audio", "frames"], "identity": {}, "shards": [shard]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
 
@@ -165,7 +166,8 @@ def write_mini_cache(folder: Path) -> None:
     size = (folder / "shard.safetensors").stat().st_size
     strings = {"caption": ["A person hits wood.", "A person hits metal."], "materials": ["wood", "metal"]}
     shard = {"file": "shard.safetensors", "bytes": size, "count": 2, "strings": strings}
-    (folder / "manifest.json").write_text(json.dumps({"fields": ["envelope_audio", "frames"], "shards": [shard]}))
+    manifest = {"fields": ["envelope_audio", "frames"], "identity": {}, "shards": [shard]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_matching_and_checkpointing_are_switches(tmp_path: Path) -> None:
