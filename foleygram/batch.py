@@ -25,7 +25,7 @@ class GenerationOptions:
 
     prompt: str | None = None
     negative_prompt: str | None = None
-    envelope: str = "predicted"
+    envelope: str | Envelope = "predicted"
     num_inference_steps: int = 50
     guidance_scale: float = 5.0
     controlnet_conditioning_scale: float = 1.0
@@ -105,7 +105,8 @@ def _generate_file(
     written = mux(video, output.audio, output.sample_rate, done[0])
     write_audio(wav, output.audio, output.sample_rate)
     spent = time.monotonic() - begun
-    return FileResult(video, (wav, written), seen.seconds, options.envelope, len(output.envelope.onsets()), spent)
+    named = options.envelope if isinstance(options.envelope, str) else "given"
+    return FileResult(video, (wav, written), seen.seconds, named, len(output.envelope.onsets()), spent)
 
 
 def _chosen_envelope(pipeline: FoleyGRAMPipeline, video: Path, options: GenerationOptions) -> str | Envelope:

@@ -102,6 +102,20 @@ def test_a_full_disk_leaves_nothing_half_written(tiny_release, videos, tmp_path,
     assert names(out) == []
 
 
+def test_a_drawn_envelope_is_followed(tiny_release, videos, tmp_path):
+    (tmp_path / "hits.csv").write_text("time,velocity\n0.5,90\n1.25,60\n")
+    common = (videos / "zwei.mp4", "--checkpoint", tiny_release, "--steps", 1, "--device", "cpu")
+    drawn = run(*common, "--out", tmp_path / "drawn", "--envelope", tmp_path / "hits.csv")
+    assert drawn.exit_code == 0, drawn.output
+    row = next(line for line in drawn.output.splitlines() if "zwei.mp4" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")][2:4] == ["given", "2"]
+    assert run(*common, "--out", tmp_path / "predicted").exit_code == 0
+    assert (tmp_path / "drawn" / "zwei.wav").read_bytes() != (tmp_path / "predicted" / "zwei.wav").read_bytes()
+    (tmp_path / "hits.csv").write_text("time,velocity\n0.5,ninety\n")
+    wrong = run(*common, "--out", tmp_path / "wrong", "--envelope", tmp_path / "hits.csv")
+    assert wrong.exit_code == 1 and "line 2: velocity 'ninety'" in wrong.output and not (tmp_path / "wrong").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
@@ -111,7 +125,7 @@ def test_a_full_disk_leaves_nothing_half_written(tiny_release, videos, tmp_path,
         (["{video}", "--out", "o", "--checkpoint", "{release}", "--device", "warp"], 1, "warp"),
         (["{video}"], 2, "--out"),
         (["{video}", "--out", "o", "--sparkle"], 2, "--sparkle"),
-        (["{video}", "--out", "o", "--envelope", "drawn"], 2, "drawn"),
+        (["{video}", "--out", "o", "--envelope", "drawn"], 1, "drawn"),
         (["{video}", "--out", "o", "--steps", "0"], 2, "steps"),
     ],
 )

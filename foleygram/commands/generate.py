@@ -1,7 +1,7 @@
 """`foleygram generate`: sound for a video or a folder of videos."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -15,8 +15,12 @@ def generate(
     prompt: Annotated[str | None, typer.Option(help="What sounds, in words.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What must not sound.")] = None,
     envelope: Annotated[
-        Literal["predicted", "audio"],
-        typer.Option(help="Predict the envelope from the picture, or take the video's own sound's."),
+        str,
+        typer.Option(
+            metavar="predicted|audio|FILE",
+            help="Predict the envelope from the picture, take the video's own sound's, or a file's: "
+            ".csv, .json, .mid, a curve or a guide as .wav (docs/envelope.md).",
+        ),
     ] = "predicted",
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
@@ -31,9 +35,11 @@ def generate(
     """Generate synchronised sound for a video or a folder of videos."""
     from foleygram.batch import GenerationOptions
     from foleygram.console import generate_with_progress
+    from foleygram.envelope.files import chosen_envelope
 
-    options = GenerationOptions(prompt, negative_prompt, envelope, steps, guidance, control_scale, seed, overwrite)
     with reported():
+        followed = chosen_envelope(envelope)
+        options = GenerationOptions(prompt, negative_prompt, followed, steps, guidance, control_scale, seed, overwrite)
         failed = generate_with_progress(source, out, checkpoint, options, device=device, offload=offload)
     if failed:
         raise typer.Exit(1)

@@ -17,6 +17,8 @@ MIN_RISE = 0.1
 """Smallest rise of the mu-law level (0 to 1) that counts as an onset."""
 PEAK_SEC = 0.056
 """An onset's peak is looked for this far after its steepest rise."""
+LONGEST_SEC, HIGHEST_RATE = 6 * 3600.0, 48_000.0
+"""What a file may ask for, in seconds and values per second: a slip of the pen must not fill the memory."""
 
 
 @dataclass(frozen=True)
