@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from foleygram.commands import data, evaluate, generate, listening, train, weights
+from foleygram.commands import data, evaluate, experiment, generate, listening, train, weights
 
 app = typer.Typer(
     help="Silent video in, synchronised Foley sound out.",
@@ -33,6 +33,14 @@ about_weights.command("check")(weights.check_weights)
 about_weights.command("fetch")(weights.fetch_weights)
 about_weights.command("convert")(weights.convert_weights)
 about_weights.command("export")(weights.export)
+
+
+experiments = typer.Typer(help="The paper's experiments, each a report with tables and plots.", no_args_is_help=True)
+app.add_typer(experiments, name="experiment")
+experiments.command()(experiment.conditioning)
+experiments.command()(experiment.perturbation)
+experiments.command()(experiment.volumes)
+experiments.command()(experiment.projections)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from foleygram.datasets.datamodule import collate_clips
+from foleygram.envelope.curve import Envelope
+from foleygram.envelope.edits import shift
 from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.conditioning import MODALITIES
 from foleygram.spec import ClipSpec
@@ -20,7 +23,10 @@ AGAINST_OTHER = " (other's truth)"
 ORACLE = "†"
 """Marks what was told something of the reference sound."""
 
-Envelopes = Literal["predicted", "true", "flat", "other"]
+SHUFFLED_SEC = 0.25
+"""Length of the pieces that a shuffled envelope is cut into."""
+
+Envelopes = Literal["predicted", "true", "flat", "shuffled", "other"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,10 @@ class Condition:
     envelope: Envelopes = "predicted"
     control_scale: float = 1.0
     other_video: bool = False
+    shift_ms: float = 0.0
+    """By how much the envelope comes late."""
+    random_projections: bool = False
+    """Whether untrained projectors stand in for the release's own."""
 
     @property
     def borrows(self) -> bool:
@@ -41,7 +51,8 @@ class Condition:
     @property
     def oracle(self) -> bool:
         """Whether anything of the reference sound goes in: no figure of a system that sees the video alone."""
-        return "audio" in self.modalities or (self.envelope in ("true", "flat") and self.control_scale != 0)
+        heard = self.envelope in ("true", "flat", "shuffled") and self.control_scale != 0
+        return heard or "audio" in self.modalities
 
     @property
     def names(self) -> list[str]:
@@ -112,4 +123,28 @@ def told_envelopes(
         return "predicted"
     source = other if condition.envelope == "other" else own
     curves = rms_envelope(torch.stack([item["envelope_audio"] for item in source]), spec.frame_length, spec.hop_length)
-    return curves.mean(-1, keepdim=True).expand_as(curves).contiguous() if condition.envelope == "flat" else curves
+    if condition.envelope == "flat":
+        return curves.mean(-1, keepdim=True).expand_as(curves).contiguous()
+    if condition.envelope == "shuffled":
+        curves = shuffled(curves, round(SHUFFLED_SEC * spec.envelope_rate))
+    return later(curves, condition.shift_ms / 1000, spec.envelope_rate) if condition.shift_ms else curves
+
+
+def later(curves: Tensor, seconds: float, rate: float) -> Tensor:
+    """Envelopes (B, values) that come `seconds` later, earlier where negative; what passes an end is lost."""
+    moved = [shift(Envelope(curve.numpy(), rate), seconds).values for curve in curves.cpu()]
+    return torch.from_numpy(np.stack(moved))
+
+
+def shuffled(curves: Tensor, size: int) -> Tensor:
+    """Envelopes (B, values) cut into pieces of `size` in another order, the same for all, none where it was.
+
+    What is left after the last whole piece stays. Raises ValueError for envelopes of fewer than two pieces.
+    """
+    count = curves.shape[-1] // size
+    if count < 2:
+        raise ValueError(f"an envelope of {curves.shape[-1]} values has no two pieces of {size} to shuffle")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    order = order[(torch.argsort(order) + 1) % count]  # each piece takes the place of the next of one cycle
+    pieces = curves[..., : count * size].unflatten(-1, (count, size))[..., order, :]
+    return torch.cat([pieces.flatten(-2), curves[..., count * size :]], dim=-1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foleygram.checkpoints import file_hash
+from foleygram.datasets.clip import Clip
 from foleygram.evaluation import envelopes, onsets
 from foleygram.study import intervals
 from foleygram.study.pairs import Pair
@@ -57,14 +58,26 @@ def scoring_protocol(
             "resamples": intervals.NUM_RESAMPLES,
             "min_videos": intervals.MIN_VIDEOS,
         },
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of every package that a figure may depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def references_hash(pairs: Sequence[Pair]) -> str:
     """SHA-256 of what generated sounds are scored against: names, starts, sounds and events, whatever their order."""
     facts = sorted((p.video_id, p.start, file_hash(p.reference), p.event_times, p.event_actions) for p in pairs)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def clips_hash(clips: Sequence[Clip]) -> str:
+    """SHA-256 of clips of a data set: their names, starts, events, and what their files hold."""
+    files = sorted({path for clip in clips for path in (clip.video_path, clip.audio_path) if path.is_file()})
+    facts = sorted((clip.video_id, clip.start, str(clip.events)) for clip in clips)
+    return hashlib.sha256(json.dumps([facts, [file_hash(path) for path in files]]).encode()).hexdigest()
 
 
 def folder_hash(pairs: Sequence[Pair]) -> str:

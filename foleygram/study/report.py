@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +33,20 @@ DIGITS = {"envelope_l1": 4, "median_absolute_lag_ms": 1, "leak_db": 1}
 LEGEND = f"{ORACLE} was told something of the reference sound: no figure of a system that sees the video alone"
 
 
+class Finding(NamedTuple):
+    """What an experiment shows: how to read it, a table, and a picture of it."""
+
+    title: str
+    text: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    """Cells as they are shown; the first names the row."""
+    figures: Mapping[str, Any] = {}
+    """The same as numbers, for report.json."""
+    plot: str = ""
+    """SVG."""
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything a run found, as it is written and shown."""
@@ -51,6 +65,8 @@ class Report:
     """Where the sounds of each of the scores lie."""
     notes: tuple[str, ...] = ()
     """Sentences that a reader of the figures needs: what was left out and how to get it."""
+    findings: tuple[Finding, ...] = ()
+    """What an experiment makes of the scores, or all there is of one that scores no sounds."""
 
     def marked(self, name: str) -> str:
         """A score's name, with the mark of an oracle where it is one."""
@@ -69,6 +85,10 @@ class Report:
             "summary": {name: scores.summary for name, scores in self.scores.items()},
             "intervals": {name: {k: list(v) for k, v in found.items()} for name, found in self.intervals.items()},
             "clips": {name: scores.rows for name, scores in self.scores.items()},
+            "findings": [
+                {"title": f.title, "text": f.text, "columns": f.columns, "rows": f.rows, "figures": f.figures}
+                for f in self.findings
+            ],
         }
 
 
@@ -76,12 +96,16 @@ def print_report(report: Report, console: Console | None = None) -> None:
     """One table of what is scored against its own clip alone, one of what borrows from another; remarks below."""
     console = console or Console()
     own = {report.marked(name): value for name, value in report.scores.items() if name not in report.borrowed}
-    console.print(score_table(own, title=report.title))
+    if own:
+        console.print(score_table(own, title=report.title))
     if report.borrowed:
         others = {report.marked(name): report.scores[name] for name in report.borrowed}
         console.print(score_table(others, title="borrowed conditions"))
     if report.oracle:
         console.print(LEGEND, markup=False)
+    for finding in report.findings:
+        console.print(finding_table(finding))
+        console.print(finding.text, markup=False, highlight=False)
     for note in report.notes:
         console.print(note, style="yellow", markup=False, highlight=False)
     for kind, lines in asdict(report.remarks).items():
@@ -99,6 +123,16 @@ def score_table(scores: Mapping[str, Scores], title: str | None = None) -> Table
     for label, key in ROWS.items():
         if any(key in found.summary for found in scores.values()):
             table.add_row(label, *(cell(key, found.summary.get(key)) for found in scores.values()))
+    return table
+
+
+def finding_table(finding: Finding) -> Table:
+    """A finding's cells as the terminal shows them."""
+    table = Table(title=finding.title)
+    for number, column in enumerate(finding.columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in finding.rows:
+        table.add_row(*row)
     return table
 
 

@@ -16,6 +16,7 @@ from foleygram.study.alignment import alignment_figures
 from foleygram.study.conditions import Condition
 from foleygram.study.pairs import match_folders
 from foleygram.study.processes import from_all, from_first, joined_processes, progress_bar
+from foleygram.study.projections import randomly_projected
 from foleygram.study.protocol import folder_hash, split_overlap
 from foleygram.study.report import Report
 from foleygram.study.scoring import choose_metrics, score
@@ -75,12 +76,13 @@ def evaluate(
     with joined_processes() as place, _kept_or_temporary(sounds) as folder:
         kept = ClipSounds(folder, system | {"data_sha256": data_fingerprint(dataset)})
         own = place.share(indices)
-        with progress_bar("generating", len(own), shown=place.first and show_progress) as advance:
-            generate_sounds(
-                pipeline, dataset, kept, conditions=conditions, indices=own, partners=partners,
-                num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, seed=seed,
-                batch_size=batch_size, progress=advance,
-            )  # fmt: skip
+        for projected, chosen in _by_projections(pipeline, conditions, seed):
+            with progress_bar("generating", len(own), shown=place.first and show_progress) as advance:
+                generate_sounds(
+                    projected, dataset, kept, conditions=chosen, indices=own, partners=partners,
+                    num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, seed=seed,
+                    batch_size=batch_size, progress=advance,
+                )  # fmt: skip
         from_all(None)  # the references that other processes write are there from here on
         pairs = clip_pairs(dataset, kept, conditions, indices, partners)
         report = score(pairs, hearing, names, system, place, judge=judge, seed=seed, show_progress=show_progress)
@@ -142,6 +144,18 @@ def load_judge(folder: Path) -> MaterialJudge:
         )
     with without_chatter():
         return MaterialJudge.from_pretrained(folder)
+
+
+def _by_projections(
+    pipeline: FoleyGRAMPipeline, conditions: Sequence[Condition], seed: int
+) -> Iterator[tuple[FoleyGRAMPipeline, list[Condition]]]:
+    """The pipeline that each condition asks for: the release's own, or one with random projectors."""
+    learned = [condition for condition in conditions if not condition.random_projections]
+    random = [condition for condition in conditions if condition.random_projections]
+    if learned:
+        yield pipeline, learned
+    if random:
+        yield randomly_projected(pipeline, seed=seed), random
 
 
 @contextmanager

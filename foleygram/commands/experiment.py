@@ -1,0 +1,102 @@
+"""`foleygram experiment NAME`: the paper's experiments, each a report with tables and plots."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foleygram.commands.errors import reported
+
+if TYPE_CHECKING:
+    from foleygram.study.experiments import Run
+
+QUICK_CLIPS, QUICK_STEPS, STEPS = 50, 25, 50
+
+Checkpoint = Annotated[Path, typer.Option(help="Release folder.")]
+Data = Annotated[Path, typer.Option(help="Greatest Hits' folder, or a rendered one.")]
+Split = Annotated[str, typer.Option(help="train, test, or a list of ids.")]
+Out = Annotated[Path, typer.Option(help="Folder for report.json, per_clip.csv, report.html and the sounds.")]
+Quick = Annotated[bool, typer.Option("--quick", help=f"{QUICK_CLIPS} clips, {QUICK_STEPS} steps.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many clips, spread over the split.")]
+Steps = Annotated[int | None, typer.Option(min=1, help=f"Sampling steps; {STEPS}, with --quick {QUICK_STEPS}.")]
+Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 is none.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of sounds and of intervals.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Clips at once.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+
+
+def conditioning(
+    checkpoint: Checkpoint, data: Data, out: Out, split: Split = "test", quick: Quick = False, limit: Limit = None,
+    steps: Steps = None, guidance: Guidance = 5.0, seed: Seed = 0, batch_size: BatchSize = 8, device: Device = "auto",
+) -> None:  # fmt: skip
+    """(a) Which of sound, video and text say what sounds: A, V, T and their combinations; oracle rows marked."""
+    with reported():
+        from foleygram.study import experiments
+        from foleygram.study.deliver import deliver
+
+        run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
+        deliver(experiments.conditioning(run), out)
+
+
+def perturbation(
+    checkpoint: Checkpoint, data: Data, out: Out, split: Split = "test", quick: Quick = False, limit: Limit = None,
+    steps: Steps = None, guidance: Guidance = 5.0, seed: Seed = 0, batch_size: BatchSize = 8, device: Device = "auto",
+) -> None:  # fmt: skip
+    """(b) The envelope moved by known amounts, shuffled, and flat: scores must fall accordingly."""
+    with reported():
+        from foleygram.study import experiments
+        from foleygram.study.deliver import deliver
+
+        run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
+        deliver(experiments.perturbation(run), out)
+
+
+def volumes(
+    checkpoint: Checkpoint, data: Data, out: Out, split: Split = "test", quick: Quick = False, limit: Limit = None,
+    batch_size: BatchSize = 8, device: Device = "auto",
+) -> None:  # fmt: skip
+    """(c) GRAM volumes of matched and mismatched triplets, by material."""
+    with reported():
+        from foleygram.console import pick_device
+        from foleygram.study.deliver import deliver
+        from foleygram.study.volumes import volumes as experiment
+
+        report = experiment(
+            checkpoint, data, split, limit=_limit(quick, limit), batch_size=batch_size, device=pick_device(device)
+        )
+        deliver(report, out)
+
+
+def projections(
+    checkpoint: Checkpoint, data: Data, out: Out, split: Split = "test", quick: Quick = False, limit: Limit = None,
+    steps: Steps = None, guidance: Guidance = 5.0, seed: Seed = 0, batch_size: BatchSize = 8, device: Device = "auto",
+) -> None:  # fmt: skip
+    """(d) Learned projectors against random ones of the same scale."""
+    with reported():
+        from foleygram.study import experiments
+        from foleygram.study.deliver import deliver
+
+        run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
+        deliver(experiments.projections(run), out)
+
+
+def _run(
+    checkpoint: Path, data: Path, out: Path, split: str, quick: bool, limit: int | None, steps: int | None,
+    guidance: float, seed: int, batch_size: int, device: str,
+) -> "Run":  # fmt: skip
+    """The benchmark with everything but the conditions decided."""
+    from functools import partial
+
+    from foleygram.console import pick_device
+    from foleygram.study.deliver import sounds_folder
+    from foleygram.study.run import evaluate
+
+    return partial(
+        evaluate, checkpoint, data, split, num_inference_steps=steps or (QUICK_STEPS if quick else STEPS),
+        guidance_scale=guidance, seed=seed, limit=_limit(quick, limit), batch_size=batch_size,
+        sounds=sounds_folder(out), device=pick_device(device),
+    )  # fmt: skip
+
+
+def _limit(quick: bool, limit: int | None) -> int | None:
+    return limit or (QUICK_CLIPS if quick else None)
