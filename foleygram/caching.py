@@ -1,5 +1,6 @@
 """Writes clips, and what frozen networks make of them, into a cache that training reads quickly."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -86,6 +87,8 @@ def write_cache(
     starts = range(0, total, shard_size)
     missing = [n for n in range(rank, len(starts), world_size) if _finished_shard(out, n) is None]
     for number in track(missing, "caching", disable=not progress, transient=True):
+        for abandoned in out.glob(f".shard-{number:05d}.*"):  # of a run that was killed while it wrote this shard
+            abandoned.unlink()
         rows = Subset(_Readable(dataset), range(starts[number], min(starts[number] + shard_size, total)))
         loader = DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=_collate_read)
         unread: list[str] = []
@@ -113,8 +116,19 @@ def _claim(out: Path, key: dict[str, Any]) -> None:
     record = out / "cache.json"
     if not record.is_file():
         _write_json(record, key)
-    elif json.loads(record.read_text(encoding="utf-8")) != key:
-        raise ValueError(f"{out}: holds a cache of another kind; remove it or choose another folder")
+        return
+    theirs, ours = (_flat(content) for content in (json.loads(record.read_text(encoding="utf-8")), key))
+    changed = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+    if changed:
+        told = ", ".join(f"{name} {theirs.get(name)} against {ours.get(name)} now" for name in changed[:3])
+        raise ValueError(f"{out}: holds a cache of another kind ({told}); remove it or choose another folder")
+
+
+def _flat(content: Any, name: str = "") -> dict[str, Any]:
+    """The values of nested dictionaries by their names."""
+    if not isinstance(content, dict):
+        return {name: content}
+    return {path: value for key, inner in content.items() for path, value in _flat(inner, f"{name}.{key}").items()}
 
 
 def _finished_shard(out: Path, number: int) -> dict[str, Any] | None:
@@ -204,6 +218,15 @@ def read_spec(path: Path) -> ClipSpec:
         raise ValueError(f"{path}: {error}; it must hold fields of ClipSpec") from error
 
 
+def clips_hash(dataset: GreatestHits | VideoFolder) -> str:
+    """SHA-256 over what is known of every clip without decoding it: labels, start, and the sizes of its files."""
+    digest = hashlib.sha256()
+    for index, clip in enumerate(dataset.clips):
+        sizes = [path.stat().st_size for path in (clip.video_path, clip.audio_path) if path.is_file()]
+        digest.update(json.dumps([dataset.labels(index), sizes]).encode())
+    return digest.hexdigest()
+
+
 def cache_dataset(
     data: Path,
     out: Path,
@@ -233,13 +256,15 @@ def cache_dataset(
         raise ValueError(f"{derived} need --checkpoint, a folder with the networks")
     spec = read_spec(spec_path)
     media = sorted({needed for field in fields for needed in NEEDS[field]})
-    dataset: Dataset = (
+    dataset: GreatestHits | VideoFolder = (
         VideoFolder(data, spec=spec, captions=captions, fields=media)
         if captions
         else GreatestHits(data, split, spec=spec, fields=media)
     )
     encoder = FeatureEncoder(checkpoint or Path(), spec, fields, backbone=backbone, compile=compile)
-    identity = {"spec": asdict(spec), "fields": sorted(fields), "encoders": encoder.identity}
+    identity = {
+        "spec": asdict(spec), "fields": sorted(fields), "encoders": encoder.identity, "clips": clips_hash(dataset),
+    }  # fmt: skip
     rank, world_size = process_place()
     return write_cache(
         dataset,

@@ -62,7 +62,8 @@ class FeatureEncoder:
         self.identity = {
             str(path.relative_to(place)): file_hash(path)
             for name, place in places.items()
-            for path in sorted((place / name).glob("*.safetensors"))
+            for path in sorted((place / name).glob("*"))
+            if path.suffix == ".safetensors" or path.name == "tokenizer.json"
         }
 
     @torch.no_grad()

@@ -94,8 +94,12 @@ class VideoFolder(Dataset):
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.labels(index) | read_clip(self.clips[index % len(self.clips)], self.spec, self.fields, fast=False)
+
+    def labels(self, index: int) -> dict[str, Any]:
+        """An item without what is read from media."""
         clip = self.clips[index % len(self.clips)]
-        item: dict[str, Any] = {
+        return {
             "video_id": clip.video_id,
             "start": clip.start,
             "seconds_start": 0.0,
@@ -105,7 +109,6 @@ class VideoFolder(Dataset):
             "event_times": [],
             "event_actions": [],
         }
-        return item | read_clip(clip, self.spec, self.fields, fast=False)
 
 
 def _probe(video: Path) -> MediaInfo | MediaError:

@@ -76,8 +76,12 @@ class GreatestHits(Dataset):
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.labels(index) | read_clip(self.clips[index % len(self.clips)], self.spec, self.fields)
+
+    def labels(self, index: int) -> dict[str, Any]:
+        """An item without what is read from media."""
         clip = self.clips[index % len(self.clips)]
-        item: dict[str, Any] = {
+        return {
             "video_id": clip.video_id,
             "start": clip.start,
             "seconds_start": 0.0,  # each clip is a sound of its own
@@ -87,7 +91,6 @@ class GreatestHits(Dataset):
             "event_times": [event.time for event in clip.events],
             "event_actions": [event.action or "hit" for event in clip.events],
         }
-        return item | read_clip(clip, self.spec, self.fields)
 
 
 def _duration(path: Path) -> float:

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import multiprocessing
 import pickle
+import time
 from dataclasses import asdict
 from functools import partial
 
@@ -90,6 +92,43 @@ def test_processes_share_the_shards_and_the_last_writes_the_manifest(tmp_path):
     write(second, tmp_path, rank=0)
     assert second.read == [0, 1, 2, 6, 7, 8]
     assert [item["caption"] for item in CachedClips(tmp_path, fields=())] == [f"clip {i} é" for i in range(10)]
+
+
+class Slow(Numbers):
+    def __getitem__(self, index):
+        time.sleep(0.02)
+        return super().__getitem__(index)
+
+
+def test_two_processes_killed_go_on_to_what_one_would_have_written(tmp_path):
+    def start(dataset):
+        options = {"identity": {}, "shard_size": 3, "world_size": 2, "progress": False}
+        fork = multiprocessing.get_context("fork")
+        both = [
+            fork.Process(target=write_cache, args=(dataset, tmp_path / "two"), kwargs=options | {"rank": rank})
+            for rank in range(2)
+        ]
+        for process in both:
+            process.start()
+        return both
+
+    killed = start(Slow(40))
+    while not list((tmp_path / "two").glob("shard-*.json")):
+        time.sleep(0.005)
+    for process in killed:
+        process.kill()
+        process.join()
+    (tmp_path / "two" / ".shard-00002.0badbeef.safetensors").write_bytes(b"half of it")  # as a kill may leave it
+    early = {path: path.stat().st_mtime_ns for path in (tmp_path / "two").glob("shard-*.json")}
+    assert early and not (tmp_path / "two" / "manifest.json").exists()
+    for process in start(Numbers(40)):
+        process.join()
+        assert process.exitcode == 0
+    assert all(path.stat().st_mtime_ns == written for path, written in early.items())
+    write_cache(Numbers(40), tmp_path / "one", identity={}, shard_size=3, progress=False)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "two").iterdir())
+    assert all((tmp_path / "one" / n).read_bytes() == (tmp_path / "two" / n).read_bytes() for n in names)
 
 
 def test_the_place_among_processes_comes_from_torchrun_or_slurm(monkeypatch):
