@@ -56,6 +56,18 @@ SOURCES: Mapping[str, Source] = {
         hub_id="laion/clap-htsat-unfused",
         patterns=("*.json", "model.safetensors", "merges.txt"),
     ),
+    "microsoft-clap": Source(
+        licence="MIT",
+        used_for="FAD-C and CLAP-score",
+        hub_id="microsoft/msclap",
+        patterns=("CLAP_weights_2023.pth",),
+    ),
+    "gpt2-tokenizer": Source(
+        licence="MIT",
+        used_for="texts of Microsoft CLAP",
+        hub_id="openai-community/gpt2",
+        patterns=("vocab.json", "merges.txt", "tokenizer*.json"),
+    ),
     "vggish": Source(
         licence="Apache-2.0",
         used_for="FAVD, and FAD with VGGish",
