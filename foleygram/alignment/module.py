@@ -15,7 +15,7 @@ from foleygram.alignment.losses import ContrastiveObjective, num_processes
 from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.retrieval import Embeddings, retrieval_report
 from foleygram.training.stage import Stage
-from foleygram.training.steps import compile_blocks, linear_schedule, step_generator
+from foleygram.training.steps import compile_blocks, linear_schedule
 
 
 class Tokens(NamedTuple):
@@ -103,14 +103,11 @@ class AlignmentModule(Stage):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         frames, audio = batch["frames"], batch["envelope_audio"]
-        generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
-        if self.hparams.frames_per_step:
-            frames = draw_frames(frames, self.hparams.frames_per_step, generator)
-        if self.hparams.augment:
-            frames, audio = augment_frames(frames, generator), augment_audio(audio, generator)
-        # Dropout draws from the global generator: seed that one too, for the length of the forward pass.
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(generator.initial_seed())
+        with self.draws(batch_index) as generator:
+            if self.hparams.frames_per_step:
+                frames = draw_frames(frames, self.hparams.frames_per_step, generator)
+            if self.hparams.augment:
+                frames, audio = augment_frames(frames, generator), augment_audio(audio, generator)
             tokens = self._encode(frames, batch["caption"], audio)
             embeddings = self._pool(tokens)
             loss = self.objective(*embeddings, batch["caption"])

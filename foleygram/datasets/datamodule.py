@@ -1,6 +1,5 @@
 """Feeds any clip data set to Lightning in an order that depends on the seed and the epoch alone."""
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,19 +12,33 @@ from foleygram.datasets.shards import ShardedClips, ShardLoader, Share
 
 
 class PassSampler(DistributedSampler[Any]):
-    """A shuffle per pass whose indices keep counting up: pass p yields p * len + i, so draws differ between passes.
+    """A shuffle per pass, dealt to the processes batch by batch: n processes read what one reads in n batches.
 
-    `position`, where there is one, tells the pass and how many of its items were seen before a run was killed.
+    Clips that do not fill a batch in every process are left out of the pass. Indices keep counting up: pass p yields
+    p * len + i, so draws differ between passes. `position`, where there is one, tells the pass and how many batches of
+    it were seen before a run was killed.
     """
 
     position: Callable[[], tuple[int, int]] | None = None
+
+    def __init__(self, dataset: Dataset, *, num_replicas: int, rank: int, batch_size: int, seed: int) -> None:
+        # A DistributedSampler by descent, or Lightning would put one of its own in its place.
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, seed=seed)
+        self.batch_size = batch_size
+        self.num_batches = len(dataset) // (batch_size * num_replicas)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return self.num_batches * self.batch_size
 
     def __iter__(self) -> Iterator[int]:
         done = 0
         if self.position is not None:
             self.epoch, done = self.position()
-        offset = self.epoch * len(self.dataset)  # type: ignore[arg-type]
-        return (offset + index for index in itertools.islice(super().__iter__(), done, None))
+        total = len(self.dataset)  # type: ignore[arg-type]
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+        for batch in range(done, self.num_batches):
+            first = (batch * self.num_replicas + self.rank) * self.batch_size
+            yield from (self.epoch * total + index for index in order[first : first + self.batch_size])
 
 
 def collate_clips(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -45,8 +58,9 @@ def collate_clips(items: list[dict[str, Any]]) -> dict[str, Any]:
 class ClipDataModule(lightning.LightningDataModule):
     """Training and validation clips in batches; shuffled per pass from `seed`, split over processes.
 
-    `encode` turns batches of media into features on the training's device (`foleygram.features.FeatureEncoder`), where
-    no cache holds them. A pass has the same number of batches in every process.
+    In training a last uneven batch is dropped; in validation it is kept, and where the clips do not divide, a process
+    sees one of them again. A pass has the same number of batches in every process. `encode` turns batches of media into
+    features on the training's device (`foleygram.features.FeatureEncoder`), where no cache holds them.
     """
 
     def __init__(
@@ -80,14 +94,16 @@ class ClipDataModule(lightning.LightningDataModule):
             if shuffle and self.trainer:
                 shards.position = lambda: self._position(len(shards))
             return shards
-        sampler = PassSampler(dataset, num_replicas=ranks, rank=rank, seed=self.seed) if shuffle else None
-        workers_stay = self.num_workers > 0
-        loader = DataLoader(
-            dataset, self.batch_size, sampler=sampler, drop_last=shuffle, persistent_workers=workers_stay, **options
-        )
-        if sampler and self.trainer:
-            sampler.position = lambda: self._items_done(len(loader))
-        return loader
+        sampler: DistributedSampler[Any] | None = None
+        if shuffle:
+            passes = PassSampler(dataset, num_replicas=ranks, rank=rank, batch_size=self.batch_size, seed=self.seed)
+            if self.trainer:
+                passes.position = lambda: self._position(passes.num_batches)
+            sampler = passes
+        elif ranks > 1:
+            sampler = DistributedSampler(dataset, ranks, rank, shuffle=False)
+        options["persistent_workers"] = self.num_workers > 0
+        return DataLoader(dataset, self.batch_size, sampler=sampler, **options)
 
     def _position(self, num_batches: int) -> tuple[int, int]:
         """The pass and the batches of it done, by the optimiser's steps: Lightning starts a loader anew on resuming."""
@@ -95,10 +111,6 @@ class ClipDataModule(lightning.LightningDataModule):
         steps_per_pass = -(-num_batches // accumulated)
         passes, steps = divmod(self.trainer.global_step, steps_per_pass)  # type: ignore[union-attr]
         return passes, steps * accumulated
-
-    def _items_done(self, num_batches: int) -> tuple[int, int]:
-        passes, batches = self._position(num_batches)
-        return passes, batches * self.batch_size
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled batches, a last uneven one dropped; raises ValueError when there are too few clips for one."""

@@ -13,7 +13,7 @@ from foleygram.envelope.objective import envelope_loss
 from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
 from foleygram.envelope.rms import rms_envelope, smooth
 from foleygram.training.stage import Stage
-from foleygram.training.steps import cosine_schedule, step_generator
+from foleygram.training.steps import cosine_schedule
 
 SMOOTHING_SEC = 0.05
 TOLERANCE_SEC = 0.05
@@ -47,7 +47,7 @@ class EnvelopeModule(Stage):
     ) -> None:
         super().__init__()
         self.predictor = predictor
-        self.out, self.seed, self.augment = Path(out), seed, augment
+        self.out, self.augment = Path(out), augment
         self.frame_length, self.hop_length = frame_length, hop_length
         self.lr, self.weight_decay, self.warmup_steps, self.total_steps = lr, weight_decay, warmup_steps, total_steps
         self.loss_weights = {
@@ -58,12 +58,12 @@ class EnvelopeModule(Stage):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Loss of one batch, its frames augmented."""
-        motion, ages = batch["motion"], batch["motion_ages"]
-        if self.augment:
-            generator = step_generator(self.seed, self.global_step, self.global_rank)
-            frame_rate = self.predictor.config.motion_frame_rate
-            motion, ages = augment_motion(motion, ages, generator, frame_rate=frame_rate)
-        loss = self._loss(self.predictor(motion, ages), self._envelope(batch))
+        motion, ages, envelope = batch["motion"], batch["motion_ages"], self._envelope(batch)
+        with self.draws(batch_index) as generator:
+            if self.augment:
+                frame_rate = self.predictor.config.motion_frame_rate
+                motion, ages = augment_motion(motion, ages, generator, frame_rate=frame_rate)
+            loss = self._loss(self.predictor(motion, ages), envelope)
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -72,12 +72,13 @@ class EnvelopeModule(Stage):
         truth = self._envelope(batch)
         logits = self.predictor(batch["motion"], batch["motion_ages"])
         predicted = decode_levels(logits)
-        self.log("val_loss", self._loss(logits, truth), batch_size=len(truth), prog_bar=True)
-        self.log("val_e_l1", (predicted - truth).abs().mean(), batch_size=len(truth))
+        over: dict[str, Any] = {"batch_size": len(truth), "sync_dist": True}
+        self.log("val_loss", self._loss(logits, truth), prog_bar=True, **over)
+        self.log("val_e_l1", (predicted - truth).abs().mean(), **over)
         width = round(SMOOTHING_SEC * self.predictor.config.envelope_rate)
         found = correlations(smooth(predicted, width), smooth(truth, width))
-        if len(found):
-            self.log("val_correlation", found.mean(), batch_size=len(found), prog_bar=True)
+        mean = found.sum() / max(1, len(found))  # every process logs it, or they would wait for one another
+        self.log("val_correlation", mean, batch_size=len(found), prog_bar=True, sync_dist=True)
         self._count_onsets(predicted.cpu().numpy(), truth.cpu().numpy())
 
     def on_validation_epoch_start(self) -> None:

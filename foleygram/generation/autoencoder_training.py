@@ -13,7 +13,7 @@ from foleygram.envelope.rms import envelope_curve, rms_envelope
 from foleygram.generation.backbone import encode_audio
 from foleygram.generation.spectral import MultiResolutionSpectra, relative_l1
 from foleygram.training.stage import Stage
-from foleygram.training.steps import cosine_schedule, step_generator
+from foleygram.training.steps import cosine_schedule
 
 
 def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -> None:
@@ -100,10 +100,10 @@ class AutoencoderTraining(Stage):
         self.register_buffer("latent_power", torch.ones(channels))
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
         audio = self._with_curves(batch["audio"])
         latents = encode_audio(self.autoencoder, audio)
-        noise = torch.randn(latents.mean.shape, generator=generator).to(latents.mean)
+        with self.draws(batch_index) as generator:
+            noise = torch.randn(latents.mean.shape, generator=generator).to(latents.mean)
         audio_hat = self.autoencoder.decode(latents.mean + latents.scale * noise).sample
         # Sounds alone decide the latents' scale: curves have tens of times their energy.
         self._track(latents.mean[self._num_curves(len(audio)) :].detach().float())
@@ -159,9 +159,10 @@ class AutoencoderTraining(Stage):
         correlation = torch.stack(
             [torch.corrcoef(torch.stack(pair))[0, 1] for pair in zip(truth, obtained, strict=True)]
         )
-        self.log("val_spectral", self.distance(audio_hat, audio), batch_size=len(audio), prog_bar=True)
-        self.log("val_correlation", correlation.nan_to_num(0).mean(), batch_size=len(audio), prog_bar=True)
-        self.log("val_latent_std", latents.float().std(), batch_size=len(audio))
+        over: dict[str, Any] = {"batch_size": len(audio), "sync_dist": True}
+        self.log("val_spectral", self.distance(audio_hat, audio), prog_bar=True, **over)
+        self.log("val_correlation", correlation.nan_to_num(0).mean(), prog_bar=True, **over)
+        self.log("val_latent_std", latents.float().std(), **over)
 
     def export(self) -> None:
         """Save the trained part alone, its latents at unit variance."""

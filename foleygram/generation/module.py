@@ -66,14 +66,14 @@ class GenerationModule(Stage):
         self.strict_loading = False
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
-        loss = self._loss(batch, generator).mean()
+        with self.draws(batch_index) as generator:
+            loss = self._loss(batch, generator).mean()
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         loss = self._loss(batch, step_generator(self.hparams.seed, -1 - batch_index, 0))
-        self.log("val_loss", loss.mean(), batch_size=len(loss), prog_bar=True)
+        self.log("val_loss", loss.mean(), batch_size=len(loss), prog_bar=True, sync_dist=True)
 
     def _loss(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         mean, scale = batch["latents_mean"], batch["latents_scale"]

@@ -56,18 +56,19 @@ class BackbonePretraining(Stage):
         self.save_hyperparameters(ignore=["transformer", "projection_model", "prompt_encoder", "prompt_tokenizer"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        generator = step_generator(self.hparams.seed, self.global_step, self.global_rank)
-        loss = self._loss(batch, generator)[0].mean()
+        with self.draws(batch_index) as generator:
+            loss = self._loss(batch, generator)[0].mean()
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         loss_per_clip, timestep = self._loss(batch, step_generator(self.hparams.seed, -1 - batch_index, 0))
-        self.log("val_loss", loss_per_clip.mean(), batch_size=len(timestep), prog_bar=True)
+        self.log("val_loss", loss_per_clip.mean(), batch_size=len(timestep), prog_bar=True, sync_dist=True)
         for decile in range(10):
             inside = (timestep * 10).long() == decile
-            if inside.any():
-                self.log(f"val_loss_t{decile}", loss_per_clip[inside].mean(), batch_size=int(inside.sum()))
+            count = int(inside.sum())  # every process logs it, or they would wait for one another
+            mean = loss_per_clip[inside].sum() / max(1, count)
+            self.log(f"val_loss_t{decile}", mean, batch_size=count, sync_dist=True)
 
     def _loss(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         mean, scale = batch["latents_mean"], batch["latents_scale"]

@@ -1,9 +1,15 @@
 """What the training stages share: how a stage is spread over processes, and when it writes what it learned."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import lightning
+import torch
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
+
+from foleygram.training.steps import step_generator
 
 
 class Stage(lightning.LightningModule):
@@ -12,6 +18,20 @@ class Stage(lightning.LightningModule):
     Nothing is written by a trial (`fast_dev_run`) nor by a run that was interrupted. Under `ModelParallelStrategy`
     every block of every network, frozen ones too, is sharded over all processes (FSDP2).
     """
+
+    @contextmanager
+    def draws(self, batch_index: int) -> Iterator[torch.Generator]:
+        """The generator of a training batch, from (seed, step, place); dropout draws from the same within the block.
+
+        The place is the batch's among those that make a step: accumulated ones of one process get the draws that as
+        many processes would, so the same run may be spread either way. Needs `seed` among the hyperparameters.
+        """
+        accumulated = self.trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+        place = batch_index % accumulated * self.trainer.world_size + self.global_rank  # type: ignore[attr-defined]
+        generator = step_generator(self.hparams.seed, self.global_step, place)  # type: ignore[attr-defined]
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(generator.initial_seed())
+            yield generator
 
     def configure_model(self) -> None:
         """Shard each block, then what is left; called by Lightning before it builds the optimiser."""

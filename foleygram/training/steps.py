@@ -8,10 +8,10 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
-    """The generator of one training step: every draw derives from (seed, step, rank), so a resumed run repeats it."""
+def step_generator(seed: int, step: int, place: int) -> torch.Generator:
+    """The generator of one batch: every draw derives from (seed, step, place in it), so a resumed run repeats it."""
     # Within 32 bits, because torch's CPU generator reads no more of a seed.
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + rank & 0xFFFFFFFF)
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + place & 0xFFFFFFFF)
 
 
 def linear_schedule(optimizer: torch.optim.Optimizer, *, warmup_steps: int, total_steps: int) -> LambdaLR:

@@ -47,8 +47,13 @@ def test_every_clip_once_per_pass_in_seeded_order():
 
 
 def test_processes_share_a_pass():
-    parts = [list(PassSampler(Indices(12), num_replicas=3, rank=rank, seed=1)) for rank in range(3)]
-    assert sorted(index for part in parts for index in part) == list(range(12))
+    def indices(num_replicas, rank=0):
+        return list(PassSampler(Indices(13), num_replicas=num_replicas, rank=rank, batch_size=2, seed=1))
+
+    parts = [indices(3, rank) for rank in range(3)]
+    assert len({index for part in parts for index in part}) == 12
+    one = indices(1)
+    assert [part[step : step + 2] for step in (0, 2) for part in parts] == [one[n : n + 2] for n in range(0, 12, 2)]
 
 
 def test_uneven_batch_is_dropped_in_training_and_kept_in_validation():

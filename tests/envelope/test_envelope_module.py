@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 from foleygram.caching import write_cache
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.envelope.augmentation import augment_motion, leave_out_frames
-from foleygram.envelope.module import EnvelopeModule, correlations, step_generator
+from foleygram.envelope.module import EnvelopeModule, correlations
 from foleygram.envelope.predictor import EnvelopePredictor
 from foleygram.spec import ClipSpec
+from foleygram.training.steps import step_generator
 
 ROOT = Path(__file__).parents[2]
 SIZE, FRAMES = 16, 30
