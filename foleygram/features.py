@@ -83,7 +83,12 @@ class FeatureEncoder:
         return kept
 
     def _control(self, batch: dict[str, Any]) -> Tensor:
-        """Control latents (B, V, C, T): true envelope, the predicted one if there is a predictor, augmented ones."""
+        """Control latents (B, V, C, T) of the clips' envelopes."""
+        vae, num_samples = self.parts["vae"], self.spec.num_samples
+        return torch.stack([control_latents(vae, v, num_samples) for v in self.envelopes(batch)], dim=1)
+
+    def envelopes(self, batch: dict[str, Any]) -> list[Tensor]:
+        """Envelopes (B, values): the true one, the predicted one if there is a predictor, augmented ones."""
         spec = self.spec
         true = rms_envelope(batch["envelope_audio"], spec.frame_length, spec.hop_length)
         variants = [true]
@@ -91,7 +96,7 @@ class FeatureEncoder:
             variants.append(self.parts["envelope_predictor"].predict(batch["motion"], batch["motion_ages"]))
         for number in range(self.num_envelopes - len(variants)):
             variants.append(self._augmented(true, batch, number))
-        return torch.stack([control_latents(self.parts["vae"], v, spec.num_samples) for v in variants], dim=1)
+        return variants
 
     def _augmented(self, envelope: Tensor, batch: dict[str, Any], number: int) -> Tensor:
         """Each clip's envelope changed by draws of its own, whichever clips it shares a batch with."""

@@ -19,6 +19,8 @@ PEAK_SEC = 0.056
 """An onset's peak is looked for this far after its steepest rise."""
 LONGEST_SEC, HIGHEST_RATE = 6 * 3600.0, 48_000.0
 """What a file may ask for, in seconds and values per second: a slip of the pen must not fill the memory."""
+PULSE_LEVEL = 0.25
+"""Height of an onset track's pulses: the RMS level of the loudest hits, so that an autoencoder of sounds knows it."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,18 @@ def onset_times(values: np.ndarray, rate: float) -> np.ndarray:
     around = np.lib.stride_tricks.sliding_window_view(np.pad(rise, gap, constant_values=-1.0), 2 * gap + 1)
     steepest = np.flatnonzero((rise >= MIN_RISE) & (rise > around[:, :gap].max(1)) & (rise >= around[:, gap:].max(1)))
     return np.array([_half_rise(values, int(i), rate) for i in steepest]) / rate
+
+
+def onset_track(envelopes: Tensor, rate: float) -> Tensor:
+    """A pulse one value long at every onset of RMS envelopes (B, values), else 0: *when*, without how loud or how long.
+
+    The kind of control that SyncFusion is steered by, on the grid of an RMS envelope.
+    """
+    track = torch.zeros_like(envelopes)
+    for row, envelope in zip(track, envelopes.float().cpu().numpy(), strict=True):
+        places = np.round(onset_times(envelope, rate) * rate).astype(int)
+        row[torch.from_numpy(places.clip(0, len(envelope) - 1))] = PULSE_LEVEL
+    return track
 
 
 def _half_rise(values: np.ndarray, steepest: int, rate: float) -> float:

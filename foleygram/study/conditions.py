@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from foleygram.datasets.datamodule import collate_clips
-from foleygram.envelope.curve import Envelope
+from foleygram.envelope.curve import Envelope, onset_track
 from foleygram.envelope.edits import shift
 from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.conditioning import MODALITIES
@@ -26,7 +26,7 @@ ORACLE = "†"
 SHUFFLED_SEC = 0.25
 """Length of the pieces that a shuffled envelope is cut into."""
 
-Envelopes = Literal["predicted", "true", "flat", "shuffled", "other"]
+Envelopes = Literal["predicted", "true", "onsets", "flat", "shuffled", "other"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Condition:
     @property
     def oracle(self) -> bool:
         """Whether anything of the reference sound goes in: no figure of a system that sees the video alone."""
-        heard = self.envelope in ("true", "flat", "shuffled") and self.control_scale != 0
+        heard = self.envelope in ("true", "onsets", "flat", "shuffled") and self.control_scale != 0
         return heard or "audio" in self.modalities
 
     @property
@@ -83,18 +83,19 @@ CONTROLS = (
 def parse_condition(name: str) -> Condition:
     """The condition that a name stands for: letters of a, v, t in any order, then `+true` for the reference's envelope.
 
-    `vt` is video and text with the predicted envelope, `avt+true` all three with the true one; `predicted` and `true`
-    are short for `v+predicted` and `v+true`. Raises ValueError for a name that is none.
+    `vt` is video and text with the predicted envelope, `avt+true` all three with the true one, `v+onsets` with a pulse
+    at each of its onsets alone; `predicted` and `true` are short for `v+predicted` and `v+true`. Raises ValueError for
+    a name that is none.
     """
     letters, _, envelope = SHORT_NAMES.get(name, name).partition("+")
     known = bool(letters) and set(letters) <= LETTERS.keys() and len(set(letters)) == len(letters)
-    if not known or envelope not in ("", "predicted", "true"):
+    if not known or envelope not in ("", "predicted", "true", "onsets"):
         raise ValueError(
-            f"unknown condition {name!r}; give letters of a, v, t, perhaps with +true or +predicted (avt, vt+true), "
-            "or predicted or true"
+            f"unknown condition {name!r}; give letters of a, v, t, perhaps with +true, +onsets or +predicted "
+            "(avt, vt+true), or predicted or true"
         )
     modalities = tuple(modality for modality in MODALITIES if modality[0] in letters)
-    return Condition(name, modalities, "true" if envelope == "true" else "predicted")
+    return Condition(name, modalities, envelope or "predicted")  # type: ignore[arg-type]
 
 
 def choose_conditions(names: Sequence[str], *, controls: bool) -> list[Condition]:
@@ -125,6 +126,8 @@ def told_envelopes(
     curves = rms_envelope(torch.stack([item["envelope_audio"] for item in source]), spec.frame_length, spec.hop_length)
     if condition.envelope == "flat":
         return curves.mean(-1, keepdim=True).expand_as(curves).contiguous()
+    if condition.envelope == "onsets":
+        return onset_track(curves, spec.envelope_rate)
     if condition.envelope == "shuffled":
         curves = shuffled(curves, round(SHUFFLED_SEC * spec.envelope_rate))
     return later(curves, condition.shift_ms / 1000, spec.envelope_rate) if condition.shift_ms else curves

@@ -1,20 +1,27 @@
-"""Experiments that train: the paper's open question of GRAM against other objectives, and how sensitive it is."""
+"""Experiments that train: GRAM against other objectives, its sensitivity, and what the control should carry."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder, load_tokenizer
-from foleygram.alignment.retrieval import Embeddings, retrieval_report
-from foleygram.alignment.volume import gram_volume
+from foleygram.checkpoints import read_index
 from foleygram.datasets.cache import CachedClips
-from foleygram.datasets.datamodule import collate_clips
+from foleygram.datasets.greatest_hits import GreatestHits
+from foleygram.features import FeatureEncoder
 from foleygram.media.files import atomic_path
-from foleygram.study.variants import train_variant
+from foleygram.spec import ClipSpec
+from foleygram.study.conditions import choose_conditions
+from foleygram.study.generation_variants import (
+    OnsetFeatures,
+    assemble_release,
+    cache_features,
+    joined_fields,
+    train_generation,
+)
+from foleygram.study.run import evaluate
+from foleygram.study.space_variants import align, cache_embeddings, space_figures, with_fresh_heads
 
 OBJECTIVES = {
     "GRAM": "foleygram.alignment.losses.GramLoss",
@@ -24,119 +31,149 @@ OBJECTIVES = {
 }
 EMBEDDING_DIMS = (16, 64, 128, 512)
 TEMPERATURES = (0.02, 0.07, 0.2)
-ENCODERS = {"video_encoder": VideoEncoder, "text_encoder": TextEncoder, "audio_encoder": AudioEncoder}
+SPACE_CONDITIONS = ("v+true", "t+true", "a+true", "avt+true")
+CONTROL_CONDITIONS = {"RMS envelope": "v+true", "onset track": "v+onsets"}
+CONTROLS = {"RMS envelope": FeatureEncoder, "onset track": OnsetFeatures}
+Figures = dict[str, dict[str, float]]
 
 
-def compare_objectives(
-    out: Path, *, start: Path, media: Path, heldout: Path, config: Path, steps: int, seed: int
-) -> dict[str, Any]:
-    """GRAM, anchor-based, all-pairs and Symile alignment from the same start: retrieval and volumes of each.
+@dataclass(frozen=True)
+class Budget:
+    """How long variants train and how they are scored; `lr` and `vision_lr` are the alignment's rates."""
 
-    `start` holds the encoders after the pairwise start, `media` the caches `train` and `test` with frames and sound,
-    `heldout` is a cache of videos that no training used, `config` the alignment's YAML. Writes `out`/alignment.json;
-    `out`/NAME/encoders holds each variant's encoders.
+    alignment_steps: int = 150
+    generation_steps: int = 600
+    lr: float = 1e-4
+    vision_lr: float = 1e-5
+    clips: int = 50
+    num_inference_steps: int = 25
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What every variant begins with: a release, its data, and the configs of its stages.
+
+    `media` holds caches `train` and `test` with the fields frames, motion and envelope_audio of clips of `rendered`,
+    and `heldout` those of `scored`, videos that no training used. `configs` is the folder of the stages' YAMLs.
     """
-    figures = {"start": space_figures(start, heldout)}
+
+    base: Path
+    media: Path
+    rendered: Path
+    scored: Path
+    configs: Path
+
+    @property
+    def spec(self) -> ClipSpec:
+        """The base's rates and durations."""
+        return ClipSpec(**read_index(self.base)["spec"])
+
+
+def compare_objectives(out: Path, told: Materials, budget: Budget, *, seed: int = 0) -> dict[str, Any]:
+    """GRAM, anchor-based, all-pairs and Symile alignment from the same start: retrieval, volume and generation scores.
+
+    The start is the base's own space, so it is scored as well. Every space, the start's too, gets fresh projectors
+    trained on the base's backbone, and its ControlNet goes on. Writes `out`/objectives.json; a killed run goes on.
+    """
+    spaces = {"start": told.base}
     for name, objective in OBJECTIVES.items():
-        folder = out / name.replace(" ", "_")
         changes = {"model.init_args.objective": {"class_path": objective}}
-        _align(folder, start, media, config, steps, seed, changes)
-        figures[name] = space_figures(folder / "encoders", heldout)
-    return _write(out / "alignment.json", figures, steps=steps, seed=seed)
+        spaces[name] = _aligned(out / name.replace(" ", "_"), told.base, told, budget, seed, changes)
+    figures = {name: space_figures(encoders, told.media / "heldout") for name, encoders in spaces.items()}
+    for name, encoders in spaces.items():
+        folder = out / name.replace(" ", "_")
+        caches = _feature_caches(out, folder, encoders, told, FeatureEncoder)
+        trained = train_generation(
+            folder / "generation", told.base, caches, told.configs / "generation.yaml",
+            steps=budget.generation_steps, seed=seed, controlnet=True,
+        )  # fmt: skip
+        release = assemble_release(folder / "release", trained, encoders, told.base)
+        figures[name] |= _generation_figures(folder, release, told, budget, SPACE_CONDITIONS, seed)
+    return _write(out / "objectives.json", figures, budget, seed)
 
 
-def alignment_sensitivity(
-    out: Path, *, start: Path, media: Path, heldout: Path, config: Path, steps: int, seed: int
-) -> dict[str, Any]:
+def alignment_sensitivity(out: Path, told: Materials, budget: Budget, *, seed: int = 0) -> dict[str, Any]:
     """GRAM alignment under other embedding sizes and temperatures: retrieval and volumes of each.
 
-    Every variant of the size begins with fresh heads on the start's networks, the start's own size too, so that they
-    differ in nothing else; those of the temperature begin with the start as it is.
+    Every variant of the size begins with fresh heads on the base's networks, the base's own size too, so that they
+    differ in nothing else; those of the temperature begin with the base as it is. Writes `out`/sensitivity.json.
     """
-    figures = {}
+    figures: Figures = {}
     for dim in EMBEDDING_DIMS:
         folder = out / f"dim_{dim}"
-        fresh = _with_fresh_heads(start, folder / "start", dim, seed)
-        _align(folder, fresh, media, config, steps, seed, {"model.init_args.lr": 1e-4})
-        figures[f"{dim} dimensions"] = space_figures(folder / "encoders", heldout)
+        fresh = with_fresh_heads(told.base, folder / "start", dim, seed)
+        encoders = _aligned(folder, fresh, told, budget, seed, {})
+        figures[f"{dim} dimensions"] = space_figures(encoders, told.media / "heldout")
     for temperature in TEMPERATURES:
         loss = {"class_path": OBJECTIVES["GRAM"], "init_args": {"temperature": temperature}}
         changes = {"model.init_args.objective": loss}
-        folder = out / f"temperature_{temperature:g}"
-        _align(folder, start, media, config, steps, seed, changes)
-        figures[f"temperature {temperature:g}"] = space_figures(folder / "encoders", heldout)
-    return _write(out / "sensitivity.json", figures, steps=steps, seed=seed)
+        encoders = _aligned(out / f"temperature_{temperature:g}", told.base, told, budget, seed, changes)
+        figures[f"temperature {temperature:g}"] = space_figures(encoders, told.media / "heldout")
+    return _write(out / "sensitivity.json", figures, budget, seed)
 
 
-def _align(
-    folder: Path, start: Path, media: Path, config: Path, steps: int, seed: int, changes: Mapping[str, Any]
-) -> None:
-    """Fine-tune the encoders of `start` as `config` says, with `changes`; they end in `folder`/encoders."""
-    data = "data.init_args.{}.init_args.folder"
-    common: dict[str, Any] = {
-        **{f"model.init_args.{name}.init_args.pretrained_model_name_or_path": str(start / name) for name in ENCODERS},
-        "model.init_args.tokenizer.init_args.folder": str(start / "tokenizer"),
-        "model.init_args.out": str(folder / "encoders"),
-        "model.init_args.total_steps": steps,
-        "model.init_args.seed": seed,
-        "seed_everything": seed,
-        "trainer.max_steps": steps,
-        data.format("train"): str(media / "train"),
-        data.format("val"): str(media / "test"),
+def compare_controls(out: Path, told: Materials, budget: Budget, *, seed: int = 0) -> dict[str, Any]:
+    """The RMS envelope against an onset track as the control: fresh ControlNets, equal steps, scores of each.
+
+    Both are told the truth, as curve or as pulses, so the scores differ by what the control carries. Writes
+    `out`/control.json.
+    """
+    figures: Figures = {}
+    for name, features in CONTROLS.items():
+        folder = out / name.replace(" ", "_")
+        caches = _feature_caches(out, folder, told.base, told, features)
+        trained = train_generation(
+            folder / "generation", told.base, caches, told.configs / "generation.yaml",
+            steps=budget.generation_steps, seed=seed, controlnet=False,
+        )  # fmt: skip
+        release = assemble_release(folder / "release", trained, told.base)
+        figures[name] = _generation_figures(folder, release, told, budget, [CONTROL_CONDITIONS[name]], seed)
+    return _write(out / "control.json", figures, budget, seed)
+
+
+def _aligned(folder: Path, start: Path, told: Materials, budget: Budget, seed: int, changes: Mapping[str, Any]) -> Path:
+    rates = {"model.init_args.lr": budget.lr, "model.init_args.vision_lr": budget.vision_lr}
+    config = told.configs / "alignment.yaml"
+    steps = budget.alignment_steps
+    return align(folder, start, told.media, config, steps=steps, seed=seed, changes={**rates, **changes})
+
+
+def _feature_caches(
+    out: Path, folder: Path, encoders: Path, told: Materials, features: type[FeatureEncoder]
+) -> dict[str, Any]:
+    """Caches to join for `train` and `val`; latents and controls are shared by the variants that have the same."""
+    caches = {}
+    for name, split in (("train", "train"), ("val", "test")):
+        media = told.media / split
+        clips = CachedClips(media, fields=["envelope_audio", "motion", "motion_ages", "start"])
+        sound = GreatestHits(told.rendered, split, spec=told.spec, fields=("audio",))
+        latents = cache_features(FeatureEncoder(told.base, told.spec, ["latents"]), sound, out / "latents" / split)
+        encode = features(told.base, told.spec, ["control_latents"])
+        control = cache_features(encode, clips, out / "controls" / features.__name__ / split)
+        embeddings = cache_embeddings(encoders, media, folder / "embeddings" / split, told.spec)
+        caches[name] = joined_fields(latents, control, embeddings)
+    return caches
+
+
+def _generation_figures(
+    folder: Path, release: Path, told: Materials, budget: Budget, names: Sequence[str], seed: int
+) -> dict[str, float]:
+    """Scores of a release on held-out clips, as `condition: figure`."""
+    report = evaluate(
+        release, told.scored, "test", conditions=choose_conditions(names, controls=False),
+        num_inference_steps=budget.num_inference_steps, seed=seed, limit=budget.clips, sounds=folder / "sounds",
+        judge=told.base / "judge",
+    )  # fmt: skip
+    return {
+        f"{name}: {figure}": value
+        for name in names
+        for figure, value in report.scores[name].summary.items()
+        if value is not None
     }
-    train_variant(folder, config, {**common, **changes})
 
 
-def _with_fresh_heads(start: Path, out: Path, embedding_dim: int, seed: int) -> Path:
-    """The networks of `start` under untrained heads of another size, drawn from `seed`."""
-    for name, encoder in ENCODERS.items():
-        if (out / name / "config.json").is_file():
-            continue
-        part = encoder.from_pretrained(start / name)
-        head = torch.nn.Linear(part.head.in_features, embedding_dim, bias=False)
-        generator = torch.Generator().manual_seed(seed)
-        torch.nn.init.normal_(head.weight, std=head.in_features**-0.5, generator=generator)
-        part.head, part.config.embedding_dim = head, embedding_dim
-        with atomic_path(out / name) as temporary:
-            part.save_pretrained(temporary)
-    load_tokenizer(str(start / "tokenizer")).save_pretrained(out / "tokenizer")
-    return out
-
-
-def space_figures(encoders: Path, cache: Path, *, batch_size: int = 32) -> dict[str, float]:
-    """Retrieval, cosines and volumes on a cache's clips of the space that the encoders of a folder span."""
-    video, text, audio = (kind.from_pretrained(encoders / name).eval() for name, kind in ENCODERS.items())
-    tokenizer = load_tokenizer(str(encoders / "tokenizer"))
-    clips = CachedClips(cache, fields=["frames", "envelope_audio"])
-    parts: list[list[Tensor]] = []
-    captions: list[str] = []
-    materials: list[str] = []
-    for first in range(0, len(clips), batch_size):
-        batch = collate_clips([clips[i] for i in range(first, min(first + batch_size, len(clips)))])
-        tokens = tokenizer(batch["caption"], padding=True, truncation=True, max_length=40, return_tensors="pt")
-        with torch.inference_mode():
-            parts.append(
-                [
-                    video(batch["frames"]),
-                    text(tokens["input_ids"], tokens["attention_mask"]),
-                    audio.embed_waveform(batch["envelope_audio"]),
-                ]
-            )
-        captions += batch["caption"]
-        materials += batch["materials"]
-    space = Embeddings(*(torch.cat(rows) for rows in zip(*parts, strict=True)))
-    matched = gram_volume(torch.stack(space, dim=1))
-    report = retrieval_report(space, captions, materials)
-    return report | {"volume_matched": matched.mean().item(), "num_clips": float(len(clips))}
-
-
-def _write(path: Path, figures: Mapping[str, Mapping[str, float]], **protocol: Any) -> dict[str, Any]:
-    content = {"protocol": protocol, "figures": {name: dict(values) for name, values in figures.items()}}
+def _write(path: Path, figures: Mapping[str, Mapping[str, float]], budget: Budget, seed: int) -> dict[str, Any]:
+    content = {"protocol": vars(budget) | {"seed": seed}, "figures": figures}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     return content
-
-
-def figure_rows(figures: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> list[list[str]]:
-    """A table's rows: the name of each variant and its figures."""
-    return [[name, *(f"{values[key]:.3f}" for key in names)] for name, values in figures.items()]

@@ -28,6 +28,7 @@ def item(level):
         ("tva", ("video", "text", "audio"), "predicted", True),
         ("vt", ("video", "text"), "predicted", False),
         ("t+true", ("text",), "true", True),
+        ("v+onsets", ("video",), "onsets", True),
         ("predicted", ("video",), "predicted", False),
         ("true", ("video",), "true", True),
     ],
@@ -68,3 +69,13 @@ def test_envelopes_are_the_clips_own_its_mean_or_the_others():
     assert told_envelopes(parse_condition("v+true"), own, others, SPEC)[0, 60] == pytest.approx(0.5)
     assert told_envelopes(other, own, others, SPEC)[0, 60] == pytest.approx(0.1)
     assert told_envelopes(flat, own, others, SPEC).unique().shape == (1,)
+
+
+def test_an_onset_track_says_when_and_nothing_else():
+    quiet, loud = item(0.0), item(0.0)
+    for clip, level in ((quiet, 0.05), (loud, 0.5)):
+        clip["envelope_audio"] = torch.zeros(16_000).index_fill(0, torch.arange(8_000, 9_000), level)
+    tracks = told_envelopes(parse_condition("v+onsets"), [quiet, loud], [], SPEC)
+    assert torch.equal(tracks[0], tracks[1])
+    assert tracks[0].count_nonzero() == 1
+    assert tracks[0].argmax() / SPEC.envelope_rate == pytest.approx(0.5, abs=0.01)
