@@ -44,14 +44,14 @@ def train_generation(
     steps: int,
     seed: int,
     controlnet: bool,
+    changes: Mapping[str, Any],
 ) -> Path:
-    """Train fresh projectors on the backbone of `base` as `config` says; returns where the trained parts end.
+    """Train fresh projectors on the backbone of `base` as `config` says, with `changes`; returns where they end.
 
     `caches` names for `train` and `val` the caches to join and the fields to take of each; with `controlnet` the
     ControlNet of `base` is trained on, else one begins as a copy of the DiT's blocks.
     """
-    parts = "foleygram.checkpoints.load_controlnet"
-    changes: dict[str, Any] = {
+    common: dict[str, Any] = {
         "model.init_args.backbone.init_args.pretrained_model_name_or_path": str(base),
         "model.init_args.out": str(folder / "trained"),
         "model.init_args.total_steps": steps,
@@ -62,8 +62,11 @@ def train_generation(
         **{f"data.init_args.{name}": _joined(members) for name, members in caches.items()},
     }
     if controlnet:
-        changes["model.init_args.controlnet"] = {"class_path": parts, "init_args": {"folder": str(base)}}
-    train_variant(folder, config, changes)
+        common["model.init_args.controlnet"] = {
+            "class_path": "foleygram.checkpoints.load_controlnet",
+            "init_args": {"folder": str(base)},
+        }
+    train_variant(folder, config, {**common, **changes})
     return folder / "trained"
 
 

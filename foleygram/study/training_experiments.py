@@ -31,7 +31,7 @@ OBJECTIVES = {
 }
 EMBEDDING_DIMS = (16, 64, 128, 512)
 TEMPERATURES = (0.02, 0.07, 0.2)
-SPACE_CONDITIONS = ("v+true", "t+true", "a+true", "avt+true")
+SPACE_CONDITIONS = ("v+true", "avt+true")
 CONTROL_CONDITIONS = {"RMS envelope": "v+true", "onset track": "v+onsets"}
 CONTROLS = {"RMS envelope": FeatureEncoder, "onset track": OnsetFeatures}
 Figures = dict[str, dict[str, float]]
@@ -39,7 +39,10 @@ Figures = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Budget:
-    """How long variants train and how they are scored; `lr` and `vision_lr` are the alignment's rates."""
+    """How long variants train and how they are scored.
+
+    `lr` and `vision_lr` are the alignment's rates; `batch_size` is both stages', their configs' own where None.
+    """
 
     alignment_steps: int = 150
     generation_steps: int = 600
@@ -47,6 +50,12 @@ class Budget:
     vision_lr: float = 1e-5
     clips: int = 50
     num_inference_steps: int = 25
+    batch_size: int | None = None
+
+    @property
+    def batches(self) -> dict[str, Any]:
+        """What changes in a stage's config."""
+        return {} if self.batch_size is None else {"data.init_args.batch_size": self.batch_size}
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def compare_objectives(out: Path, told: Materials, budget: Budget, *, seed: int 
         caches = _feature_caches(out, folder, encoders, told, FeatureEncoder)
         trained = train_generation(
             folder / "generation", told.base, caches, told.configs / "generation.yaml",
-            steps=budget.generation_steps, seed=seed, controlnet=True,
+            steps=budget.generation_steps, seed=seed, controlnet=True, changes=budget.batches,
         )  # fmt: skip
         release = assemble_release(folder / "release", trained, encoders, told.base)
         figures[name] |= _generation_figures(folder, release, told, budget, SPACE_CONDITIONS, seed)
@@ -124,7 +133,7 @@ def compare_controls(out: Path, told: Materials, budget: Budget, *, seed: int = 
         caches = _feature_caches(out, folder, told.base, told, features)
         trained = train_generation(
             folder / "generation", told.base, caches, told.configs / "generation.yaml",
-            steps=budget.generation_steps, seed=seed, controlnet=False,
+            steps=budget.generation_steps, seed=seed, controlnet=False, changes=budget.batches,
         )  # fmt: skip
         release = assemble_release(folder / "release", trained, told.base)
         figures[name] = _generation_figures(folder, release, told, budget, [CONTROL_CONDITIONS[name]], seed)
@@ -135,7 +144,9 @@ def _aligned(folder: Path, start: Path, told: Materials, budget: Budget, seed: i
     rates = {"model.init_args.lr": budget.lr, "model.init_args.vision_lr": budget.vision_lr}
     config = told.configs / "alignment.yaml"
     steps = budget.alignment_steps
-    return align(folder, start, told.media, config, steps=steps, seed=seed, changes={**rates, **changes})
+    return align(
+        folder, start, told.media, config, steps=steps, seed=seed, changes={**rates, **budget.batches, **changes}
+    )
 
 
 def _feature_caches(

@@ -1,0 +1,49 @@
+"""The experiments that train, from rendered videos to their JSON, with the least budget there is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from foleygram.caching import cache_dataset
+from foleygram.datasets.drumstick import render_dataset
+from foleygram.study.training_experiments import Budget, Materials, compare_controls, compare_objectives
+
+ROOT = Path(__file__).parents[2]
+LEAST = Budget(alignment_steps=1, generation_steps=1, clips=2, num_inference_steps=2, batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Materials:
+    folder = tmp_path_factory.mktemp("experiments")
+    render_dataset(folder / "rendered", num_videos=6, seed=5, seconds=(4.0, 4.0), test_share=0.34, num_workers=1)
+    for name, split in (("train", "train"), ("test", "test"), ("heldout", "test")):
+        cache_dataset(
+            folder / "rendered", folder / "media" / name, spec_path=ROOT / "configs/mini/clip.yaml", split=split,
+            fields=["frames", "motion", "envelope_audio"], checkpoint=None, num_workers=0,
+        )  # fmt: skip
+    return Materials(
+        ROOT / "checkpoints/mini", folder / "media", folder / "rendered", folder / "rendered", ROOT / "configs/mini"
+    )
+
+
+@pytest.mark.slow
+def test_objectives_are_compared_on_space_and_sound_and_a_second_run_repeats_nothing(
+    told: Materials, tmp_path: Path
+) -> None:
+    found = compare_objectives(tmp_path, told, LEAST)
+    assert list(found["figures"]) == ["start", "GRAM", "anchor", "all pairs", "Symile"]
+    for figures in found["figures"].values():
+        assert {"volume_matched", "auc_all_mixed", "avt+true: material_accuracy"} <= figures.keys()
+    losses = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert compare_objectives(tmp_path, told, LEAST)["figures"] == found["figures"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == losses
+    assert json.loads((tmp_path / "objectives.json").read_text())["protocol"]["seed"] == 0
+
+
+@pytest.mark.slow
+def test_controls_are_compared_from_fresh_control_networks(told: Materials, tmp_path: Path) -> None:
+    found = compare_controls(tmp_path, told, LEAST)["figures"]
+    assert list(found) == ["RMS envelope", "onset track"]
+    assert "v+onsets: envelope_correlation" in found["onset track"]
+    assert "v+true: envelope_correlation" in found["RMS envelope"]
