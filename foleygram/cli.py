@@ -41,6 +41,9 @@ experiments.command()(experiment.conditioning)
 experiments.command()(experiment.perturbation)
 experiments.command()(experiment.volumes)
 experiments.command()(experiment.projections)
+experiments.command()(experiment.objectives)
+experiments.command()(experiment.sensitivity)
+experiments.command()(experiment.control)
 
 
 def main(arguments: list[str] | None = None) -> Any:

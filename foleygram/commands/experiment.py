@@ -9,6 +9,7 @@ from foleygram.commands.errors import reported
 
 if TYPE_CHECKING:
     from foleygram.study.experiments import Run
+    from foleygram.study.training_experiments import Budget, Materials
 
 QUICK_CLIPS, QUICK_STEPS, STEPS = 50, 25, 50
 
@@ -21,6 +22,14 @@ Limit = Annotated[int | None, typer.Option(min=1, help="At most so many clips, s
 Steps = Annotated[int | None, typer.Option(min=1, help=f"Sampling steps; {STEPS}, with --quick {QUICK_STEPS}.")]
 Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 is none.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of sounds and of intervals.")]
+Rendered = Annotated[Path, typer.Option(help="Videos to train on, in Greatest Hits' layout.")]
+Scored = Annotated[Path, typer.Option(help="Videos that no training used; their test split is scored.")]
+Base = Annotated[Path, typer.Option("--checkpoint", help="Release folder that every variant begins with.")]
+Media = Annotated[Path | None, typer.Option(help="Folder of the caches train, test, heldout; OUT/media by default.")]
+Configs = Annotated[Path, typer.Option(help="Folder of alignment.yaml and generation.yaml.")]
+AlignmentSteps = Annotated[int, typer.Option(min=1, help="Steps of each alignment.")]
+GenerationSteps = Annotated[int, typer.Option(min=1, help="Steps of each stage 2.")]
+BASE, CONFIGS = Path("checkpoints/mini"), Path("configs/mini")
 BatchSize = Annotated[int, typer.Option(min=1, help="Clips at once.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 
@@ -78,6 +87,69 @@ def projections(
 
         run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
         deliver(experiments.projections(run), out)
+
+
+def objectives(
+    rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = BASE, media: Media = None,
+    configs: Configs = CONFIGS, alignment_steps: AlignmentSteps = 150, generation_steps: GenerationSteps = 600,
+    limit: Limit = QUICK_CLIPS, steps: Steps = QUICK_STEPS, seed: Seed = 0,
+) -> None:  # fmt: skip
+    """(e) GRAM against anchor-based, all-pairs and Symile alignment from the same start. Trains; hours on a CPU."""
+    with reported():
+        from foleygram.study import training_experiments, training_reports
+        from foleygram.study.deliver import deliver
+
+        told, budget = _training(
+            rendered, scored, out, checkpoint, media, configs, alignment_steps, generation_steps, limit, steps
+        )
+        found = training_experiments.compare_objectives(out, told, budget, seed=seed)
+        deliver(training_reports.objectives_report(found), out)
+
+
+def sensitivity(
+    rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = BASE, media: Media = None,
+    configs: Configs = CONFIGS, alignment_steps: AlignmentSteps = 150, seed: Seed = 0,
+) -> None:  # fmt: skip
+    """(f) GRAM alignment under other embedding sizes and temperatures. Trains; hours on a CPU."""
+    with reported():
+        from foleygram.study import training_experiments, training_reports
+        from foleygram.study.deliver import deliver
+
+        told, budget = _training(rendered, scored, out, checkpoint, media, configs, alignment_steps, 0, None, None)
+        found = training_experiments.alignment_sensitivity(out, told, budget, seed=seed)
+        deliver(training_reports.sensitivity_report(found), out)
+
+
+def control(
+    rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = BASE, media: Media = None,
+    configs: Configs = CONFIGS, generation_steps: GenerationSteps = 600, limit: Limit = QUICK_CLIPS,
+    steps: Steps = QUICK_STEPS, seed: Seed = 0,
+) -> None:  # fmt: skip
+    """(g) The RMS envelope against an onset track as the control. Trains; hours on a CPU."""
+    with reported():
+        from foleygram.study import training_experiments, training_reports
+        from foleygram.study.deliver import deliver
+
+        told, budget = _training(rendered, scored, out, checkpoint, media, configs, 0, generation_steps, limit, steps)
+        found = training_experiments.compare_controls(out, told, budget, seed=seed)
+        deliver(training_reports.control_report(found), out)
+
+
+def _training(
+    rendered: Path, scored: Path, out: Path, checkpoint: Path, media: Path | None, configs: Path, alignment_steps: int,
+    generation_steps: int, limit: int | None, steps: int | None,
+) -> "tuple[Materials, Budget]":  # fmt: skip
+    """What the experiments that train begin with, its caches written where they are missing."""
+    from foleygram.checkpoints import INDEX
+    from foleygram.study.training_experiments import Budget, Materials, cache_media
+
+    media = media or out / "media"
+    cache_media(media, rendered, scored, checkpoint / INDEX)
+    budget = Budget(
+        alignment_steps=alignment_steps, generation_steps=generation_steps, clips=limit or QUICK_CLIPS,
+        num_inference_steps=steps or QUICK_STEPS,
+    )  # fmt: skip
+    return Materials(checkpoint, media, rendered, scored, configs), budget
 
 
 def _run(

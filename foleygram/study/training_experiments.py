@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foleygram.caching import cache_dataset
 from foleygram.checkpoints import read_index
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.greatest_hits import GreatestHits
@@ -76,6 +77,15 @@ class Materials:
     def spec(self) -> ClipSpec:
         """The base's rates and durations."""
         return ClipSpec(**read_index(self.base)["spec"])
+
+
+def cache_media(media: Path, rendered: Path, scored: Path, spec_file: Path) -> None:
+    """Write the three caches of `Materials.media` where they are missing; `spec_file` is a release's index."""
+    for name, data, split in (("train", rendered, "train"), ("test", rendered, "test"), ("heldout", scored, "test")):
+        cache_dataset(
+            data, media / name, spec_path=spec_file, fields=["frames", "motion", "envelope_audio"], checkpoint=None,
+            split=split, num_workers=1,
+        )  # fmt: skip
 
 
 def compare_objectives(out: Path, told: Materials, budget: Budget, *, seed: int = 0) -> dict[str, Any]:
