@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from foleygram.commands import data, evaluate, experiment, generate, listening, train, weights
+from foleygram.commands import data, envelope, evaluate, experiment, generate, listening, train, weights
 
 app = typer.Typer(
     help="Silent video in, synchronised Foley sound out.",
@@ -19,6 +19,7 @@ app.command(
 )(train.train)
 app.command()(data.render)
 app.command()(generate.generate)
+app.command(cls=envelope.EnvelopeCommand)(envelope.envelope)
 app.command()(evaluate.evaluate)
 app.command()(listening.listening)
 app.command()(data.judge)

@@ -49,29 +49,40 @@ def read_envelope(path: str | Path, *, decay: float = DECAY_SEC) -> Envelope:
     return envelope
 
 
-def chosen_envelope(choice: str) -> str | Envelope:
+def chosen_envelope(choice: str, *, decay: float = DECAY_SEC) -> str | Envelope:
     """What `--envelope CHOICE` means: the words "predicted" and "audio" stand as they are, all else names a file."""
     if choice in CHOICES:
         return choice
     if not Path(choice).is_file():
         raise FileNotFoundError(f"--envelope {choice}: no such file; give {', '.join(CHOICES)} or a file")
-    return read_envelope(choice)
+    return read_envelope(choice, decay=decay)
+
+
+def check_name(path: Path) -> None:
+    """Raise ValueError for a name in whose form no envelope is written."""
+    if path.suffix.lower() not in (".csv", ".json", ".wav", *NOTES):
+        raise ValueError(f"{path}: an envelope is not written as {path.suffix or 'that'}; give {WRITTEN}")
 
 
 def write_envelope(path: str | Path, envelope: Envelope) -> None:
     """Write an envelope with its onsets, in the form that the file's name asks for, whole or not at all.
 
     .csv, .json: its values and onsets; .wav: its curve, at 16 kHz in float32; .mid and `markers.csv`: its hits, which
-    is less than its curve. Raises ValueError for another name, levels above full scale, and, in MIDI, no hit at all.
+    is less than its curve. Raises ValueError for another name, levels above full scale, and, in MIDI, no hit at all;
+    OSError when the file cannot be written.
     """
     path = Path(path)
+    check_name(path)
     try:
         _check(envelope)
         encoded = _encode(path, envelope)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(encoded)
+    except OSError as error:
+        raise OSError(error.errno, f"{path}: cannot be written ({error.strerror}); check the folder") from error
 
 
 def _read(path: Path, decay: float) -> Envelope:
@@ -111,9 +122,7 @@ def _encode(path: Path, envelope: Envelope) -> bytes:
         return _json(envelope).encode()
     if suffix == ".wav":
         return _curve_wav(envelope)
-    if suffix in NOTES:
-        return encode_notes(find_hits(envelope))
-    raise ValueError(f"an envelope is not written as {suffix or 'a name without a suffix'}; give {WRITTEN}")
+    return encode_notes(find_hits(envelope))
 
 
 def _curve_wav(envelope: Envelope) -> bytes:

@@ -13,23 +13,29 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from foleygram.checkpoints import load_part, read_index
 from foleygram.datasets.clip import Event, parse_events
 from foleygram.envelope.curve import Envelope
 from foleygram.evaluation.librosa_kernels import load_librosa
-from foleygram.inputs import envelope_of_sound, read_video
+from foleygram.inputs import envelope_of_sound
 from foleygram.media.audio import read_audio
 from foleygram.media.files import atomic_path
-from foleygram.media.video import MediaInfo, probe, read_frames, segment_middles
+from foleygram.production.film_strip import (
+    DRAWN,
+    LEFT,
+    MUTED,
+    RIGHT,
+    WIDTH_IN,
+    draw_strip,
+    read_strip,
+    strip_height,
+)
+from foleygram.production.video_envelope import predicted_envelope
 from foleygram.spec import ClipSpec
 
-NUM_FRAMES = 9
-WIDTH_IN, LEFT, RIGHT = 11.0, 0.075, 0.985
 SAMPLE_RATE = 16_000
 FLOOR_DB = -70.0
 FREQUENCIES_KHZ = (0.25, 0.5, 1, 2, 4, 8)
-FOLLOWED, OBTAINED, HIT, SCRATCH = "#e8a33d", "#1d5f9e", "#222222", "#a02c5a"
-MUTED = "#555555"
+OBTAINED, HIT, SCRATCH = "#1d5f9e", "#222222", "#a02c5a"
 
 
 def draw_result(
@@ -40,45 +46,28 @@ def draw_result(
     `followed` is the envelope that steered the sound, `events` the true actions, both in seconds from the video's
     start. Raises MediaError when the video or the sound cannot be read.
     """
-    info = probe(video)
+    strip = read_strip(video)
     audio = read_audio(sound, sample_rate=SAMPLE_RATE)[0]
-    frame_height = WIDTH_IN * (RIGHT - LEFT) / NUM_FRAMES * info.height / info.width
-    heights = [frame_height, 2.1, 1.7]
+    heights = [strip_height(strip), 2.1, 1.7]
     figure = Figure(figsize=(WIDTH_IN, sum(heights) + 1.75), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
-    strip, spectrogram, curves = figure.subplots(
+    top, spectrogram, curves = figure.subplots(
         3, 1, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.09}
     )
     bottom = 0.85 / figure.get_figheight()
     figure.subplots_adjust(left=LEFT, right=RIGHT, bottom=bottom, top=1 - 0.55 / figure.get_figheight())
-    _draw_strip(strip, info)
+    draw_strip(top, strip)
     _draw_spectrogram(spectrogram, audio)
     _draw_envelopes(curves, audio, followed)
     for axes in (spectrogram, curves):
         _draw_events(axes, events, on_dark=axes is spectrogram)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=MUTED, labelsize=9)
-    curves.set_xlim(0, info.duration_sec)
+    curves.set_xlim(0, strip.seconds)
     _label(figure, curves, video, events)
-    figure.align_ylabels([strip, spectrogram, curves])
+    figure.align_ylabels([top, spectrogram, curves])
     with atomic_path(out) as temporary:
         figure.savefig(temporary)
-
-
-def _draw_strip(axes: Any, info: MediaInfo) -> None:
-    """Frames side by side, each centred on the moment it shows."""
-    times = segment_middles(0.0, info.duration_sec, NUM_FRAMES)
-    shade = {"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 1.5}
-    half = info.duration_sec / NUM_FRAMES / 2 * 0.97
-    for time, frame in zip(times, read_frames(info.path, times, size=240).frames, strict=True):
-        box = (time - half, time + half, 0, 1)
-        axes.imshow(frame.permute(1, 2, 0).numpy(), extent=box, aspect="auto", interpolation="lanczos")
-        axes.text(time, 0.03, f"{time:.2f} s", color="white", size=7.5, ha="center", va="bottom", bbox=shade)
-    axes.set_ylim(0, 1)
-    axes.set_yticks([])
-    axes.set_ylabel("video", color=MUTED)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(bottom=False)
 
 
 def _draw_spectrogram(axes: Any, audio: Tensor) -> None:
@@ -103,7 +92,7 @@ def _draw_envelopes(axes: Any, audio: Tensor, followed: Envelope | None) -> None
     if followed is not None:
         values = np.asarray(followed.values)
         moments = np.arange(len(values)) / followed.rate
-        axes.fill_between(moments, values, color=FOLLOWED, alpha=0.55, lw=0, label="envelope the model followed")
+        axes.fill_between(moments, values, color=DRAWN, alpha=0.55, lw=0, label="envelope the model followed")
     obtained = envelope_of_sound(audio, SAMPLE_RATE, ClipSpec())
     values = np.asarray(obtained.values)
     moments = np.arange(len(values)) / obtained.rate
@@ -143,15 +132,6 @@ def find_events(video: Path) -> list[Event]:
     stem = video.stem.removesuffix("_denoised").removesuffix("_mic")
     path = video.with_name(f"{stem}_times.txt")
     return parse_events(path.read_text(), str(path)) if path.is_file() else []
-
-
-def predicted_envelope(video: Path, checkpoint: Path) -> Envelope:
-    """The envelope that `generate` follows for `video` when it is given none."""
-    spec = ClipSpec(**read_index(checkpoint)["spec"])
-    predictor = load_part(checkpoint, "envelope_predictor")
-    seen = read_video(video, spec)
-    values = predictor.predict_long(seen.motion[None], seen.motion_ages[None])[0]
-    return Envelope(values.numpy(), spec.envelope_rate)
 
 
 def main(

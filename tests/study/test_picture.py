@@ -32,9 +32,9 @@ def test_draws_frames_sound_envelopes_and_events(video: Path, tmp_path: Path) ->
     picture.draw_result(video, sound, out, followed=followed, events=picture.find_events(video))
     pixels = matplotlib.image.imread(out)[..., :3]
     assert pixels.shape[1] == 150 * picture.WIDTH_IN
-    for colour in (picture.FOLLOWED, picture.OBTAINED):
+    for colour in (picture.DRAWN, picture.OBTAINED):
         wanted = np.array(matplotlib.colors.to_rgb(colour))
-        blended = 0.55 * wanted + 0.45 if colour == picture.FOLLOWED else wanted
+        blended = 0.55 * wanted + 0.45 if colour == picture.DRAWN else wanted
         assert (np.abs(pixels - blended).max(-1) < 0.02).sum() > 50
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
 

@@ -1,0 +1,102 @@
+"""`foleygram envelope`: when a video sounds and how loud, as a file to look at, edit and give to `generate`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from foleygram.commands.errors import reported
+
+GIVEN = "foleygram.envelope.given"
+
+
+class EnvelopeCommand(TyperCommand):
+    """Keeps the order in which options were written, because an edit works on the result of the one before it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as ever, and note the names of the options as they came."""
+        *_, order = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta[GIVEN] = [parameter.name for parameter in order]
+        return super().parse_args(ctx, args)
+
+
+def envelope(
+    ctx: typer.Context,
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The film.")],
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="File to write: .csv, .json, .wav, .mid or markers.csv; may be repeated.",
+        ),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Picture to draw, .png, .svg or .pdf.")] = None,
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="predicted|audio|FILE", help="Where it comes from, as `generate --envelope`."),
+    ] = "predicted",
+    gain: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="START:END:DECIBELS, or DECIBELS.")] = None,
+    mute: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="START:END in seconds.")] = None,
+    shift: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="120ms, -0.1s, or START:END:120ms.")] = None,
+    add_hit: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="TIME, TIME:LEVEL or with :DECAY.")] = None,
+    remove_hit: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="TIME of the hit, in seconds.")] = None,
+    quantise: Annotated[
+        list[str] | None, typer.Option(metavar="EDIT", help="Onsets on frames: FRAMES PER SECOND, as 24000/1001.")
+    ] = None,
+    scale_peak: Annotated[
+        list[str] | None, typer.Option(metavar="EDIT", help="LEVEL of the loudest moment: 0.3 or -10dB.")
+    ] = None,
+    decay: Annotated[float, typer.Option(min=0.001, help="Seconds until a hit read from notes is 20 dB down.")] = 0.1,
+    checkpoint: Annotated[Path, typer.Option(help="Release folder with the predictor.")] = Path("checkpoints/mini"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+) -> None:
+    """Predict a video's envelope, edit it, draw it, and write it with its onsets.
+
+    An EDIT works on the result of the one before it, in the order in which they are written; each may be repeated.
+    Times are in seconds, a level is a linear RMS up to 1 or in decibels: --shift 80ms --mute 2:2.5 --add-hit 1.2:-20dB.
+    """
+    edits = _edits(ctx)
+    if not (out or plot):
+        raise typer.BadParameter("nothing to write: give -o FILE, --plot FILE or both", param_hint="--out")
+    from foleygram.console import pick_device
+    from foleygram.envelope.edits import apply_edits
+    from foleygram.envelope.files import check_name, chosen_envelope, write_envelope
+    from foleygram.production.film_strip import draw_envelope
+    from foleygram.production.video_envelope import video_envelope
+
+    with reported():
+        for path in out or ():
+            check_name(path)
+        for path in [*(out or ()), *([plot] if plot else [])]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        followed = chosen_envelope(source, decay=decay)
+        before = video_envelope(video, followed, checkpoint=checkpoint, device=pick_device(device))
+        after = apply_edits(before, edits)
+        for path in out or ():
+            write_envelope(path, after)
+        if plot:
+            draw_envelope(video, after, plot, before=before if edits else None)
+    onsets = after.onsets()
+    typer.echo(
+        f"{video.name}: {after.seconds:.2f} s, {len(onsets)} onsets {' '.join(f'{time:.3f}' for time in onsets)}"
+    )
+
+
+def _edits(ctx: typer.Context) -> list[Any]:
+    """The edits asked for, in their order."""
+    from foleygram.envelope.edit_options import FORMS, parse_edit
+
+    texts = {name: iter(ctx.params.get(name.replace("-", "_")) or ()) for name in FORMS}
+    names = [name.replace("_", "-") for name in ctx.meta[GIVEN]]
+    edits = []
+    for name in names:
+        if name in FORMS:
+            text = next(texts[name])
+            try:
+                edits.append(parse_edit(name, text))
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from None
+    return edits

@@ -1,0 +1,114 @@
+"""A film strip, and the envelope drawn beneath it: what a person looks at before and after an edit."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from foleygram.envelope.curve import Envelope
+from foleygram.media.files import atomic_path
+from foleygram.media.video import guarded, probe, read_frames, segment_middles
+
+NUM_FRAMES, FRAME_SIZE = 9, 240
+WIDTH_IN, LEFT, RIGHT = 11.0, 0.075, 0.985
+DRAWN, BEFORE, ONSET, MUTED = "#e8a33d", "#5b84b1", "#222222", "#555555"
+LABELLED = 24
+"""With more onsets than this their times would run into each other, and are left out."""
+
+
+class FilmStrip(NamedTuple):
+    """Frames of a video, each standing for an equal share of it."""
+
+    times: np.ndarray
+    """(N,) moments shown, in seconds."""
+    frames: Tensor
+    """uint8 (N, 3, size, size), squashed."""
+    seconds: float
+    aspect: float
+    """Height of a frame over its width."""
+
+
+def read_strip(video: Path) -> FilmStrip:
+    """The strip of a video; raises MediaError when it cannot be read."""
+    info = probe(video)
+    times = segment_middles(0.0, info.duration_sec, NUM_FRAMES)
+    return FilmStrip(
+        times, read_frames(video, times, size=FRAME_SIZE).frames, info.duration_sec, info.height / info.width
+    )
+
+
+def strip_height(strip: FilmStrip) -> float:
+    """Height in inches that leaves the frames their shape in a figure `WIDTH_IN` wide."""
+    return WIDTH_IN * (RIGHT - LEFT) / NUM_FRAMES * strip.aspect
+
+
+def draw_strip(axes: Any, strip: FilmStrip) -> None:
+    """Draw frames side by side on a time axis, each centred on the moment it shows."""
+    shade = {"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 1.5}
+    half = strip.seconds / NUM_FRAMES / 2 * 0.97
+    for time, frame in zip(strip.times, strip.frames, strict=True):
+        box = (time - half, time + half, 0, 1)
+        axes.imshow(frame.permute(1, 2, 0).numpy(), extent=box, aspect="auto", interpolation="lanczos")
+        axes.text(time, 0.03, f"{time:.2f} s", color="white", size=7.5, ha="center", va="bottom", bbox=shade)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    axes.set_ylabel("video", color=MUTED)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(bottom=False)
+
+
+def draw_envelope(video: Path, envelope: Envelope, out: Path, *, before: Envelope | None = None) -> None:
+    """Draw an envelope with its onsets under the video's film strip; the suffix of `out` names the picture's format.
+
+    `before` is the envelope as it was before edits, drawn as a line. Raises MediaError when the video cannot be read,
+    ValueError for a format that is not known.
+    """
+    strip: FilmStrip = guarded(read_strip, video)
+    height = strip_height(strip)
+    figure = Figure(figsize=(WIDTH_IN, height + 2.0 + 1.3), dpi=150, facecolor="white")
+    FigureCanvasAgg(figure)
+    top, curve = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [height, 2.0], "hspace": 0.16})
+    total = figure.get_figheight()
+    figure.subplots_adjust(left=LEFT, right=RIGHT, bottom=0.75 / total, top=1 - 0.4 / total)
+    draw_strip(top, strip)
+    _draw_curve(curve, envelope, before)
+    curve.set_xlim(0, strip.seconds)
+    figure.text(LEFT, 1 - 0.25 / total, video.name, weight="bold", size=11)
+    figure.legend(loc="lower right", bbox_to_anchor=(RIGHT, 0.0), ncols=3, frameon=False, fontsize=9)
+    figure.align_ylabels([top, curve])
+    with atomic_path(out) as temporary:
+        try:
+            figure.savefig(temporary)
+        except ValueError as error:
+            raise ValueError(f"{out}: cannot be drawn ({error}); name it .png") from None
+
+
+def _draw_curve(axes: Any, envelope: Envelope, before: Envelope | None) -> None:
+    clock = np.arange(len(envelope.values)) / envelope.rate
+    axes.fill_between(clock, envelope.values, color=DRAWN, alpha=0.55, lw=0, label="envelope")
+    axes.plot(clock, envelope.values, color=DRAWN, lw=1.2)
+    if before is not None:
+        axes.plot(
+            np.arange(len(before.values)) / before.rate,
+            before.values,
+            color=BEFORE,
+            lw=1,
+            ls="--",
+            label="before edits",
+        )
+    highest = max(float(curve.values.max()) for curve in (envelope, before) if curve is not None)
+    axes.set_ylim(0, 1.15 * max(highest, 1e-3))
+    onsets = envelope.onsets()
+    for number, onset in enumerate(onsets):
+        axes.axvline(onset, color=ONSET, lw=0.9, ls=(0, (4, 3)), label="onset" if number == 0 else None)
+        if len(onsets) <= LABELLED:
+            spot = {"xy": (onset, 1), "xycoords": ("data", "axes fraction"), "xytext": (0, 2)}
+            axes.annotate(f"{onset:.3f}", **spot, textcoords="offset points", ha="center", size=7.5, color=MUTED)
+    axes.set_ylabel("level (RMS)", color=MUTED)
+    axes.set_xlabel("seconds", color=MUTED)
+    axes.locator_params(axis="y", nbins=4)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=MUTED, labelsize=9)

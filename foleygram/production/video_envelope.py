@@ -1,0 +1,48 @@
+"""The envelope of a video before any sound is made for it, to look at and to edit."""
+
+from pathlib import Path
+
+import torch
+
+from foleygram.checkpoints import load_part, read_index
+from foleygram.encoding import ConditionEncoding
+from foleygram.envelope.curve import Envelope
+from foleygram.envelope.files import CHOICES
+from foleygram.envelope.hits import RATE
+from foleygram.inputs import VideoInput, envelope_of_sound, read_video
+from foleygram.media.audio import read_audio
+from foleygram.media.video import MediaInfo, guarded, probe
+from foleygram.spec import ClipSpec
+
+READ_TIMEOUT_SEC = 300.0
+
+
+def video_envelope(
+    video: Path, source: str | Envelope, *, checkpoint: Path, device: str | torch.device = "cpu"
+) -> Envelope:
+    """The envelope of `video`, as long as its picture, at 125 values per second where no model says otherwise.
+
+    `source` is "predicted", by the predictor of the release folder `checkpoint`; "audio", of the video's own sound; or
+    an Envelope, cut or followed by silence. Raises MediaError when the video or its sound cannot be read.
+    """
+    if source == "predicted":
+        return predicted_envelope(video, checkpoint, device)
+    info: MediaInfo = guarded(probe, video, timeout_sec=READ_TIMEOUT_SEC)
+    if isinstance(source, str):
+        if source not in CHOICES:
+            raise ValueError(f"envelope is {source!r}: give {', '.join(CHOICES)} or an Envelope")
+        spec = ClipSpec()
+        rate = spec.envelope_sample_rate
+        sound = guarded(
+            read_audio, video, sample_rate=rate, channels=1, allow_silence=False, timeout_sec=READ_TIMEOUT_SEC
+        )
+        source = envelope_of_sound(sound[0], rate, spec)
+    return source.resampled(RATE).slice(0.0, info.duration_sec)
+
+
+def predicted_envelope(video: Path, checkpoint: Path, device: str | torch.device = "cpu") -> Envelope:
+    """The envelope that `generate` follows for `video` when it is given none; loads the predictor alone."""
+    spec = ClipSpec(**read_index(checkpoint)["spec"])
+    seen: VideoInput = guarded(read_video, video, spec, timeout_sec=READ_TIMEOUT_SEC)
+    predictor = load_part(checkpoint, "envelope_predictor")
+    return ConditionEncoding({"envelope_predictor": predictor}, spec).to(device).envelope_of(seen)
