@@ -29,7 +29,7 @@ ROWS = {
     "material accuracy": "material_accuracy",
     "clips": "num_clips",
 }
-DIGITS = {"envelope_l1": 4, "median_absolute_lag_ms": 1, "leak_db": 1}
+DIGITS = {"envelope_l1": 4, "median_absolute_lag_ms": 1, "lag_ms": 1, "leak_db": 1}
 LEGEND = f"{ORACLE} was told something of the reference sound: no figure of a system that sees the video alone"
 
 
