@@ -73,6 +73,16 @@ SOURCES: Mapping[str, Source] = {
         used_for="FAVD, and FAD with VGGish",
         page="the release v0.1 of harritaylor/torchvggish on GitHub, vggish-10086976.pth and vggish_pca_params",
     ),
+    "i3d": Source(
+        licence="Apache-2.0",
+        used_for="FAVD",
+        page="models/i3d/checkpoints of v-iashin/video_features on GitHub, i3d_rgb.pt and i3d_flow.pt",
+    ),
+    "raft": Source(
+        licence="BSD-3-Clause",
+        used_for="FAVD's profiles with motion, where torchvision is installed",
+        page="torchvision's page on Raft_Large_Weights, raft_large_C_T_SKHT_V1-0b8c9e55.pth",
+    ),
     "beats": Source(
         licence="MIT",
         used_for="audio encoder before alignment",

@@ -46,7 +46,7 @@ class _RowSets(Metric):
         self.add_state("dim", torch.zeros((), dtype=torch.float64), dist_reduce_fx="max")
         self.set_dtype(torch.float64)  # also of what a process without clips contributes
 
-    def update(self, rows: Tensor, *, real: bool, clip: str) -> None:
+    def add(self, rows: Tensor, *, real: bool, clip: str) -> None:
         """Add a clip's rows (N, d), of the reference where `real`; `clip` names it, in any order, in any process.
 
         Raises ValueError naming the clip for rows that are none, not finite, or of another width.
@@ -70,8 +70,8 @@ class _RowSets(Metric):
         return rows[np.argsort(dim_zero_cat(getattr(self, f"{name}_keys")).cpu().numpy(), kind="stable")]
 
 
-class FrechetAudioDistance(_RowSets):
-    """FAD over the rows of any embedder, plain and as FAD-infinity.
+class _Frechet(_RowSets):
+    """Frechet distance, plain and as FAD-infinity.
 
     Sets with fewer than `min_rows` rows (by default more than there are dimensions) have no figure: the covariance
     would lack rank and the value be mostly bias.
@@ -101,8 +101,36 @@ class FrechetAudioDistance(_RowSets):
         return Distance(frechet_distance(generated, reference), infinity, *counts, tuple(notes))
 
 
+class FrechetAudioDistance(_Frechet):
+    """FAD over the rows of any embedder, plain and as FAD-infinity; `min_rows` is `dim + 1` by default."""
+
+    def update(self, rows: Tensor, *, real: bool, clip: str) -> None:
+        """Add a clip's rows (N, d), as `add` does."""
+        self.add(rows, real=real, clip=clip)
+
+
+class FrechetAudioVisualDistance(_Frechet):
+    """FAVD (PEAVS): the Frechet distance over rows of picture and sound side by side; `profile` names the networks."""
+
+    def __init__(self, profile: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.profile = profile
+
+    def update(self, picture: Tensor, sound: Tensor, *, real: bool, clip: str) -> None:
+        """Add a clip's rows (N, d) of picture and (M, e) of sound, paired by their index, cut to the shorter list.
+
+        Raises ValueError naming the clip for rows that are none, not finite, or of another width.
+        """
+        count = min(len(picture), len(sound))
+        self.add(torch.cat([picture[:count], sound[:count]], dim=1), real=real, clip=clip)
+
+
 class KernelAudioDistance(_RowSets):
     """KAD over the rows of any embedder; unbiased, so it serves a few hundred clips."""
+
+    def update(self, rows: Tensor, *, real: bool, clip: str) -> None:
+        """Add a clip's rows (N, d), as `add` does."""
+        self.add(rows, real=real, clip=clip)
 
     def compute(self) -> Distance:
         """The distance of everything added so far."""

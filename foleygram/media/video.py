@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from av.container import InputContainer
 from av.stream import Disposition
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 MAX_PIXELS = 8192 * 8192
 MAX_FRAME_RATE = 1000.0
@@ -23,6 +25,8 @@ SEEK_MARGIN_SEC = 0.5
 INDEXED = frozenset({".mp4", ".m4v", ".mov"})
 """Containers whose frame index decord gets right; in a transport stream its frames are off by several."""
 
+Shrink = Callable[[Any], Tensor]
+"""From a decoded frame to a small upright picture."""
 GUARD_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """How the guarded worker starts; never by plain fork, which would copy this process's threads half."""
 
@@ -143,25 +147,29 @@ def motion_times(start: float, seconds: float, rate: float) -> np.ndarray:
     return start + (np.arange(round(seconds * rate)) + 0.5) / rate
 
 
-def read_frames(path: str | Path, times_sec: np.ndarray, *, size: int, fast: bool = False) -> Frames:
+def read_frames(
+    path: str | Path, times_sec: np.ndarray, *, size: int, squash: bool = True, fast: bool = False
+) -> Frames:
     """Frames on screen at ascending `times_sec`, squashed to `size` x `size` (bicubic, antialiased), turned upright.
 
-    The frame shown at t is the last one stamped at or before t, counted from the first frame; before it, the first,
-    and past the end, the last. `fast` reads with decord, for data known to be sound: on damage it can take the
-    process down. Raises MediaError when the picture cannot be decoded, ValueError for times that descend.
+    With `squash=False` they keep their proportions, the shorter side `size` (bilinear, antialiased). The frame shown
+    at t is the last one stamped at or before t, counted from the first frame; before it, the first, and past the end,
+    the last. `fast` reads squashed ones with decord, for data known to be sound: on damage it can take the process
+    down. Raises MediaError when the picture cannot be decoded, ValueError for times that descend.
     """
     times = np.asarray(times_sec, float)
     if not np.isfinite(times).all() or np.any(np.diff(times) < 0):
         raise ValueError("times must be finite and ascend")
     if len(times) == 0:
         return Frames(torch.empty(0, 3, size, size, dtype=torch.uint8), torch.empty(0))
-    if fast and Path(path).suffix.lower() in INDEXED:
+    if fast and squash and Path(path).suffix.lower() in INDEXED:
         try:
             return _read_indexed(Path(path), times, size)
         except (decord.DECORDError, _Unindexed):
             pass  # what decord cannot open or index, PyAV may
-    shown = _decode(path, times, size, seek=True) if times[0] > SEEK_MARGIN_SEC else []
-    shown = shown or _decode(path, times, size, seek=False)
+    shrink = partial(_squashed if squash else _scaled, size=size)
+    shown = _decode(path, times, shrink, seek=True) if times[0] > SEEK_MARGIN_SEC else []
+    shown = shown or _decode(path, times, shrink, seek=False)
     if not shown:
         raise MediaError(f"{path}: no frame could be decoded; the file is damaged or cut short")
     shown += [shown[-1]] * (len(times) - len(shown))  # asked past the end: the last frame stays on screen
@@ -187,7 +195,7 @@ def _read_indexed(path: Path, times: np.ndarray, size: int) -> Frames:
     return Frames(frames, torch.from_numpy(np.maximum(times - stamps[indices], 0.0)).float())
 
 
-def _decode(path: str | Path, times: np.ndarray, size: int, *, seek: bool) -> list[tuple[Tensor, float]]:
+def _decode(path: str | Path, times: np.ndarray, shrink: Shrink, *, seek: bool) -> list[tuple[Tensor, float]]:
     """The small frame for each time and its stamp; nothing when a seek lands behind the first time or fails."""
     shown: list[tuple[Tensor, float]] = []
     with open_media(path) as container:
@@ -197,7 +205,7 @@ def _decode(path: str | Path, times: np.ndarray, size: int, *, seek: bool) -> li
             if seek:  # the margin: in some formats a seek looks at decoding times, which run ahead
                 target = start_sec(stream) + float(times[0]) - SEEK_MARGIN_SEC
                 container.seek(int(target / stream.time_base), stream=stream)
-            _collect(container, stream, times, size, shown)
+            _collect(container, stream, times, shrink, shown)
         except av.FFmpegError as error:
             if not (shown or seek):
                 raise MediaError(f"{path}: cannot be decoded ({error.strerror}); re-encode it as MP4") from error
@@ -206,7 +214,7 @@ def _decode(path: str | Path, times: np.ndarray, size: int, *, seek: bool) -> li
 
 
 def _collect(
-    container: InputContainer, stream: Any, times: np.ndarray, size: int, shown: list[tuple[Tensor, float]]
+    container: InputContainer, stream: Any, times: np.ndarray, shrink: Shrink, shown: list[tuple[Tensor, float]]
 ) -> None:
     """Walk the frames in display order and keep, for each time, the one on screen, in its small form."""
     origin = start_sec(stream)
@@ -218,18 +226,31 @@ def _collect(
         stamp = float(frame.pts * stream.time_base) - origin
         while len(shown) < len(times) and times[len(shown)] < stamp - TIE_SEC:
             held, since = current or (frame, stamp)
-            small = _shrink(held, size) if small is None else small
+            small = shrink(held) if small is None else small
             shown.append((small, since))
         if len(shown) == len(times):
             return
         current, small = (frame, stamp), None
     if current is not None:
-        shown.append((_shrink(current[0], size), current[1]))
+        shown.append((shrink(current[0]), current[1]))
 
 
-def _shrink(frame: Any, size: int) -> Tensor:
-    small = frame.reformat(width=size, height=size, format="rgb24", interpolation="BICUBIC")
-    upright = np.rot90(small.to_ndarray(), round(frame.rotation / 90))
+def _squashed(frame: Any, size: int) -> Tensor:
+    return _upright(frame.reformat(width=size, height=size, format="rgb24", interpolation="BICUBIC"), frame.rotation)
+
+
+def _scaled(frame: Any, size: int) -> Tensor:
+    whole = _upright(frame.reformat(format="rgb24"), frame.rotation)
+    height, width = whole.shape[1:]
+    if min(height, width) == size:
+        return whole
+    sides = [int(size * side / min(height, width)) for side in (height, width)]
+    resized = interpolate(whole[None].float(), sides, mode="bilinear", antialias=True, align_corners=False)
+    return resized[0].round().to(torch.uint8)
+
+
+def _upright(frame: Any, degrees: float) -> Tensor:
+    upright = np.rot90(frame.to_ndarray(), round(degrees / 90))
     return torch.from_numpy(np.ascontiguousarray(upright)).permute(2, 0, 1).contiguous()
 
 

@@ -192,3 +192,19 @@ def test_guarded_survives_a_crash_and_a_hang():
     with pytest.raises(MediaError, match=r"more than 0\.5 s"):
         guarded(time.sleep, 60, timeout_sec=0.5)
     assert time.monotonic() - begun < 30
+
+
+def test_frames_that_keep_their_proportions_are_scaled_as_pillow_scales(tmp_path):
+    from PIL import Image
+
+    path, picture = tmp_path / "wide.mkv", np.random.default_rng(0).integers(0, 256, (120, 214, 3), np.uint8)
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 214, 120, "bgr0"
+        for packet in [*stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")), *stream.encode()]:
+            target.mux(packet)
+    (found,) = read_frames(path, np.zeros(1), size=64, squash=False).frames
+    expected = np.asarray(Image.fromarray(picture).resize((114, 64), Image.Resampling.BILINEAR))
+    assert np.abs(found.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+    (whole,) = read_frames(path, np.zeros(1), size=120, squash=False, fast=True).frames
+    assert np.array_equal(whole.permute(1, 2, 0).numpy(), picture)

@@ -1,0 +1,182 @@
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+from torch.nn.functional import pad
+
+from foleygram.evaluation import favd, flow
+from foleygram.evaluation.distances import FrechetAudioDistance, FrechetAudioVisualDistance
+from foleygram.evaluation.extraction import AudioClip
+from foleygram.evaluation.favd import PROFILES, extract_pictures, lacking, load_profile
+from foleygram.evaluation.feature_cache import FeatureCache
+from foleygram.evaluation.frechet import frechet_distance
+from foleygram.media.video import motion_times, probe, read_frames
+
+
+class Seen:
+    """A network whose row says what was in a stack: its size, its mean, that of its first and of its last frame."""
+
+    def __init__(self):
+        self.identity, self.asked = {"name": "seen"}, []
+
+    def __call__(self, stacks):
+        self.asked.append(stacks.shape)
+        brightness = stacks.float().mean((2, 3, 4))
+        return torch.stack([brightness.mean(1), brightness[:, 0], brightness[:, -1]], 1)
+
+
+@pytest.fixture
+def clips(rendered):
+    return [AudioClip(path) for path in sorted(rendered.glob("*_denoised.mp4"))][:2]
+
+
+def test_rows_are_stacks_of_24_frames_at_25_a_second(clips, monkeypatch):
+    monkeypatch.setattr(favd, "STACKS_AT_ONCE", 2)
+    network = Seen()
+    found = extract_pictures(clips, network)
+    assert not found.failures
+    for clip, features in zip(clips, found.features, strict=True):
+        seconds = probe(clip.path).duration_sec
+        assert len(features.rows) == (round(25 * seconds) - 1) // 24
+        frames = read_frames(clip.path, motion_times(0, seconds, 25), size=256, squash=False).frames.float()
+        for index, row in enumerate(features.rows):
+            stack = frames[24 * index : 24 * index + 25]
+            torch.testing.assert_close(row, torch.stack([stack.mean(), stack[0].mean(), stack[24].mean()]))
+    assert min(network.asked[0][-2:]) == 256
+
+
+def test_a_stretch_is_a_stretch_and_what_is_cached_is_not_made_again(clips, tmp_path):
+    cache, network = FeatureCache(tmp_path), Seen()
+    (whole,) = extract_pictures(clips[:1], network, cache=cache).features
+    assert torch.equal(extract_pictures(clips[:1], Seen(), cache=cache).features[0].rows, whole.rows)
+    asked = len(network.asked)
+    extract_pictures(clips[:1], network, cache=cache)
+    assert len(network.asked) == asked
+    later = extract_pictures([AudioClip(clips[0].path, 0.96, 1.0)], network, cache=cache).features[0]
+    torch.testing.assert_close(later.rows, whole.rows[1:2])
+
+
+def test_a_bad_video_is_named_and_the_rest_goes_on(clips, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(clips[0].path.read_bytes()[:3000])
+    bad = [AudioClip(tmp_path / "broken.mp4"), AudioClip(tmp_path / "absent.mp4"), AudioClip(clips[0].path, 0, 0.9)]
+    progress = []
+    found = extract_pictures([*bad, clips[1]], Seen(), progress=progress.append)
+    assert sorted(found.failures) == [0, 1, 2]
+    assert all(clip.path.name in found.failures[i] for i, clip in enumerate(bad))
+    assert "I3D needs 1" in found.failures[2]
+    assert found.features[3] is not None
+    assert progress == [1, 2, 3, 4]
+
+
+def rows(seed, count, dim, shift=0.0):
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def test_favd_is_the_distance_of_rows_side_by_side_cut_to_the_shorter():
+    metric = FrechetAudioVisualDistance("favd-rgb-vggish", infinity=False)
+    sets = {True: [], False: []}
+    for clip in range(8):
+        picture = rows(clip, 6, 3)
+        for real, count, shift in ((True, 5, 0.0), (False, 7, 0.4)):
+            sound = rows(100 + 2 * clip + real, count, 2, shift)
+            metric.update(picture, sound, real=real, clip=str(clip))
+            sets[real].append(torch.cat([picture[: min(6, count)], sound[: min(6, count)]], 1))
+    found = metric.compute()
+    expected = frechet_distance(torch.cat(sets[False]), torch.cat(sets[True]))
+    assert found.value == pytest.approx(expected, rel=1e-9)
+    assert (found.num_generated, found.num_reference, found.dim) == (48, 40, 5)
+    assert metric.profile == "favd-rgb-vggish"
+
+
+def test_favd_of_a_set_with_itself_is_zero_and_without_enough_rows_none():
+    metric = FrechetAudioVisualDistance("favd-rgb-vggish")
+    for real in (True, False):
+        metric.update(rows(0, 9, 3), rows(1, 9, 2), real=real, clip="a")
+    assert abs(metric.compute().value) < 1e-9
+    few = FrechetAudioVisualDistance("favd-rgb-vggish")
+    for real in (True, False):
+        few.update(rows(0, 10, 1024), rows(1, 10, 128), real=real, clip="a")
+    assert few.compute().value is None
+    assert "10 rows for 1152 dimensions" in few.compute().notes[0]
+    with pytest.raises(ValueError, match=r"b: rows of shape \(0, 5\)"):
+        metric.update(rows(0, 3, 3), rows(1, 0, 2), real=True, clip="b")
+
+
+def test_sound_alone_is_not_what_favd_hears():
+    """The same sounds under other pictures: FAD sees nothing, FAVD does."""
+    heard, seen = FrechetAudioDistance(infinity=False), FrechetAudioVisualDistance("p", infinity=False)
+    for clip in range(40):
+        sound = rows(clip, 10, 2)
+        for real in (True, False):
+            heard.update(sound, real=real, clip=str(clip))
+            picture = sound + 0.1 * rows(clip + 500, 10, 2)
+            seen.update(picture if real else picture.flip(0), sound, real=real, clip=str(clip))
+    assert abs(heard.compute().value) < 1e-9
+    assert seen.compute().value > 0.1
+
+
+class FakeRaft(torch.nn.Module):
+    """Says of each pair where brightness went, twice; the second guess counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, before, after):
+        assert before.shape[-2] % 8 == before.shape[-1] % 8 == 0
+        assert before.abs().max() <= 1
+        flow = torch.cat([(after - before).mean(1, keepdim=True), before[:, :1]], 1) * self.scale
+        return [torch.zeros_like(flow), flow]
+
+
+@pytest.fixture
+def torchvision(monkeypatch):
+    module = ModuleType("torchvision.models.optical_flow")
+    module.raft_large = lambda weights=None, progress=True: FakeRaft()
+    for name in ("torchvision", "torchvision.models"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_flow_is_the_last_guess_between_neighbours_on_padded_frames(torchvision, tmp_path):
+    torch.save({"scale": torch.full((1,), 3.0)}, tmp_path / "raft_large_x.pth")
+    raft = flow.Raft.from_weights(tmp_path / "raft_large_x.pth")
+    frames = torch.randint(256, (20, 3, 130, 141), generator=torch.Generator().manual_seed(0)).float()
+    found = raft(frames)
+    scaled = frames / 127.5 - 1
+    assert found.shape == (19, 2, 130, 141)
+    torch.testing.assert_close(found[:, 0], 3 * (scaled[1:] - scaled[:-1]).mean(1))
+    torch.testing.assert_close(found[:, 1], 3 * scaled[:-1, 0])
+    assert raft.identity["name"] == "raft-large"
+    assert raft.identity["checkpoint"] == "raft_large_x.pth"
+    torch.testing.assert_close(raft(pad(frames, (0, 3, 0, 6), mode="replicate"))[..., :130, :141], found)
+
+
+def test_without_torchvision_flow_says_so(tmp_path):
+    (tmp_path / "raft_large_x.pth").touch()
+    with pytest.raises(ImportError, match="another figure"):
+        flow.Raft.from_weights(tmp_path / "raft_large_x.pth")
+    with pytest.raises(FileNotFoundError, match="Raft_Large_Weights"):
+        flow.Raft.from_weights(tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_says_all_it_lacks_and_is_never_replaced(name, tmp_path):
+    reasons = " ".join(lacking(name, tmp_path))
+    assert ("i3d_flow.pt: missing" in reasons) == ("torchvision" in reasons) == ("raft" in name)
+    assert ("vggish_pca_params" in reasons) == ("quantised" in name)
+    assert "v-iashin/video_features" in reasons
+    assert "torchvggish" in reasons
+    with pytest.raises(FileNotFoundError, match=f"{name} is left out: .*i3d_rgb.pt"):
+        load_profile(name, tmp_path)
+
+
+def test_what_is_there_is_not_lacking(tmp_path):
+    for name in ("i3d_rgb.pt", "vggish-10086976.pth"):
+        (tmp_path / name).touch()
+    assert not lacking("favd-rgb-vggish", tmp_path)
+    assert len(lacking("favd-rgb-vggish-quantised", tmp_path)) == 1
+    assert len(lacking("favd-rgb-raft-vggish", tmp_path)) == 3
+    with pytest.raises(ValueError, match="there are favd-rgb-raft-vggish"):
+        lacking("favd", tmp_path)
