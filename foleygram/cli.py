@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+from foleygram.commands import app as page
 from foleygram.commands import data, envelope, evaluate, experiment, generate, listening, train, weights
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app.command()(generate.generate)
 app.command(cls=envelope.EnvelopeCommand)(envelope.envelope)
 app.command()(evaluate.evaluate)
 app.command()(listening.listening)
+app.command("app")(page.serve_page)
 app.command()(data.judge)
 app.command()(data.cache)
 app.command()(weights.export)

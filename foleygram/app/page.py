@@ -1,0 +1,181 @@
+"""The page itself: what it consists of, and which button calls which action."""
+
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from foleygram.app.session import close_session
+from foleygram.app.studio import MOST_TAKES, PREDICTED, SOURCES, Studio
+from foleygram.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS
+
+ASSETS = files("foleygram.app") / "assets"
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
+"""Actions that use the networks wait for each other."""
+STYLE = (ASSETS / "page.css").read_text(encoding="utf-8")
+CURVES = [".csv", ".tsv", ".json", ".mid", ".midi", ".wav", ".flac"]
+"""Files that hold an envelope."""
+LIGHT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def theme() -> gr.themes.Base:
+    """Colours, and fonts that the visitor's machine has: nothing is fetched."""
+    return gr.themes.Base(
+        primary_hue="orange", secondary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )  # fmt: skip
+
+
+class Editor(NamedTuple):
+    """The timeline and its fields."""
+
+    timeline: gr.HTML
+    summary: gr.HTML
+    start: gr.Number
+    end: gr.Number
+
+
+class Card(NamedTuple):
+    """Where one take is shown."""
+
+    column: gr.Column
+    head: gr.HTML
+    video: gr.Video
+    audio: gr.Audio
+    video_file: gr.DownloadButton
+    sound_file: gr.DownloadButton
+    curve_file: gr.DownloadButton
+
+
+def build_page(studio: Studio, *, steps: int = DEFAULT_STEPS) -> gr.Blocks:
+    """The page around a studio's actions; `steps` is what its field starts with."""
+    limits = studio.limits
+    with gr.Blocks(title="foleygram", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
+        gr.HTML(
+            "<h1>foleygram</h1><p>Drop a silent film, see when it will sound, move what is off, choose a take.</p>",
+            elem_id="head",
+        )
+        session = gr.State(None, delete_callback=close_session)
+        with gr.Row():
+            video = gr.Video(
+                label=f"Video, up to {limits.seconds:g} s and {limits.megabytes:g} MB", sources=["upload"],
+                height=280, scale=3, min_width=320, elem_id="video",
+            )  # fmt: skip
+            with gr.Column(visible=False, scale=2, min_width=320) as asking:
+                meant = _meaning()
+        with gr.Column(visible=False) as working:
+            editor = _editor(studio, session)
+            _takes(studio, session, meant, steps)
+        gr.on(
+            [video.upload, video.clear],
+            studio.open,
+            [video, session],
+            [session, editor.timeline, editor.summary, editor.start, editor.end, asking, working],
+            show_progress_on=[video],
+            **MODEL,
+        )
+    return page
+
+
+def _meaning() -> list[Any]:
+    """Fields for what the sound should be: words for it, words against it, a sound."""
+    return [
+        gr.Textbox(label="What sounds", placeholder="metal, hit with a wooden stick", elem_id="prompt"),
+        gr.Textbox(label="What must not sound", placeholder="water", elem_id="negative"),
+        gr.Audio(label="Sound like this", sources=["upload"], type="filepath", elem_id="reference"),
+    ]
+
+
+def _editor(studio: Studio, session: gr.State) -> Editor:
+    """Timeline, chosen stretch and the buttons that edit it."""
+    timeline = gr.HTML(
+        js_on_load=(ASSETS / "timeline.js").read_text(encoding="utf-8"), apply_default_css=False, elem_id="timeline"
+    )
+    summary = gr.HTML(elem_id="summary")
+    with gr.Row():
+        start = _number("From (s)", "from", value=0.0, minimum=0)
+        end = _number("To (s)", "to", value=0.0, minimum=0)
+        source = gr.Dropdown(list(SOURCES), value=PREDICTED, label="Envelope", elem_id="source", scale=2)
+    with gr.Row():
+        amounts = {
+            "gain": _amount("Gain", "gain", "dB", -6.0),
+            "shift": _amount("Shift", "shift", "ms, later is positive", 100.0),
+            "add-hit": _amount("Add hit at From", "add-hit", "level, as -20dB", None),
+        }
+        with gr.Column(min_width=150):
+            buttons = {"mute": _button("Mute", "mute"), "remove-hit": _button("Remove hit at From", "remove-hit")}
+        with gr.Column(min_width=150):
+            buttons["quantise"] = _button("Snap to frames", "quantise")
+            undo = _button("Undo", "undo")
+        with gr.Column(min_width=150):
+            load = gr.UploadButton("Load a curve", file_types=CURVES, elem_id="load")
+            reset = _button("Start over", "reset")
+    shown, region = [session, timeline, summary], [session, start, end]
+    for name, (amount, button) in amounts.items():
+        button.click(studio.edit(name), [*region, amount], shown, **LIGHT)
+    for name, button in buttons.items():
+        button.click(studio.edit(name), region, shown, **LIGHT)
+    undo.click(studio.undo, region, shown, **LIGHT)
+    gr.on([reset.click, source.input], studio.start_over, [source, *region], shown, **MODEL)
+    load.upload(studio.load, [load, *region], shown, **MODEL)
+    gr.on([start.input, end.input], studio.redraw, region, timeline, trigger_mode="always_last", **LIGHT)
+    timeline.region(studio.choose, None, [start, end], **LIGHT)
+    return Editor(timeline, summary, start, end)
+
+
+def _button(label: str, name: str) -> gr.Button:
+    return gr.Button(label, elem_id=name)
+
+
+def _number(label: str, name: str, **options: Any) -> gr.Number:
+    return gr.Number(label=label, elem_id=name, precision=3, step=0.01, min_width=100, **options)
+
+
+def _amount(label: str, name: str, unit: str, value: float | None) -> tuple[Any, gr.Button]:
+    """A field over the button that it belongs to; without a value it is optional, and text."""
+    with gr.Column(min_width=150):
+        field = (
+            gr.Textbox(label=unit, placeholder="as the others", elem_id=f"{name}-by")
+            if value is None
+            else _number(unit, f"{name}-by", value=value)
+        )
+        return field, _button(label, name)
+
+
+def _takes(studio: Studio, session: gr.State, meant: list[Any], steps: int) -> None:
+    """How many takes, how they are made, and the cards that show them."""
+    with gr.Row(equal_height=True):
+        count = gr.Slider(1, MOST_TAKES, value=3, step=1, label="Takes", elem_id="takes", min_width=160)
+        number = gr.Number(label="Seed", value=0, precision=0, minimum=0, elem_id="seed", min_width=90)
+        make = gr.Button("Make takes", variant="primary", elem_id="make", min_width=160)
+        stop = gr.Button("Stop after this take", elem_id="stop", min_width=160)
+    with gr.Accordion("More", open=False), gr.Row():
+        more = [
+            gr.Slider(1, 150, value=steps, step=1, label="Steps", elem_id="steps"),
+            gr.Slider(1, 12, value=DEFAULT_GUIDANCE, step=0.5, label="Guidance"),
+            *(
+                gr.Slider(0, 2, value=1, step=0.1, label=f"Weight of the {name}")
+                for name in ("envelope", "picture", "words", "sound given")
+            ),
+        ]
+    status = gr.HTML(elem_id="status")
+    with gr.Row(elem_id="cards"):
+        cards = [_card() for _ in range(MOST_TAKES)]
+    making = make.click(
+        studio.make,
+        [session, *meant, count, number, *more],
+        [status, *(part for card in cards for part in card)],
+        show_progress_on=[status],
+        **MODEL,
+    )
+    stop.click(None, cancels=[making], api_visibility="private")
+
+
+def _card() -> Card:
+    with gr.Column(visible=False, min_width=300, elem_classes=["take"]) as column:
+        head = gr.HTML(apply_default_css=False)
+        video = gr.Video(interactive=False, show_label=False, height=220, buttons=[])
+        audio = gr.Audio(interactive=False, show_label=False, visible=False, buttons=[])
+        with gr.Row():
+            buttons = [gr.DownloadButton(label, size="sm", min_width=60) for label in ("Video", "WAV", "Envelope")]
+    return Card(column, head, video, audio, *buttons)

@@ -1,0 +1,158 @@
+"""Serves the page: on this machine alone unless told otherwise, from a folder of its own that goes with it."""
+
+import ipaddress
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foleygram.app.limits import Limits
+
+if TYPE_CHECKING:
+    from foleygram.pipeline import FoleyGRAMPipeline
+
+FILE_ROUTE, PROXY_ROUTE = re.compile(r"/file[=/](.*)", re.DOTALL), "/proxy="
+POLICY = (
+    b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    b"img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    b"worker-src 'self' blob:; frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
+)
+GRACE_SEC = 2
+"""How long open connections may go on when the page is stopped."""
+
+
+class OwnFilesOnly:
+    """ASGI layer in front of gradio: it serves files of one folder, and neither server nor page ask anybody else.
+
+    gradio guards files too, but would also serve a cache in the working folder and fetch a URL that a visitor names,
+    and parts of its page load scripts from elsewhere.
+    """
+
+    def __init__(self, app: Any, folder: Path) -> None:
+        self.app, self.folder = app, folder.resolve()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer 403 for what lies elsewhere, pass everything else on."""
+        if scope["type"] == "http" and not self.allows(scope["path"]):
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"not a file of this page"})
+            return
+
+        async def marked(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), (b"content-security-policy", POLICY)]
+            await send(message)
+
+        await self.app(scope, receive, marked)
+
+    def allows(self, path: str) -> bool:
+        """Whether a request's path asks for nothing beyond the folder."""
+        if PROXY_ROUTE in path:
+            return False
+        asked = FILE_ROUTE.search(path)
+        return asked is None or Path(asked[1]).resolve().is_relative_to(self.folder)
+
+
+def require_gradio() -> None:
+    """Raise ValueError that says how to install gradio where it is missing."""
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"the page needs gradio ({error}); install it: pip install 'foleygram[app]'") from None
+
+
+def serve(
+    load: "Callable[[], FoleyGRAMPipeline]",
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    limits: Limits,
+    steps: int,
+    started: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Serve the page until it is interrupted; its folder is removed however that happens, short of SIGKILL.
+
+    `load` loads the pipeline once it is known that the page can be served; `started` is told the address. Raises
+    ValueError without gradio, OSError for an address that cannot be listened on.
+    """
+    with _own_folder() as folder, _listening(host, port) as listener:
+        _keep_to(folder)
+        require_gradio()
+        import uvicorn
+
+        from foleygram.app.reading import warm_up
+
+        warm_up()
+        app = web_app(load(), folder, limits, host=host, steps=steps)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_SEC)
+        started(f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def web_app(pipeline: "FoleyGRAMPipeline", folder: Path, limits: Limits, *, host: str, steps: int) -> Any:
+    """The page as an ASGI application that keeps its files in `folder`."""
+    import gradio as gr
+    from fastapi import FastAPI
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from foleygram.app.page import STYLE, build_page, theme
+    from foleygram.app.studio import Studio
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(OwnFilesOnly, folder=folder)
+    if is_loopback(host):  # a name that another site points at this machine is not ours
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
+    page = build_page(Studio(pipeline, folder, limits), steps=steps)
+    page.queue(max_size=20, api_open=False)
+    return gr.mount_gradio_app(
+        app, page, path="/", theme=theme(), css=STYLE, max_file_size=round(limits.megabytes * 1e6), run_history=False,
+        footer_links=[], enable_monitoring=False, ssr_mode=False, pwa=False, mcp_server=False, show_error=True,
+    )  # fmt: skip
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _keep_to(folder: Path) -> None:
+    """Tell gradio where its files go, and to report to nobody; it reads both when it is imported."""
+    os.environ.update(
+        GRADIO_TEMP_DIR=str(folder),
+        GRADIO_EXAMPLES_CACHE=str(folder / "examples"),
+        GRADIO_ANALYTICS_ENABLED="False",
+        HF_HUB_DISABLE_TELEMETRY="1",
+    )
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A temporary folder, removed at the end, which SIGTERM and a closed terminal bring about as Ctrl-C does."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
+    folder = Path(tempfile.mkdtemp(prefix="foleygram-app-")).resolve()
+    try:
+        yield folder
+    except KeyboardInterrupt:
+        pass  # the usual way to stop it
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"cannot listen on {host}:{port} ({reason}); choose another --port, 0 takes any") from None

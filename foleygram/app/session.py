@@ -1,0 +1,143 @@
+"""What one visitor of the page works on: a video, the envelope he edits, the takes made of it; no web in here."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from foleygram.app.limits import Limits
+from foleygram.app.reading import Picture, read_mono, read_picture
+from foleygram.envelope.curve import Envelope
+from foleygram.envelope.edit_options import parse_edit
+from foleygram.envelope.edits import apply_edits
+from foleygram.envelope.files import write_envelope
+from foleygram.evaluation.envelopes import ENVELOPE_RATE
+from foleygram.inputs import SoundRequest, envelope_of_sound
+from foleygram.media.audio import write_audio
+from foleygram.media.mux import mux
+from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.production.takes import TakeScore, envelopes_of_take, score_take
+from foleygram.spec import ClipSpec
+
+
+class Sampling(NamedTuple):
+    """How noise becomes sound."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    controlnet_conditioning_scale: float
+
+
+class NamedEdit(NamedTuple):
+    """An edit as the command line writes it: `--mute 1.0:1.5` is ("mute", "1.0:1.5")."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Session:
+    """An opened video with the envelope that its sound shall follow; its takes lie in `folder`."""
+
+    folder: Path
+    video: Path
+    picture: Picture
+    source: Envelope
+    """The envelope that edits start from."""
+    envelope: Envelope
+    """The envelope after the edits."""
+    edits: tuple[NamedEdit, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """How long the picture lasts."""
+        return self.picture.seen.seconds
+
+    def edited(self, name: str, text: str) -> "Session":
+        """With one more edit; raises ValueError, in the words of the command's option, for one that cannot be."""
+        return replace(self, envelope=parse_edit(name, text)(self.envelope), edits=(*self.edits, NamedEdit(name, text)))
+
+    def undone(self) -> "Session":
+        """Without the last edit; raises ValueError where there is none."""
+        if not self.edits:
+            raise ValueError("there is no edit to undo")
+        kept = self.edits[:-1]
+        return replace(self, envelope=apply_edits(self.source, [parse_edit(*edit) for edit in kept]), edits=kept)
+
+    def started_from(self, source: Envelope) -> "Session":
+        """Without any edit, from another envelope."""
+        return replace(self, source=source, envelope=source, edits=())
+
+    def command(self) -> str:
+        """The edits as options of a command."""
+        return " ".join(f"--{name} {text}" for name, text in self.edits)
+
+    def frame_rate(self) -> str:
+        """The picture's frames per second as a command's option has them; raises ValueError where it has no rate."""
+        if not self.picture.info.frame_rate:
+            raise ValueError("the picture has no frame rate to snap to")
+        return str(Fraction(self.picture.info.frame_rate).limit_denominator(1001))
+
+
+def open_session(pipeline: FoleyGRAMPipeline, video: Path, root: Path, limits: Limits) -> Session:
+    """Read a video and predict its envelope, its folder made in `root`.
+
+    Raises MediaError when it cannot be read or lasts too long.
+    """
+    picture = read_picture(video, pipeline.spec, limits)
+    predicted = pipeline.envelope_of(picture.seen)
+    return Session(Path(tempfile.mkdtemp(prefix="session-", dir=root)), video, picture, predicted, predicted)
+
+
+def close_session(session: Session | None) -> None:
+    """Remove the takes of a session that is over."""
+    if session is not None:
+        shutil.rmtree(session.folder, ignore_errors=True)
+
+
+def own_sound(session: Session, spec: ClipSpec, limits: Limits) -> Envelope:
+    """The envelope of the video's own sound; raises MediaError for a video that is silent."""
+    sound = read_mono(session.video, spec.envelope_sample_rate, limits)
+    return envelope_of_sound(sound, spec.envelope_sample_rate, spec)
+
+
+class Take(NamedTuple):
+    """A sound made for a session: its seed, its score, the envelopes asked for and obtained, its files."""
+
+    number: int
+    seed: int
+    score: TakeScore
+    asked: Envelope
+    obtained: Envelope
+    video: Path
+    sound: Path
+    curve: Path
+
+
+def make_take(
+    pipeline: FoleyGRAMPipeline,
+    session: Session,
+    request: SoundRequest,
+    sampling: Sampling,
+    *,
+    number: int,
+    progress: Callable[[int], None] = lambda step: None,
+) -> Take:
+    """Render a request as take `number` into the session's folder: muxed video, WAV and envelope.
+
+    `progress` is told the number of each finished step. Raises what the pipeline and `mux` raise.
+    """
+    [output] = pipeline.generate([request], **sampling._asdict(), callback=progress)
+    score = score_take(pipeline, request.seen, output, prompts=[request.prompt])
+    _, obtained = envelopes_of_take(output.audio.mean(0), output.sample_rate, output.envelope)
+    place = Path(tempfile.mkdtemp(prefix="take-", dir=session.folder))
+    stem = f"{session.video.stem}-take{number}"
+    video = mux(session.video, output.audio, output.sample_rate, place / f"{stem}.mp4")
+    sound, curve = place / f"{stem}.wav", place / f"{stem}.csv"
+    write_audio(sound, output.audio, output.sample_rate)
+    write_envelope(curve, output.envelope)
+    measured = Envelope(obtained.numpy(), ENVELOPE_RATE)
+    return Take(number, request.seed, score, output.envelope, measured, video, sound, curve)

@@ -1,0 +1,122 @@
+"""The page's actions without a page: what they give back, and what they say when it cannot be."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+import torch
+
+from foleygram import FoleyGRAMPipeline
+from foleygram.app.limits import Limits
+from foleygram.app.session import Session
+from foleygram.app.studio import MOST_TAKES, OWN_SOUND, PREDICTED, Studio, in_words, words
+from foleygram.envelope.files import write_envelope
+from foleygram.envelope.hits import Hit, draw_hits
+from foleygram.media.audio import write_audio
+
+PARTS = 7
+"""Of a card: its column, head, two players, three buttons."""
+
+
+@pytest.fixture(scope="module")
+def studio(tiny_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    folder = tmp_path_factory.mktemp("page")
+    return Studio(FoleyGRAMPipeline.from_pretrained(tiny_release), folder, Limits(seconds=10.0))
+
+
+@pytest.fixture(scope="module")
+def session(studio: Studio, rendered: Path) -> Session:
+    return studio.open(str(min(rendered.glob("*.mp4"))), None)[0]
+
+
+def make(studio: Studio, session: Session | None, *, prompt: str = "", reference: str | None = None, count: int = 1):
+    return list(studio.make(session, prompt, " ", reference, count, 5, 2, 3.0, 1.0, 1.0, 1.0, 1.0, progress=quiet))
+
+
+def quiet(share: float, desc: str) -> None:
+    assert 0 < share <= 1 and desc.startswith("take ")
+
+
+def test_opening_shows_the_rest_and_no_video_hides_it(studio: Studio, rendered: Path) -> None:
+    session, timeline, summary, start, end, *shown = studio.open(str(min(rendered.glob("*.mp4"))), None)
+    assert timeline.startswith("<svg") and "frames/s" in summary and "Edits" not in summary
+    assert (start, end) == (0, round(session.seconds, 3)) and [update["visible"] for update in shown] == [True, True]
+    closed, _, _, _, _, *hidden = studio.open(None, session)
+    assert closed is None and [update["visible"] for update in hidden] == [False, False]
+    assert not session.folder.exists()
+
+
+def test_edits_are_listed_and_undone(studio: Studio, session: Session) -> None:
+    after, timeline, summary = studio.edit("mute")(session, 0.2, 0.8)
+    assert "<code>--mute 0.200:0.800</code>" in summary and 'class="before"' in timeline
+    again, timeline, summary = studio.undo(after, 0.2, 0.8)
+    assert again.edits == () and "Edits" not in summary and 'class="before"' not in timeline
+
+
+def test_the_source_of_the_envelope_is_chosen(studio: Studio, session: Session, tmp_path: Path) -> None:
+    muted, _, _ = studio.edit("mute")(session, 0.2, 0.8)
+    own, _, _ = studio.start_over(OWN_SOUND, muted, 0, 1)
+    assert own.edits == () and own.envelope.values.tolist() != session.envelope.values.tolist()
+    back, _, _ = studio.start_over(PREDICTED, own, 0, 1)
+    assert (back.envelope.values == session.envelope.values).all()
+    drawn = draw_hits([Hit(0.5, 0.1)], seconds=2.0)
+    write_envelope(tmp_path / "drawn.csv", drawn)
+    loaded, _, summary = studio.load(str(tmp_path / "drawn.csv"), muted, 0, 1)
+    assert loaded.envelope.values == pytest.approx(drawn.values, abs=1e-6) and "1 onset." in summary
+
+
+def test_takes_come_one_by_one_and_are_ranked_at_the_end(studio: Studio, session: Session, tmp_path: Path) -> None:
+    write_audio(tmp_path / "like.wav", 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(0)), 16_000)
+    first, second = make(studio, session, prompt="wood", reference=str(tmp_path / "like.wav"), count=2)
+    assert len(first) == len(second) == 1 + MOST_TAKES * PARTS
+    assert "take 1 of 2" in first[0] and "no" not in second[0].split()[:1] and "place" not in first[2]
+    columns = [[update["visible"] for update in cards[1::PARTS]] for cards in (first, second)]
+    assert columns == [[True] + [False] * 5, [True, True] + [False] * 4]
+    heads = second[2 : 2 + 2 * PARTS : PARTS]
+    assert sorted(("best score" in head, "place 2 of 2" in head) for head in heads) == [(False, True), (True, False)]
+    assert all(f"<dd>{seed}</dd>" in head for seed, head in zip((5, 6), heads, strict=True))
+    assert first[2] in heads[0].replace('<span class="best">best score</span>', "").replace(
+        '<span class="place">place 2 of 2</span>', ""
+    )
+    for update in second[5 : 5 + 3]:
+        assert Path(update["value"]).is_relative_to(session.folder) and Path(update["value"]).is_file()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda studio: studio.edit("mute")(None, 0, 1),
+        lambda studio: studio.undo(None, 0, 1),
+        lambda studio: studio.start_over(PREDICTED, None, 0, 1),
+        lambda studio: make(studio, None),
+    ],
+)
+def test_before_a_video_it_asks_for_one(studio: Studio, act: Any) -> None:
+    with pytest.raises(gr.Error) as caught:
+        act(studio)
+    assert "drop one at the top" in caught.value.message
+
+
+def test_an_error_names_the_file_as_its_visitor_does_and_is_harmless(studio: Studio) -> None:
+    bad = studio.folder / "0123abcd" / "<img src=x onerror=alert(1)>.mp4"
+    bad.parent.mkdir(exist_ok=True)
+    bad.write_text("no video")
+    with pytest.raises(gr.Error) as caught:
+        studio.open(str(bad), None)
+    message = caught.value.message
+    assert message.startswith("&lt;img src=x") and "<" not in message and str(studio.folder) not in message
+    assert "0123abcd" not in message and not caught.value.print_exception
+
+
+def test_words_drop_the_folder_wherever_it_stands(tmp_path: Path) -> None:
+    error = ValueError(f"{tmp_path}/a1/b2/my film.mp4: bad; see {tmp_path}/x/other.wav & more")
+    assert words(error, tmp_path) == "my film.mp4: bad; see other.wav &amp; more"
+    assert words(MemoryError(), tmp_path) == "MemoryError"
+
+
+def test_what_nobody_foresaw_goes_to_the_terminal_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(gr.Error) as caught, in_words(tmp_path):
+        raise KeyError("deep inside")
+    assert "deep inside" not in caught.value.message and "terminal" in caught.value.message
+    assert "KeyError: 'deep inside'" in capsys.readouterr().err
