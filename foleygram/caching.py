@@ -234,7 +234,7 @@ def cache_dataset(
     spec_path: Path,
     fields: Sequence[str],
     checkpoint: Path | None,
-    split: str,
+    split: str | None,
     num_workers: int,
     captions: Path | None = None,
     backbone: Path | None = None,
@@ -246,6 +246,7 @@ def cache_dataset(
 ) -> Path:
     """Cache a split of Greatest Hits' layout, or, with `captions`, the videos of a folder that the CSV file names.
 
+    Without `split`: the training one there, every row here.
     `fields` names media and derived fields alike; see `write_cache` and `FeatureEncoder` for the rest.
     """
     unknown = set(fields) - NEEDS.keys()
@@ -257,9 +258,9 @@ def cache_dataset(
     spec = read_spec(spec_path)
     media = sorted({needed for field in fields for needed in NEEDS[field]})
     dataset: GreatestHits | VideoFolder = (
-        VideoFolder(data, spec=spec, captions=captions, fields=media)
+        VideoFolder(data, spec=spec, captions=captions, split=split, fields=media)
         if captions
-        else GreatestHits(data, split, spec=spec, fields=media)
+        else GreatestHits(data, split or "train", spec=spec, fields=media)
     )
     encoder = FeatureEncoder(checkpoint or Path(), spec, fields, backbone=backbone, compile=compile)
     identity = {

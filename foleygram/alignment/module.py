@@ -13,7 +13,7 @@ from foleygram.alignment.augmentation import augment_audio, augment_frames, draw
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.alignment.losses import ContrastiveObjective, num_processes
 from foleygram.alignment.matching import DataAnchorMatching
-from foleygram.alignment.retrieval import Embeddings, retrieval_report
+from foleygram.alignment.retrieval import Embeddings, equal_pairs, retrieval_report
 from foleygram.training.stage import Stage
 from foleygram.training.steps import compile_blocks, linear_schedule
 
@@ -128,11 +128,15 @@ class AlignmentModule(Stage):
         self._collected.append((on_cpu, batch["caption"], batch["materials"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log retrieval over all validation clips."""
+        """Log retrieval over all validation clips, and the objective with each of them against all others."""
         collected, self._collected = gather_lists(self._collected), []
         embeddings = Embeddings(*(torch.cat(parts) for parts in zip(*(part for part, _, _ in collected), strict=True)))
         captions = [caption for _, part, _ in collected for caption in part]
         materials = [name for _, _, part in collected for name in part]
+        excluded = equal_pairs(captions) & ~torch.eye(len(captions), dtype=torch.bool)
+        parts = (part.to(self.device) for part in embeddings)
+        mask = excluded.to(self.device) if self.objective.mask_equal else None
+        self.log("val_loss", self.objective.loss(*parts, excluded=mask), sync_dist=True)
         for name, value in retrieval_report(embeddings, captions, materials).items():
             self.log(name, value, prog_bar=name in SHOWN, rank_zero_only=True)
 

@@ -45,9 +45,13 @@ def cache(
     backbone: Annotated[
         Path | None, typer.Option(help="Folder with vae/, where --checkpoint holds trained parts alone.")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, test, or a list of ids.")] = "train",
+    split: Annotated[
+        str | None,
+        typer.Option(help="train (default), test, or a list of ids; with --captions what its column split says."),
+    ] = None,
     captions: Annotated[
-        Path | None, typer.Option(help="CSV with the columns file, caption: takes those videos of the folder.")
+        Path | None,
+        typer.Option(help="CSV with the columns file, caption and perhaps split: takes those videos of the folder."),
     ] = None,
     format: Annotated[
         Literal["safetensors", "webdataset"], typer.Option(help="Shards for a disk, or to stream from anywhere.")

@@ -1,5 +1,6 @@
 """Feeds any clip data set to Lightning in an order that depends on the seed and the epoch alone."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from foleygram.datasets.shards import ShardedClips, ShardLoader, Share
+from foleygram.media.video import MediaError
+
+UNREADABLE_IN_A_ROW = 16
+
+log = logging.getLogger(__name__)
 
 
 class PassSampler(DistributedSampler[Any]):
@@ -55,12 +61,38 @@ def collate_clips(items: list[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
+class Readable(Dataset[dict[str, Any]]):
+    """`dataset`, with the next clip in the place of one whose media cannot be read; the log counts and names those.
+
+    Raises ValueError when `UNREADABLE_IN_A_ROW` clips cannot be read: then it is not the clips.
+    """
+
+    def __init__(self, dataset: Dataset[dict[str, Any]]) -> None:
+        self.dataset = dataset
+        self._told: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        for place in range(index, index + UNREADABLE_IN_A_ROW):
+            try:
+                return self.dataset[place]
+            except MediaError as error:
+                problem = str(error)
+            if problem not in self._told:
+                self._told.add(problem)
+                log.warning("%s; another clip takes its place (%d such clips so far)", problem, len(self._told))
+        raise ValueError(f"{UNREADABLE_IN_A_ROW} clips in a row cannot be read, the last: {problem}")
+
+
 class ClipDataModule(lightning.LightningDataModule):
     """Training and validation clips in batches; shuffled per pass from `seed`, split over processes.
 
     In training a last uneven batch is dropped; in validation it is kept, and where the clips do not divide, a process
-    sees one of them again. A pass has the same number of batches in every process. `encode` turns batches of media into
-    features on the training's device (`foleygram.features.FeatureEncoder`), where no cache holds them.
+    sees one of them again. A pass has the same number of batches in every process; clips whose media cannot be read are
+    made up for by others (`Readable`). `encode` turns batches of media into features on the training's device
+    (`foleygram.features.FeatureEncoder`), where no cache holds them.
     """
 
     def __init__(
@@ -94,6 +126,7 @@ class ClipDataModule(lightning.LightningDataModule):
             if shuffle and self.trainer:
                 shards.position = lambda: self._position(len(shards))
             return shards
+        dataset = Readable(dataset)
         sampler: DistributedSampler[Any] | None = None
         if shuffle:
             passes = PassSampler(dataset, num_replicas=ranks, rank=rank, batch_size=self.batch_size, seed=self.seed)

@@ -1,6 +1,7 @@
 """Videos that people bring: a file or a folder, with or without captions."""
 
 import csv
+import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ SUFFIXES = frozenset(
 )
 PROBED_AT_ONCE = 8
 """Videos whose packets are walked side by side, which on a network's disk is mostly waiting."""
+NAMED_AT_MOST = 10
+"""Videos left out that a line in the log names."""
 
 log = logging.getLogger(__name__)
 
@@ -30,61 +33,88 @@ def find_videos(source: str | Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such file or folder; check the path")
-    videos = sorted(
-        path for path in source.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != "."
-    )
+    videos = videos_in(source)
     if not videos:
         raise FileNotFoundError(f"{source}: no video in it (looked for {', '.join(sorted(SUFFIXES))})")
     return videos
 
 
+def videos_in(folder: Path) -> list[Path]:
+    """The videos directly in `folder`, by name."""
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != "."
+    )
+
+
 class VideoFolder(Dataset):
     """Clips of `spec.seconds` from the videos of a folder, with the items of `GreatestHits` but no annotated events.
 
-    `captions` is a CSV file with the columns `file` (a name in the folder) and `caption`, and takes the videos that it
-    names; without one every video is taken, with an empty caption. Videos that are not named, cannot be read, are
-    shorter than a clip, or have no sound where `fields` need it are left out: `left_out` says why, and a line in the
-    log counts them. Raises FileNotFoundError without videos, ValueError for a CSV that names files which are not there
-    or one file twice, and when no clip is left.
+    `captions` is a CSV file with the columns `file` (a path below the folder) and `caption`, and takes the videos that
+    it names, with `split` those whose column `split` says so; without one every video directly in the folder is taken,
+    with an empty caption. Rows without their video, videos without a row, and those that cannot be read, are shorter
+    than a clip, or have no sound where `fields` need it are left out: `left_out` says why, and a line in the log counts
+    and names them. Raises FileNotFoundError without videos, ValueError for a CSV without these columns or with two rows
+    for a file, and when no clip is left.
     """
 
     def __init__(
-        self, root: str | Path, *, spec: ClipSpec, captions: str | Path | None = None, fields: Sequence[str] = FIELDS
+        self,
+        root: str | Path,
+        *,
+        spec: ClipSpec,
+        captions: str | Path | None = None,
+        split: str | None = None,
+        fields: Sequence[str] = FIELDS,
     ) -> None:
-        self.spec, self.fields = spec, check_fields(fields)
-        videos = find_videos(root)
-        self.captions = read_captions(Path(captions), {video.name for video in videos}) if captions else None
+        self.spec, self.fields, self.root = spec, check_fields(fields), Path(root)
         self.left_out: dict[str, str] = {}
-        self.clips = [clip for info in self._probed(videos) for clip in self._cut(info)]
-        log_left_out(str(root), len(videos), self.left_out)
+        self.captions: dict[str, str] = {}
+        if captions:
+            videos = self._named(read_captions(Path(captions), split))
+        else:
+            videos = {video.name: video for video in find_videos(root)}
+        self.clips = [clip for name, info in self._probed(videos) for clip in self._cut(name, info)]
+        total = len(videos.keys() | self.left_out.keys())
+        log_left_out(str(root), total, self.left_out)
         if not self.clips:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(self.left_out.items())[:3])
-            raise ValueError(f"{root}: no clip of {spec.seconds:g} s in its {len(videos)} videos ({reasons})")
+            raise ValueError(f"{root}: no clip of {spec.seconds:g} s in its {total} videos ({reasons})")
 
-    def _probed(self, videos: Sequence[Path]) -> Iterator[MediaInfo]:
-        """What the videos hold, those left out that have no caption or cannot be read."""
-        named = [video for video in videos if self.captions is None or video.name in self.captions]
-        if self.captions is not None:
-            strangers = (video.name for video in videos if video.name not in self.captions)
-            self.left_out |= dict.fromkeys(strangers, "no row in the captions")
+    def _named(self, rows: Mapping[str, str | None]) -> dict[str, Path]:
+        """The videos that captions name, by name; the others beside them are left out."""
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"{self.root}: no such folder; give the one that the captions' files lie in")
+        self.captions = {name: caption for name, caption in rows.items() if caption is not None}
+        there = {name: self.root / name for name in sorted(self.captions) if (self.root / name).is_file()}
+        absent = [name for name in self.captions if name not in there]
+        self.left_out |= dict.fromkeys(absent, "a row in the captions, no such file")
+        folders = sorted({self.root, *(path.parent for path in there.values())})
+        beside = [path for folder in folders for path in videos_in(folder)]
+        names = [path.relative_to(self.root).as_posix() for path in beside if path.is_relative_to(self.root)]
+        self.left_out |= {name: "no row in the captions" for name in names if name not in rows}
+        return there
+
+    def _probed(self, videos: Mapping[str, Path]) -> Iterator[tuple[str, MediaInfo]]:
+        """What the videos hold, those left out that cannot be read."""
         with ThreadPoolExecutor(PROBED_AT_ONCE) as pool:
             outcomes = track(
-                pool.map(_probe, named), "probing", total=len(named), disable=len(named) < 500, transient=True
-            )
-            for video, outcome in zip(named, outcomes, strict=True):
+                pool.map(_probe, videos.values()), "probing", total=len(videos), disable=len(videos) < 500,
+                transient=True,
+            )  # fmt: skip
+            for name, outcome in zip(videos, outcomes, strict=True):
                 if isinstance(outcome, MediaInfo):
-                    yield outcome
+                    yield name, outcome
                 else:
-                    self.left_out[video.name] = str(outcome)
+                    self.left_out[name] = str(outcome)
 
-    def _cut(self, info: MediaInfo) -> list[Clip]:
+    def _cut(self, name: str, info: MediaInfo) -> list[Clip]:
         path, seconds = info.path, self.spec.seconds
         if {"audio", "envelope_audio"} & set(self.fields) and not info.has_audio:
-            self.left_out[path.name] = "no sound track"
+            self.left_out[name] = "no sound track"
             return []
-        clips = cut_clips(path.name, path, path, duration_sec=info.duration_sec, seconds=seconds)
+        clips = cut_clips(name, path, path, duration_sec=info.duration_sec, seconds=seconds)
         if not clips:
-            self.left_out[path.name] = f"{info.duration_sec:.2f} s, shorter than a clip"
+            self.left_out[name] = f"{info.duration_sec:.2f} s, shorter than a clip"
         return clips
 
     def __len__(self) -> int:
@@ -104,7 +134,7 @@ class VideoFolder(Dataset):
             "start": clip.start,
             "seconds_start": 0.0,
             "seconds_total": clip.seconds,
-            "caption": self.captions[clip.video_id] if self.captions else "",
+            "caption": self.captions.get(clip.video_id, ""),
             "materials": "",
             "event_times": [],
             "event_actions": [],
@@ -119,27 +149,30 @@ def _probe(video: Path) -> MediaInfo | MediaError:
 
 
 def log_left_out(source: str, total: int, left_out: Mapping[str, str]) -> None:
-    """One line in the log: how many of `total` were left out, and the first of them with its reason."""
+    """One line in the log: how many of `total` were left out, and the first of them with their reasons."""
     if left_out:
-        name, reason = next(iter(left_out.items()))
-        log.warning("%s: %d of %d videos left out, first %s (%s)", source, len(left_out), total, name, reason)
+        named = [f"{name} ({reason})" for name, reason in itertools.islice(left_out.items(), NAMED_AT_MOST)]
+        rest = len(left_out) - len(named)
+        more = f", and {rest} more" if rest else ""
+        log.warning("%s: %d of %d videos left out: %s%s", source, len(left_out), total, ", ".join(named), more)
 
 
-def read_captions(path: Path, names: set[str]) -> dict[str, str]:
-    """Captions by file name from a CSV file with the columns `file` and `caption`.
+def read_captions(path: Path, split: str | None = None) -> dict[str, str | None]:
+    """Captions by file name from a CSV file with the columns `file` and `caption`; None for those of another `split`.
 
-    Raises ValueError for other columns, for files that are not among `names`, and for one that has two rows.
+    Raises ValueError for other columns, a split that no row is of, and a file that has two rows.
     """
+    needed = {"file", "caption"} | ({"split"} if split else set())
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
-        if not {"file", "caption"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: its columns are {rows.fieldnames}; it needs `file` and `caption`")
-        captions: dict[str, str] = {}
+        if not needed <= set(rows.fieldnames or ()):
+            raise ValueError(f"{path}: its columns are {rows.fieldnames}; it needs {', '.join(sorted(needed))}")
+        captions: dict[str, str | None] = {}
         for row in rows:
-            if row["file"] in captions:
-                raise ValueError(f"{path}, line {rows.line_num}: a second row for {row['file']}; leave one")
-            captions[row["file"]] = row["caption"] or ""
-    strangers = sorted(captions.keys() - names)
-    if strangers:
-        raise ValueError(f"{path}: names {len(strangers)} files that are not in the folder, first {strangers[0]}")
+            name = row["file"]
+            if name in captions:
+                raise ValueError(f"{path}, line {rows.line_num}: a second row for {name}; leave one")
+            captions[name] = (row["caption"] or "") if split is None or row["split"] == split else None
+    if all(caption is None for caption in captions.values()):
+        raise ValueError(f"{path}: none of its {len(captions)} rows is of the split {split}")
     return captions

@@ -5,9 +5,7 @@ import shutil
 import pytest
 import torch
 
-from foleygram.datasets.folder import VideoFolder, find_videos
 from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.media.mux import mux
 from foleygram.media.video import MediaError
 from foleygram.spec import ClipSpec
 
@@ -100,59 +98,3 @@ def test_malformed_annotation_names_file_and_line(greatest_hits):
     (greatest_hits / "2015-01-01-00-00-00_times.txt").write_text("0.5 wood hit static\nhit wood\n")
     with pytest.raises(ValueError, match=r"2015-01-01-00-00-00_times\.txt, line 2"):
         GreatestHits(greatest_hits, spec=SPEC)
-
-
-def test_find_videos(tmp_path):
-    for name in ("b é.MP4", "a.mkv", "notes.txt", ".hidden.mp4"):
-        (tmp_path / name).touch()
-    (tmp_path / "sub.mp4").mkdir()
-    (tmp_path / "sub.mp4" / "c.mp4").touch()
-    assert [path.name for path in find_videos(tmp_path)] == ["a.mkv", "b é.MP4"]
-    assert find_videos(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
-    with pytest.raises(FileNotFoundError, match="gone: no such file or folder"):
-        find_videos(tmp_path / "gone")
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(FileNotFoundError, match="bare: no video in it"):
-        find_videos(tmp_path / "bare")
-
-
-def test_video_folder_with_captions(greatest_hits, tmp_path, caplog):
-    table = tmp_path / "captions.csv"
-    table.write_text(
-        'file,caption\n2015-02-02-00-00-00_denoised.mp4,"a stick, a drum"\n2015-01-01-00-00-00_denoised.mp4,\n'
-    )
-    data = VideoFolder(greatest_hits, spec=SPEC, captions=table, fields=("frames",))
-    assert [item["caption"] for item in data] == ["", "", "a stick, a drum"]
-    assert data[1]["start"] == 2.0 and data[1]["frames"].shape == (4, 3, 16, 16)
-    assert data.left_out == {"2015-01-01-00-00-01-2_denoised.mp4": "no row in the captions"}
-    assert "1 of 3 videos left out, first 2015-01-01-00-00-01-2_denoised.mp4 (no row in the captions)" in caplog.text
-    assert [item["caption"] for item in VideoFolder(greatest_hits, spec=SPEC, fields=())] == [""] * 4
-    assert set(GreatestHits(greatest_hits, spec=SPEC, fields=())[0]) == set(
-        VideoFolder(greatest_hits, spec=SPEC, fields=())[0]
-    )
-    table.write_text("file,caption\nother.mp4,x\n")
-    with pytest.raises(ValueError, match=r"captions\.csv: names 1 files.*other\.mp4"):
-        VideoFolder(greatest_hits, spec=SPEC, captions=table)
-    table.write_text("file,caption\n2015-02-02-00-00-00_denoised.mp4,x\n2015-02-02-00-00-00_denoised.mp4,y\n")
-    with pytest.raises(ValueError, match=r"captions\.csv, line 3: a second row for 2015-02-02"):
-        VideoFolder(greatest_hits, spec=SPEC, captions=table)
-    table.write_text("name,text\n")
-    with pytest.raises(ValueError, match="needs `file` and `caption`"):
-        VideoFolder(greatest_hits, spec=SPEC, captions=table)
-    with pytest.raises(ValueError, match=r"no clip of 9 s in its 3 videos \(2015.*shorter than a clip"):
-        VideoFolder(greatest_hits, spec=ClipSpec(seconds=9.0), fields=("frames",))
-
-
-def test_what_cannot_be_used_is_left_out_and_counted(recording, tmp_path, caplog):
-    folder = tmp_path / "mine"
-    recording(folder, "silent", 2.2, wav=False)
-    (folder / "broken.mp4").write_bytes(b"no video")
-    assert [c.video_id for c in VideoFolder(folder, spec=SPEC, fields=("frames",)).clips] == ["silent_denoised.mp4"]
-    with pytest.raises(ValueError, match=r"no clip of 2 s in its 2 videos"):
-        VideoFolder(folder, spec=SPEC, fields=("frames", "audio"))
-    assert "2 of 2 videos left out, first broken.mp4" in caplog.text
-    mux(folder / "silent_denoised.mp4", torch.full((1, 16_000), 0.5), 8_000, folder / "loud.mp4")
-    with_sound = VideoFolder(folder, spec=SPEC, fields=("audio",))
-    assert [clip.video_id for clip in with_sound.clips] == ["loud.mp4"]
-    assert with_sound.left_out["silent_denoised.mp4"] == "no sound track"
-    assert float(with_sound[0]["audio"][0, 4_000:12_000].mean()) == pytest.approx(0.5, abs=0.05)

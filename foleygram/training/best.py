@@ -1,0 +1,80 @@
+"""For a few clips: the weights of the best validation are those written, and a run that overfits says so."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+
+RISE = 1.01
+"""How much above its lowest a validation loss ends in a run that overfits."""
+
+log = logging.getLogger(__name__)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the weights with the lowest `monitor` as `best.ckpt`, and puts them back before the stage writes its own.
+
+    The file lies in the run's folder. At the end the log says where the lowest was and whether the run overfits:
+    validation ends above it while training went on falling. With `num_sanity_val_steps: -1` it also compares with the
+    loss before training. Not together with averaged weights.
+    """
+
+    def __init__(self, monitor: str = "val_loss") -> None:
+        super().__init__(filename="best", monitor=monitor, save_weights_only=True, enable_version_counter=False)
+        self.before: float | None = None
+        self.course: list[tuple[int, float, float]] = []
+        self._losses: list[torch.Tensor] = []
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            raise ValueError(f"{type(self).__name__} would write weights that are not averaged: leave out one of them")
+        self.dirpath = trainer.default_root_dir
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._losses.append(outputs["loss"].detach())
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Note the validation's loss and the mean training loss since the last one."""
+        super().on_validation_end(trainer, pl_module)
+        value = trainer.callback_metrics.get(str(self.monitor))
+        if value is None:
+            return
+        if trainer.sanity_checking:
+            self.before = float(value) if trainer.num_sanity_val_steps == float("inf") else None
+        elif self._losses:
+            self.course.append((trainer.global_step, float(torch.stack(self._losses).mean()), float(value)))
+            self._losses = []
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Put the best weights back and say what the run did."""
+        if self.best_model_path and self.course:
+            best = torch.load(Path(self.best_model_path), map_location=pl_module.device, weights_only=True)
+            pl_module.load_state_dict(best["state_dict"])
+            log.warning("%s", verdict(str(self.monitor), self.course, self.before))
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"course": self.course, "before": self.before}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.course = [(int(step), train, value) for step, train, value in state_dict.get("course", [])]
+        self.before = state_dict.get("before")
+
+
+def verdict(monitor: str, course: list[tuple[int, float, float]], before: float | None) -> str:
+    """What a run's validations say: (step, training loss since the last, `monitor`) each, and `monitor` before it."""
+    step, train, lowest = min(course, key=lambda row: row[2])
+    last_step, last_train, last = course[-1]
+    told = f"{monitor} was lowest at step {step}: {lowest:.4f}, and {last:.4f} at step {last_step}"
+    told += "" if before is None else f" (before training {before:.4f})"
+    told += f"; the training loss went from {train:.4f} to {last_train:.4f}. The weights of step {step} are written."
+    if last > RISE * lowest and last_train < train:
+        told += f" From step {step} on it overfits: give it more clips or fewer steps."
+    if before is not None and before <= lowest:
+        told += " None of them is better than before training: take a lower lr."
+    return told
