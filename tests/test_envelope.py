@@ -15,6 +15,7 @@ from foleygram.envelope.files import read_envelope, write_envelope
 from foleygram.envelope.hits import Hit, draw_hits
 from foleygram.inputs import read_video
 from foleygram.media.audio import read_audio
+from foleygram.media.timecode import TimeCode
 from foleygram.media.video import probe
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.production import film_strip
@@ -76,9 +77,12 @@ def test_edits_apply_in_the_order_of_the_command_line(video: Path, drawn: Path, 
 
 
 def test_every_form_at_once_and_back(video: Path, drawn: Path, tmp_path: Path) -> None:
-    names = ["clip.csv", "clip.json", "clip.wav", "clip.mid", "clip.markers.csv"]
-    outs = [argument for name in names for argument in ("-o", tmp_path / name)]
-    assert run(video, "--from", drawn, *outs).exit_code == 0
+    names = ["clip.csv", "clip.json", "clip.wav", "clip.mid", "clip.markers.csv", "clip.reaper.csv"]
+    outs = [argument for name in [*names, "clip.edl"] for argument in ("-o", tmp_path / name)]
+    result = run(video, "--from", drawn, *outs)
+    assert result.exit_code == 0, result.output
+    clock, listed = TimeCode.of(probe(video).frame_rate), (tmp_path / "clip.edl").read_text()
+    assert all(f" {clock.label(clock.frame_at(time))} " in listed for time in read_envelope(drawn).onsets())
     for name in names:
         assert run(video, "--from", tmp_path / name, "-o", tmp_path / "back.json", "--decay", 0.05).exit_code == 0
         back = read_envelope(tmp_path / "back.json")

@@ -30,7 +30,7 @@ def envelope(
             "--out",
             "-o",
             metavar="FILE",
-            help="File to write: .csv, .json, .wav, .mid or markers.csv; may be repeated.",
+            help="File to write: .csv, .json, .wav, .mid, .edl, markers.csv or reaper.csv; may be repeated.",
         ),
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Picture to draw, .png, .svg or .pdf.")] = None,
@@ -49,6 +49,9 @@ def envelope(
     scale_peak: Annotated[
         list[str] | None, typer.Option(metavar="EDIT", help="LEVEL of the loudest moment: 0.3 or -10dB.")
     ] = None,
+    frame_rate: Annotated[
+        float | None, typer.Option(min=1, help="Frames per second of an .edl; by default the film's.")
+    ] = None,
     decay: Annotated[float, typer.Option(min=0.001, help="Seconds until a hit read from notes is 20 dB down.")] = 0.1,
     checkpoint: Annotated[Path, typer.Option(help="Release folder with the predictor.")] = Path("checkpoints/mini"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
@@ -64,6 +67,7 @@ def envelope(
     from foleygram.console import pick_device
     from foleygram.envelope.edits import apply_edits
     from foleygram.envelope.files import check_name, chosen_envelope, write_envelope
+    from foleygram.media.video import probe
     from foleygram.production.film_strip import draw_envelope
     from foleygram.production.video_envelope import video_envelope
 
@@ -76,7 +80,7 @@ def envelope(
         before = video_envelope(video, followed, checkpoint=checkpoint, device=pick_device(device))
         after = apply_edits(before, edits)
         for path in out or ():
-            write_envelope(path, after)
+            write_envelope(path, after, frame_rate=frame_rate or probe(video).frame_rate)
         if plot:
             draw_envelope(video, after, plot, before=before if edits else None)
     onsets = after.onsets()

@@ -10,17 +10,19 @@ from scipy.io import wavfile
 from torch import Tensor
 
 from foleygram.envelope.curve import HIGHEST_RATE, LONGEST_SEC, SAMPLE_RATE, Envelope
-from foleygram.envelope.hits import DECAY_SEC, RATE, draw_hits, find_hits, level_velocity
+from foleygram.envelope.hits import DECAY_SEC, RATE, draw_hits, find_hits, hit_markers, level_velocity
 from foleygram.envelope.midi_notes import encode_notes, parse_notes
 from foleygram.envelope.tables import curve_table, marker_table, parse_table
 from foleygram.media.audio import read_audio, sound_rate
 from foleygram.media.files import atomic_path
+from foleygram.media.markers import edit_list, reaper_table, with_cues
+from foleygram.media.timecode import TimeCode
 from foleygram.media.video import MediaError, guarded
 
 TABLES, NOTES = (".csv", ".tsv"), (".mid", ".midi")
-MARKERS = "markers.csv"
-"""How the name of a table ends that is written with a row per hit, not per value."""
-WRITTEN = ".csv, .json, .wav, .mid, or markers.csv for a table of hits"
+MARKERS, REAPER = "markers.csv", "reaper.csv"
+"""How the name of a table ends that is written with a row per hit, not per value; the second as Reaper reads it."""
+WRITTEN = ".csv, .json, .wav, .mid, .edl, or markers.csv and reaper.csv for tables of hits"
 CHOICES = ("predicted", "audio")
 """Envelopes that a command knows by a word: the picture's, and the one of the video's own sound."""
 READ_TIMEOUT_SEC = 300.0
@@ -31,10 +33,10 @@ ONE_SIDED = 0.05
 def read_envelope(path: str | Path, *, decay: float = DECAY_SEC) -> Envelope:
     """The envelope that a file holds, in whatever form its suffix names.
 
-    .csv and .tsv: a table (`tables.parse_table`); .json: what `write_envelope` wrote; .mid and .midi: notes as hits
-    that are 20 dB down after `decay` seconds; everything else is sound, either a curve at the audio rate or a
-    recording, whose own envelope it is. Raises FileNotFoundError, and ValueError naming the file, the place in it and
-    the value.
+    .csv and .tsv: a table (`tables.parse_table`), Reaper's markers among them; .json: what `write_envelope` wrote; .mid
+    and .midi: notes as hits that are 20 dB down after `decay` seconds; everything else is sound, either a curve at the
+    audio rate or a recording, whose own envelope it is. Raises FileNotFoundError, and ValueError naming the file, the
+    place in it and the value.
     """
     path = Path(path)
     if not path.is_file():
@@ -60,22 +62,23 @@ def chosen_envelope(choice: str, *, decay: float = DECAY_SEC) -> str | Envelope:
 
 def check_name(path: Path) -> None:
     """Raise ValueError for a name in whose form no envelope is written."""
-    if path.suffix.lower() not in (".csv", ".json", ".wav", *NOTES):
+    if path.suffix.lower() not in (".csv", ".json", ".wav", ".edl", *NOTES):
         raise ValueError(f"{path}: an envelope is not written as {path.suffix or 'that'}; give {WRITTEN}")
 
 
-def write_envelope(path: str | Path, envelope: Envelope) -> None:
+def write_envelope(path: str | Path, envelope: Envelope, *, frame_rate: float | None = None) -> None:
     """Write an envelope with its onsets, in the form that the file's name asks for, whole or not at all.
 
-    .csv, .json: its values and onsets; .wav: its curve, at 16 kHz in float32; .mid and `markers.csv`: its hits, which
-    is less than its curve. Raises ValueError for another name, levels above full scale, and, in MIDI, no hit at all;
-    OSError when the file cannot be written.
+    .csv, .json: its values and onsets; .wav: its curve, at 16 kHz in float32, with a cue point at each onset; .mid,
+    .edl (in frames of `frame_rate` per second), `markers.csv` and `reaper.csv`: its hits, which is less. Raises
+    ValueError for another name, levels above full scale, a frame rate that has no time code, and, in MIDI, no hit at
+    all; OSError when the file cannot be written.
     """
     path = Path(path)
     check_name(path)
     try:
         _check(envelope)
-        encoded = _encode(path, envelope)
+        encoded = _encode(path, envelope, frame_rate)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     try:
@@ -93,6 +96,8 @@ def _read(path: Path, decay: float) -> Envelope:
         return _parse_json(_text(path))
     if suffix in NOTES:
         return draw_hits(parse_notes(path.read_bytes(), decay=decay))
+    if suffix == ".edl":
+        raise ValueError("edit decision lists are written and not read; give the table or MIDI file beside it")
     audio, rate = guarded(_read_sound, path, timeout_sec=READ_TIMEOUT_SEC)
     return sound_envelope(audio, rate)
 
@@ -112,10 +117,16 @@ def sound_envelope(audio: Tensor, sample_rate: int) -> Envelope:
     return Envelope(mono.clip(min=0), sample_rate).resampled(RATE)
 
 
-def _encode(path: Path, envelope: Envelope) -> bytes:
+def _encode(path: Path, envelope: Envelope, frame_rate: float | None) -> bytes:
     suffix = path.suffix.lower()
     if path.name.lower().endswith(MARKERS):
         return marker_table(find_hits(envelope)).encode()
+    if path.name.lower().endswith(REAPER):
+        return reaper_table(hit_markers(envelope)).encode()
+    if suffix == ".edl":
+        if frame_rate is None:
+            raise ValueError("an edit decision list counts frames: give the film's frame rate")
+        return edit_list(hit_markers(envelope), TimeCode.of(frame_rate), title=path.stem).encode()
     if suffix == ".csv":
         return curve_table(envelope).encode()
     if suffix == ".json":
@@ -126,10 +137,10 @@ def _encode(path: Path, envelope: Envelope) -> bytes:
 
 
 def _curve_wav(envelope: Envelope) -> bytes:
-    """The curve at 16 kHz: what the model is given, at the rate that its envelope is measured at."""
+    """The curve at 16 kHz, the rate that envelopes are measured at, its onsets as cue points."""
     encoded = io.BytesIO()
     wavfile.write(encoded, SAMPLE_RATE, envelope.resampled(SAMPLE_RATE).values)
-    return encoded.getvalue()
+    return with_cues(encoded.getvalue(), hit_markers(envelope))
 
 
 def _json(envelope: Envelope) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foleygram.envelope.curve import FRAME_LENGTH, HOP_LENGTH, PEAK_SEC, SAMPLE_RATE, Envelope
+from foleygram.media.markers import Marker
 
 RATE = SAMPLE_RATE / HOP_LENGTH
 """Values per second of an envelope that is drawn from hits."""
@@ -78,6 +79,12 @@ def find_hits(envelope: Envelope) -> list[Hit]:
         Hit(float(time), float(envelope.values[first:last].max()))
         for time, first, last in zip(onsets, *places, strict=True)
     ]
+
+
+def hit_markers(envelope: Envelope, seconds: float = math.inf) -> list[Marker]:
+    """The hits of the first `seconds` of an envelope as named moments: their number and MIDI velocity."""
+    hits = [hit for hit in find_hits(envelope) if hit.time <= seconds]
+    return [Marker(hit.time, f"hit {number} v{level_velocity(hit.level)}") for number, hit in enumerate(hits, start=1)]
 
 
 def velocity_level(velocity: float) -> float:

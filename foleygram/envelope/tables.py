@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from foleygram.envelope.curve import LONGEST_SEC, Envelope
 from foleygram.envelope.hits import RATE, Hit, draw_hits, level_velocity, velocity_level
 
+USUAL_VELOCITY = 64
 EVEN = 1e-3
 """Rows are evenly spaced when no time is off by more than this share of a step."""
 
@@ -24,6 +26,7 @@ def parse_table(text: str, *, decay: float) -> Envelope:
 
     Evenly spaced levels from time 0 on keep their rate; others are breakpoints, joined by straight lines, with silence
     before the first. A marker is a hit that is 20 dB down after `decay` seconds: its own column's, else the argument's.
+    Reaper's table of markers is read as well: a name that ends in v1 to v127 tells the velocity, 64 where none does.
     Further columns are passed over. Raises ValueError naming the line and the value.
     """
     header, rows, decimal = _read_rows(text)
@@ -31,6 +34,8 @@ def parse_table(text: str, *, decay: float) -> Envelope:
         return _curve(rows, decimal)
     if "time" in header and "velocity" in header:
         return draw_hits([_marker(row, decimal, decay) for row in rows])
+    if {"#", "name", "start"} <= set(header):
+        return draw_hits([_reaper_marker(row, decay) for row in rows if row.cells["#"].strip()[:1].upper() != "R"])
     raise ValueError(f"its columns are {', '.join(header) or 'none'}; it needs `time,level` or `time,velocity`")
 
 
@@ -90,6 +95,17 @@ def _marker(row: _Row, decimal: str, decay: float) -> Hit:
         return Hit(time, velocity_level(velocity), own)
     except ValueError as error:
         raise ValueError(f"line {row.line}: {error}") from None
+
+
+def _reaper_marker(row: _Row, decay: float) -> Hit:
+    """A marker of Reaper's, whose ruler shows seconds, minutes or hours."""
+    text = row.cells.get("start", "").strip()
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+        raise ValueError(f"line {row.line}: start {text!r} is no time; set Reaper's ruler to minutes and seconds")
+    time = sum(float(part) * 60**power for power, part in enumerate(reversed(text.split(":"))))
+    told = re.search(r"\bv(\d+)$", row.cells.get("name", "").strip())
+    cells = {"time": str(time), "velocity": told[1] if told else str(USUAL_VELOCITY)}
+    return _marker(_Row(row.line, cells), ".", decay)
 
 
 def _curve(rows: Sequence[_Row], decimal: str) -> Envelope:

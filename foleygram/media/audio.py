@@ -1,7 +1,7 @@
 """Reading, writing and resampling sound; Kaldi's filterbank."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from av.container import InputContainer
 from torch import Tensor
 
 from foleygram.media.files import atomic_path
+from foleygram.media.markers import Marker, with_cues
 from foleygram.media.video import MediaError, decodable, open_media, start_sec
 
 BEATS_MEAN, BEATS_STD = 15.41663, 6.55582
@@ -159,10 +160,11 @@ def fit_length(audio: Tensor, num_samples: int) -> Tensor:
     return torch.nn.functional.pad(audio, (0, num_samples - audio.shape[-1]))
 
 
-def write_audio(path: str | Path, audio: Tensor, sample_rate: int) -> None:
+def write_audio(path: str | Path, audio: Tensor, sample_rate: int, *, markers: Sequence[Marker] = ()) -> None:
     """Write sound (channels, samples) as a 16-bit WAV file, whole or not at all; beyond [-1, 1] it is clipped.
 
-    Raises ValueError for samples that are not finite, OSError when the file cannot be written.
+    `markers` become its cue points. Raises ValueError for samples that are not finite and for a marker beyond the
+    sound, OSError when the file cannot be written.
     """
     if not torch.isfinite(audio).all():
         raise ValueError(f"{path}: the sound holds samples that are not finite, nothing was written")
@@ -171,7 +173,7 @@ def write_audio(path: str | Path, audio: Tensor, sample_rate: int) -> None:
     soundfile.write(encoded, samples, sample_rate, subtype="PCM_16", format="WAV")
     try:  # written from memory: soundfile's own errors do not tell a full disk from the rest
         with atomic_path(Path(path)) as temporary:
-            temporary.write_bytes(encoded.getbuffer())
+            temporary.write_bytes(with_cues(encoded.getvalue(), markers) if markers else encoded.getbuffer())
     except OSError as error:
         raise OSError(error.errno, f"{path}: cannot be written ({error.strerror}); free space?") from error
 

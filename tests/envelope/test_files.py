@@ -114,12 +114,44 @@ def test_a_midi_file_built_by_hand_is_read_at_its_tempo(tmp_path: Path) -> None:
     assert read_envelope(path, decay=0.5).seconds > read_envelope(path, decay=0.05).seconds + 1
 
 
-@pytest.mark.parametrize("name", ["clip.mid", "clip.markers.csv", "clip.csv", "clip.json", "clip.wav"])
+@pytest.mark.parametrize(
+    "name", ["clip.mid", "clip.markers.csv", "clip.reaper.csv", "clip.csv", "clip.json", "clip.wav"]
+)
 def test_onsets_survive_every_form(tmp_path: Path, name: str) -> None:
     envelope = struck()
     write_envelope(tmp_path / name, envelope)
     np.testing.assert_allclose(read_envelope(tmp_path / name).onsets(), envelope.onsets(), atol=0.012)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_moved_markers_come_back_from_reaper() -> None:
+    table = """#,Name,Start,End,Length,Color
+M1,hit 1 v90,0:01.250,,,
+R1,door v20,0:00.000,0:02.000,0:02.000,
+M2,added,2.5,,,FF0000
+M3,hit 2 v127,1:00:00.5,,,
+"""
+    found = parse_table(table, decay=0.05)
+    expected = draw_hits(
+        [Hit(1.25, velocity_level(90), 0.05), Hit(2.5, velocity_level(64), 0.05), Hit(3600.5, 0.25, 0.05)]
+    )
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-7)
+    with pytest.raises(ValueError, match=r"line 2: start '5\.1\.00' is no time; set Reaper's ruler"):
+        parse_table("#,Name,Start,End,Length\nM1,,5.1.00,,\n", decay=0.05)
+
+
+def test_an_edit_list_needs_the_film_s_frames_and_is_not_read(tmp_path: Path) -> None:
+    write_envelope(tmp_path / "clip.edl", struck(), frame_rate=29.97)
+    lines = (tmp_path / "clip.edl").read_text().splitlines()
+    assert lines[:2] == ["TITLE: clip", "FCM: DROP FRAME"]
+    expected = [round(time * 30_000 / 1001) for time in struck().onsets()]
+    assert [line.split()[4] for line in lines if "AX" in line] == [
+        f"00:00:{frame // 30:02d};{frame % 30:02d}" for frame in expected
+    ]
+    with pytest.raises(ValueError, match="give the film's frame rate"):
+        write_envelope(tmp_path / "other.edl", struck())
+    with pytest.raises(ValueError, match=r"clip\.edl: .*not read"):
+        read_envelope(tmp_path / "clip.edl")
 
 
 def test_tables_and_json_carry_the_onsets(tmp_path: Path) -> None:

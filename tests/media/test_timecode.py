@@ -1,0 +1,75 @@
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foleygram.media.timecode import TimeCode
+
+
+def labels_by_hand(nominal: int, dropped: int, count: int) -> list[str]:
+    """Every label in turn, those that drop-frame counting leaves out left out."""
+    made: list[str] = []
+    minute = 0
+    while len(made) < count:
+        for second in range(60):
+            skip = dropped if second == 0 and minute % 10 else 0
+            mark = ";" if dropped else ":"
+            made += [f"{minute // 60:02d}:{minute % 60:02d}:{second:02d}{mark}{f:02d}" for f in range(skip, nominal)]
+        minute += 1
+    return made[:count]
+
+
+@pytest.mark.parametrize(
+    ("rate", "nominal", "dropped"),
+    [(24, 24, 0), (25, 25, 0), (23.976, 24, 0), (29.97, 30, 2), (59.94, 60, 4), (30, 30, 0)],
+)
+def test_every_frame_of_eleven_minutes_has_its_label(rate: float, nominal: int, dropped: int) -> None:
+    clock = TimeCode.of(rate)
+    expected = labels_by_hand(nominal, dropped, 11 * 60 * nominal)
+    assert [clock.label(frame) for frame in range(len(expected))] == expected
+
+
+def test_drop_frame_keeps_to_the_clock_and_non_drop_does_not() -> None:
+    hour = round(3600 * 30_000 / 1001)
+    assert TimeCode.of(29.97).label(hour) == "01:00:00;00"
+    assert TimeCode.of(29.97, drop_frame=False).label(hour) == "00:59:56:12"
+
+
+@given(st.sampled_from([12.0, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94]), st.integers(0, 24 * 3600 * 12 - 1))
+def test_a_label_names_its_frame(rate: float, frame: int) -> None:
+    clock = TimeCode.of(rate)
+    assert clock.frame(clock.label(frame)) == frame
+
+
+@pytest.mark.parametrize(
+    ("told", "exact"),
+    [(23.98, Fraction(24_000, 1001)), (29.97, Fraction(30_000, 1001)), (29.97002997, Fraction(30_000, 1001)),
+     (24.0, Fraction(24)), (15, Fraction(15)), (59.94, Fraction(60_000, 1001))],
+)  # fmt: skip
+def test_rates_as_files_tell_them_are_made_exact(told: float, exact: Fraction) -> None:
+    assert TimeCode.of(told).frame_rate == exact
+
+
+def test_a_moment_belongs_to_the_frame_that_begins_nearest() -> None:
+    assert [TimeCode.of(25).frame_at(seconds) for seconds in (0.0, 0.019, 0.021, 0.0399, 1.0)] == [0, 0, 1, 1, 25]
+    assert TimeCode.of(29.97).frame_at(3600.0) == 107_892
+
+
+@pytest.mark.parametrize("rate", [0.0, -24.0, 27.3, 29.9, 120.0, float("inf"), float("nan")])
+def test_rates_without_a_time_code_are_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="no time code"):
+        TimeCode.of(rate)
+
+
+@pytest.mark.parametrize("rate", [25.0, 30.0, 23.976])
+def test_only_29_97_and_its_double_drop_frames(rate: float) -> None:
+    assert not TimeCode.of(rate).drop_frame
+    with pytest.raises(ValueError, match="not counted drop-frame"):
+        TimeCode.of(rate, drop_frame=True)
+
+
+@pytest.mark.parametrize("label", ["00:01:00;00", "00:01:00;01", "1:00:00:00", "00:00:00;30", "00:61:00;02", "soon"])
+def test_labels_that_no_frame_has_are_refused(label: str) -> None:
+    with pytest.raises(ValueError, match=r"no time code at 29\.97"):
+        TimeCode.of(29.97).frame(label)
