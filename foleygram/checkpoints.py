@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ModelMixin
 from safetensors.torch import load_file, save_file
 
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.hub import check_folder, explained, load_network
 from foleygram.media.files import atomic_path, file_hash
 from foleygram.spec import ClipSpec
-from foleygram.state_dicts import without_chatter
 
 INDEX = "model_index.json"
 PARTS = {
@@ -98,17 +97,17 @@ def load_release(folder: Path) -> tuple[dict[str, Any], ClipSpec, tuple[float, f
 
 
 def load_part(folder: Path, name: str) -> Any:
-    """One part of a release or a run's folder, in float32; raises ValueError naming a folder that cannot be loaded."""
-    try:
-        kind = part_class(name)
+    """One part of a release or a run's folder, in float32.
+
+    Raises FileNotFoundError or ValueError naming what is absent, damaged or does not fit.
+    """
+    kind, path = part_class(name), folder / name
+    if issubclass(kind, torch.nn.Module):
         # Weights may be stored in half precision; networks compute in the precision that the caller asks for.
-        precise: dict[str, Any] = {"torch_dtype": torch.float32} if issubclass(kind, torch.nn.Module) else {}
-        if issubclass(kind, ModelMixin):
-            precise["low_cpu_mem_usage"] = False  # said outright, or diffusers advises installing accelerate
-        with without_chatter():
-            return kind.from_pretrained(folder / name, **precise)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{folder / name}: cannot be loaded ({error}); fetch the release again") from error
+        return load_network(kind, path, pickles=False)
+    check_folder(path)
+    with explained(str(path), str(path)):
+        return kind.from_pretrained(path)
 
 
 def load_projectors(folder: str) -> SemanticProjectors:

@@ -3,7 +3,7 @@
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ ARRAY_NAMES: list[Any] = [
     np.ndarray, np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64)),
 ]  # fmt: skip
 """What a pickle of NumPy's arrays names; it makes arrays and runs nothing."""
+
+UNREADABLE = (OSError, ValueError, RuntimeError, LookupError, EOFError, pickle.UnpicklingError, SafetensorError)
+"""What the readers of weight files raise for one that is damaged or foreign."""
 
 
 def read_weights(path: str | Path) -> Any:
@@ -70,18 +73,39 @@ def read_arrays(path: str | Path) -> dict[str, Any]:
 def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load `state` into `model`; raises ValueError naming `source` and the keys that do not fit, `model` untouched."""
     expected = model.state_dict()
-    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    misshapen = [
-        f"{key} {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
-        for key in sorted(expected.keys() & state.keys())
-        if state[key].shape != expected[key].shape
-    ]
-    if missing or unexpected or misshapen:
-        raise ValueError(
-            f"{source}: the weights do not fit {type(model).__name__}: missing {missing[:5]}, unexpected "
-            f"{unexpected[:5]}, misshapen {misshapen[:5]}; check that file and config belong together"
-        )
+    common = expected.keys() & state.keys()
+    refuse_misfits(
+        type(model).__name__,
+        source,
+        missing=expected.keys() - state.keys(),
+        unexpected=state.keys() - expected.keys(),
+        misshapen=[
+            (key, state[key].shape, expected[key].shape) for key in common if state[key].shape != expected[key].shape
+        ],
+    )
     model.load_state_dict(dict(state))
+
+
+def refuse_misfits(
+    network: str,
+    source: str,
+    *,
+    missing: Iterable[str],
+    unexpected: Iterable[str],
+    misshapen: Iterable[tuple[str, Sequence[int], Sequence[int]]],
+) -> None:
+    """Raise ValueError naming `source` and the first keys that do not fit, (key, found, expected) with both shapes."""
+    faults = {
+        "missing": sorted(missing),
+        "unexpected": sorted(unexpected),
+        "misshapen": [f"{key} {tuple(found)}, expected {tuple(shape)}" for key, found, shape in sorted(misshapen)],
+    }
+    if any(faults.values()):
+        said = ", ".join(f"{fault} {keys[:5]}" + f" and {len(keys) - 5} more" * (len(keys) > 5)
+                         for fault, keys in faults.items() if keys)  # fmt: skip
+        raise ValueError(
+            f"{source}: the weights do not fit {network}: {said}; check that file and config belong together"
+        )
 
 
 @contextmanager

@@ -23,12 +23,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
-from foleygram.checkpoints import without_chatter
 from foleygram.generation.backbone import encode_prompts, tokenize_prompts
 from foleygram.generation.conditioning import duration_conditions
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.native_folders import CONFIG, load_native, save_native
 from foleygram.generation.sampling import SOLVERS, Denoiser, denoiser_from_v, exponential_sigmas
+from foleygram.state_dicts import without_chatter
 
 REFERENCE = Path(__file__).with_name("reference.py")
 TOKENIZER = Path(__file__).parents[2] / "checkpoints" / "mini" / "prompt_tokenizer"

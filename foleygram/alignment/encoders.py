@@ -22,6 +22,7 @@ from transformers import initialization as init
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.datasets.cache import CachedClips
+from foleygram.hub import check_folder, explained, load_network
 from foleygram.media.audio import beats_fbank
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -104,8 +105,8 @@ class VideoEncoder(_AlignedEncoder):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "VideoEncoder":  # type: ignore[override]
-        """The encoder of a folder or hub id, as transformers loads it, with the return type that YAML needs."""
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        """The encoder of a folder or hub id, as `load_network` loads it: no key is missing, left over or misshapen."""
+        return load_network(cls, pretrained_model_name_or_path, **kwargs)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Unit embeddings (B, D) of frames (B, N, 3, H, W), uint8 or float in [0, 1]."""
@@ -162,8 +163,8 @@ class TextEncoder(_AlignedEncoder):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "TextEncoder":  # type: ignore[override]
-        """The encoder of a folder or hub id, as transformers loads it, with the return type that YAML needs."""
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        """The encoder of a folder or hub id, as `load_network` loads it: no key is missing, left over or misshapen."""
+        return load_network(cls, pretrained_model_name_or_path, **kwargs)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Unit embeddings (B, D) of token ids and their mask, both (B, N)."""
@@ -219,8 +220,8 @@ class AudioEncoder(_AlignedEncoder):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "AudioEncoder":  # type: ignore[override]
-        """The encoder of a folder or hub id, as transformers loads it, with the return type that YAML needs."""
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        """The encoder of a folder or hub id, as `load_network` loads it: no key is missing, left over or misshapen."""
+        return load_network(cls, pretrained_model_name_or_path, **kwargs)
 
     def forward(self, fbank: Tensor) -> Tensor:
         """Unit embeddings (B, D) of BEATs' filterbank (B, frames, mels)."""
@@ -268,4 +269,6 @@ def wordpiece_from_captions(cache: str, vocab_size: int = 256) -> BertTokenizer:
 
 def load_tokenizer(folder: str) -> BertTokenizer:
     """The tokenizer of a folder or hub id; for YAML, where transformers' own loader says no type."""
-    return BertTokenizer.from_pretrained(folder)
+    check_folder(folder)
+    with explained(f"{folder} (tokenizer)", folder):
+        return BertTokenizer.from_pretrained(folder)

@@ -3,7 +3,8 @@
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from transformers import BertModel, Blip2VisionModel
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.alignment.encoders import AudioEncoder, EncoderConfig, TextEncoder, VideoEncoder
+from foleygram.hub import load_network
 from foleygram.state_dicts import load_state, read_weights
 
 BEATS_NAMES = {
@@ -50,6 +52,15 @@ def beats_config(cfg: Mapping[str, Any]) -> BeatsConfig:
     return BeatsConfig(**{key: cfg[key] for key in sorted(known)})
 
 
+@contextmanager
+def sizes_of(path: str | Path, fault: str) -> Iterator[None]:
+    """Name `path` and the `fault` where sizes that it gives, or lacks, make no network."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(f"{path}: {fault} ({error}); check that it is the file you mean") from error
+
+
 def load_beats(path: str | Path) -> BeatsModel:
     """BEATs from Microsoft's `.pt` (`cfg` and `model`), fine-tuned or not; raises ValueError when it does not fit."""
     checkpoint = read_weights(path)
@@ -57,7 +68,8 @@ def load_beats(path: str | Path) -> BeatsModel:
         raise ValueError(
             f"{path}: it lacks `cfg` or `model`, so it is no BEATs; get BEATs_iter3+ from Microsoft's page"
         )
-    model = BeatsModel(beats_config(checkpoint["cfg"]))
+    with sizes_of(path, "its `cfg` makes no BEATs"):
+        model = BeatsModel(beats_config(checkpoint["cfg"]))
     load_state(model, beats_state(checkpoint["model"], str(path)), str(path))
     return model.eval()
 
@@ -92,13 +104,15 @@ def video_encoder_from_eva(path: str, embedding_dim: int = 512, num_attention_he
     state = read_weights(path)
     if not isinstance(state, dict):
         raise ValueError(f"{path}: holds {type(state).__name__}, not a state dict")
-    network = eva_state(_below("visual.", state) or state)
-    try:
+    with sizes_of(path, "no vision tower of EVA-CLIP"):
+        network = eva_state(_below("visual.", state) or state)
         encoder = VideoEncoder(EncoderConfig(_vision_sizes(network, num_attention_heads), embedding_dim))
-    except ValueError as error:
-        raise ValueError(f"{path}: no vision tower of EVA-CLIP: {error}") from error
     load_state(encoder.network, network, path)
     return encoder
+
+
+BERTS_HEADS = ("cls.", "bert.pooler.", "pooler.")
+"""What only BERT's own tasks use."""
 
 
 def text_encoder_from_bert(
@@ -108,7 +122,7 @@ def text_encoder_from_bert(
 
     Its cross-attention, when asked for, is fresh too: BERT has none.
     """
-    bert = BertModel.from_pretrained(pretrained_model_name_or_path, add_pooling_layer=False)
+    bert = load_network(BertModel, pretrained_model_name_or_path, left_out=BERTS_HEADS, add_pooling_layer=False)
     known = inspect.signature(TextEncoder.build).parameters.keys() - {"embedding_dim", "add_cross_attention"}
     sizes = {name: getattr(bert.config, name) for name in sorted(known)}
     encoder = TextEncoder.build(embedding_dim, **sizes, add_cross_attention=add_cross_attention)
@@ -164,19 +178,20 @@ def load_gram_checkpoint(
     if strangers or missing:
         raise ValueError(f"{path}: no checkpoint of GRAM: unexpected {strangers[:5]}, missing {missing}")
     state = {key: value for key, value in state.items() if not key.startswith(LEFT_OUT)}
-    video = eva_state(_below("vision_encoder.visual.", state))
     text = _below("multimodal_encoder.bert.", state)
     if not cross_attention:
         text = {key: value for key, value in text.items() if CROSS_ATTENTION not in key}
     audio = beats_state(_below("audio_encoder.", state), str(path))
-    embedding_dim = len(state["contra_head_t.linear.weight"])
-    bins, frames = (int(settings.get(name, n)) for name, n in (("audio_melbins", 64), ("audio_target_length", 1024)))
-    encoders = GramEncoders(
-        VideoEncoder(EncoderConfig(_vision_sizes(video, num_vision_heads), embedding_dim)),
-        TextEncoder(EncoderConfig(_text_sizes(text, num_text_heads), embedding_dim)),
-        AudioEncoder(EncoderConfig(_audio_sizes(audio), embedding_dim, bins, frames)),
-        temperature=float(state["contra_temp"]),
-    )
+    with sizes_of(path, f"with {folder / 'log' / 'hps.json'} it makes no encoders"):
+        bins, frames = int(settings.get("audio_melbins", 64)), int(settings.get("audio_target_length", 1024))
+        video = eva_state(_below("vision_encoder.visual.", state))
+        embedding_dim = len(state["contra_head_t.linear.weight"])
+        encoders = GramEncoders(
+            VideoEncoder(EncoderConfig(_vision_sizes(video, num_vision_heads), embedding_dim)),
+            TextEncoder(EncoderConfig(_text_sizes(text, num_text_heads), embedding_dim)),
+            AudioEncoder(EncoderConfig(_audio_sizes(audio), embedding_dim, bins, frames)),
+            temperature=float(state["contra_temp"]),
+        )
     for letter, encoder, network in zip("vta", encoders[:3], (video, text, audio), strict=True):
         weights = {f"network.{key}": value for key, value in network.items()}
         load_state(encoder, weights | {"head.weight": state[f"contra_head_{letter}.linear.weight"]}, str(path))

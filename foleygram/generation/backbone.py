@@ -9,7 +9,9 @@ from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjec
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
+from foleygram.alignment.encoders import TextEncoder
 from foleygram.generation.native_folders import CONFIG, load_native
+from foleygram.hub import explained, load_network
 
 
 class AudioLatents(NamedTuple):
@@ -123,26 +125,44 @@ def load_backbone(pretrained_model_name_or_path: str, torch_dtype: torch.dtype =
     """A frozen backbone from a diffusers, native or release folder, or a hub id such as Stable Audio Open's.
 
     A release keeps the backbone's own text encoder under `prompt_encoder`, diffusers under `text_encoder`, where a
-    release has the aligned one. Raises FileNotFoundError when a part of a folder is absent, OSError when the hub fails.
+    release has the aligned one. Raises FileNotFoundError for an absent folder, part or hub id, PermissionError for a
+    gated one, ConnectionError without a network, ValueError for weights that are damaged or do not fit.
     """
     name, root = pretrained_model_name_or_path, Path(pretrained_model_name_or_path)
     if (root / CONFIG).is_file():
         parts = load_native(root)
         return Backbone(**{name: part.to(torch_dtype) for name, part in parts.items()})  # type: ignore[arg-type]
-    of_a_release = (root / "prompt_encoder").is_dir()
-    prompts = ("prompt_encoder", "prompt_tokenizer") if of_a_release else ("text_encoder", "tokenizer")
-    with_prompts = of_a_release or (root / "scheduler").is_dir() or not root.exists()
-    if root.exists() or name.count("/") != 1:
+    prompts = prompt_folders(root)
+    if root.exists():
         _check_folder(root)
-    # Said outright, or diffusers advises installing accelerate.
-    kind: dict[str, Any] = {"torch_dtype": torch_dtype, "low_cpu_mem_usage": False}
+
+    def network(kind: type[Any], subfolder: str) -> Any:
+        return load_network(kind, name, subfolder=subfolder, torch_dtype=torch_dtype)
+
     return Backbone(
-        transformer=StableAudioDiTModel.from_pretrained(name, subfolder="transformer", **kind),
-        vae=AutoencoderOobleck.from_pretrained(name, subfolder="vae", **kind),
-        projection_model=StableAudioProjectionModel.from_pretrained(name, subfolder="projection_model", **kind),
-        prompt_encoder=T5EncoderModel.from_pretrained(name, subfolder=prompts[0]) if with_prompts else None,
-        prompt_tokenizer=AutoTokenizer.from_pretrained(name, subfolder=prompts[1]) if with_prompts else None,
+        transformer=network(StableAudioDiTModel, "transformer"),
+        vae=network(AutoencoderOobleck, "vae"),
+        projection_model=network(StableAudioProjectionModel, "projection_model"),
+        prompt_encoder=network(T5EncoderModel, prompts[0]) if prompts else None,
+        prompt_tokenizer=_prompt_tokenizer(name, prompts[1]) if prompts else None,
     )
+
+
+def prompt_folders(root: Path) -> tuple[str, str] | None:
+    """Where a backbone folder, or the hub if there is none, keeps its own text encoder and tokenizer; None for nowhere.
+
+    A release has the aligned text encoder under the name that diffusers gives to the T5.
+    """
+    if (root / "prompt_encoder").is_dir():
+        return "prompt_encoder", "prompt_tokenizer"
+    config = root / "text_encoder" / "config.json"
+    aligned = config.is_file() and TextEncoder.__name__ in config.read_text(encoding="utf-8")
+    return ("text_encoder", "tokenizer") if not root.exists() or (config.parent.is_dir() and not aligned) else None
+
+
+def _prompt_tokenizer(name: str, subfolder: str) -> PreTrainedTokenizerBase:
+    with explained(f"{name}/{subfolder}", name):
+        return AutoTokenizer.from_pretrained(name, subfolder=subfolder)
 
 
 def _check_folder(root: Path) -> None:

@@ -43,7 +43,10 @@ def load_native(folder: str | Path) -> dict[str, nn.Module]:
         configs["projection_model"]["text_encoder_dim"] = projection.shape[1]
     parts = {}
     for name, part_class in CLASSES.items():
-        parts[name] = part_class(**configs[name]).eval()
+        try:
+            parts[name] = part_class(**configs[name]).eval()
+        except (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError) as error:
+            raise ValueError(f"{folder / CONFIG}: its sizes make no {part_class.__name__} ({error})") from error
         load_state(parts[name], states.get(name, {}), f"{weights} ({name})")
     return parts
 
@@ -121,7 +124,7 @@ def _diffusers_configs(path: Path) -> dict[str, dict[str, Any]]:
                 "max_value": numbers.get("max_val", 1),
             },
         }
-    except (KeyError, TypeError, StopIteration, json.JSONDecodeError) as error:
+    except (LookupError, TypeError, AttributeError, StopIteration, ArithmeticError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not the config of a conditioned latent diffusion model ({error!r})") from error
 
 

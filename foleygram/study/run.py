@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from foleygram.checkpoints import INDEX, file_hash, read_index, without_chatter
+from foleygram.checkpoints import INDEX, file_hash, read_index
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation.material import MaterialJudge
+from foleygram.hub import load_network
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.study.alignment import alignment_figures
 from foleygram.study.conditions import Condition
@@ -142,8 +143,7 @@ def load_judge(folder: Path) -> MaterialJudge:
         raise FileNotFoundError(
             f"{folder}: no material judge there; train one with `foleygram judge`, or choose --metrics without material"
         )
-    with without_chatter():
-        return MaterialJudge.from_pretrained(folder)
+    return load_network(MaterialJudge, folder)
 
 
 def _by_projections(

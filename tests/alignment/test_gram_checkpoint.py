@@ -1,64 +1,15 @@
 """A tiny folder in the layout of GRAM's release gives what its parts give by themselves."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 from torch.nn import functional
-from transformers import BertConfig, BertForMaskedLM
 
 from foleygram.alignment.beats import BeatsModel
 from foleygram.alignment.pretrained import beats_config, beats_state, load_gram_checkpoint
 from foleygram.state_dicts import load_state
-
-DATA = Path(__file__).parents[1] / "data"
-
-
-def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    tensors = load_file(DATA / f"{name}_tiny.safetensors")
-    return tensors, {key[3:]: value for key, value in tensors.items() if key.startswith("sd.")}
-
-
-def bert() -> BertForMaskedLM:
-    torch.manual_seed(0)
-    sizes = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return BertForMaskedLM(
-        BertConfig(**sizes, intermediate_size=48, is_decoder=True, add_cross_attention=True)  # type: ignore[arg-type]
-    ).eval()
-
-
-def released() -> dict[str, Tensor]:
-    """Key names as in the release, `module.` before some, and parts that only other tasks use."""
-    vision, beats = golden("eva_vit"), golden("beats")
-    contra = vision[0]["in.contra_W"]
-    dim = len(contra)
-    state = {f"module.vision_encoder.visual.{key}": value for key, value in vision[1].items()}
-    state |= {f"audio_encoder.{key}": value for key, value in beats[1].items()}
-    state |= {f"multimodal_encoder.{key}": value for key, value in bert().state_dict().items()}
-    generator = torch.Generator().manual_seed(0)
-    state |= {
-        "contra_head_v.linear.weight": contra,
-        "contra_head_t.linear.weight": torch.randn(dim, 32, generator=generator),
-        "contra_head_a.linear.weight": torch.randn(dim, 48, generator=generator),
-        "contra_head_s.linear.weight": torch.randn(dim, 32, generator=generator),
-        "contra_temp": torch.tensor(0.05),
-        "itm_head.linear1.weight": torch.zeros(2, 2),
-        "vision_frame_embedding": torch.zeros(1, 8, 32),
-        "vision_encoder.logit_scale": torch.tensor(4.0),
-    }
-    return state
-
-
-def write(folder: Path, state: dict[str, Tensor], step: int = 200) -> Path:
-    for name in ("log", "ckpt"):
-        (folder / name).mkdir(exist_ok=True)
-    settings = {"run_cfg": {}, "model_cfg": {"audio_melbins": 64, "audio_target_length": 1024, "contra_dim": 512}}
-    (folder / "log" / "hps.json").write_text(json.dumps(settings))
-    torch.save(state, folder / "ckpt" / f"model_step_{step}.pt")
-    return folder
+from tests.published import bert, golden, gram_state, write_gram
 
 
 def load(folder: Path, **kwargs: bool):
@@ -66,8 +17,8 @@ def load(folder: Path, **kwargs: bool):
 
 
 def test_every_encoder_equals_its_original(tmp_path: Path) -> None:
-    state = released()
-    encoders = load(write(tmp_path, state))
+    state = gram_state()
+    encoders = load(write_gram(tmp_path, state))
     assert encoders.temperature == pytest.approx(0.05)
     vision, _ = golden("eva_vit")
     with torch.no_grad():
@@ -92,8 +43,8 @@ def test_every_encoder_equals_its_original(tmp_path: Path) -> None:
 
 
 def test_cross_attention_is_kept_on_demand_and_the_newest_step_wins(tmp_path: Path) -> None:
-    write(tmp_path, {"contra_temp": torch.tensor(1.0)}, step=90)
-    encoders = load(write(tmp_path, released(), step=100), cross_attention=True)
+    write_gram(tmp_path, {"contra_temp": torch.tensor(1.0)}, step=90)
+    encoders = load(write_gram(tmp_path, gram_state(), step=100), cross_attention=True)
     key = "encoder.layer.1.crossattention.self.query.weight"
     assert torch.equal(encoders.text.network.state_dict()[key], bert().bert.state_dict()[key])
     encoders.text.save_pretrained(tmp_path / "text")
@@ -102,7 +53,7 @@ def test_cross_attention_is_kept_on_demand_and_the_newest_step_wins(tmp_path: Pa
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
-    state = released()
+    state = gram_state()
     head = "contra_head_a.linear.weight"
     without = {key: value for key, value in state.items() if "blocks.1.mlp.fc2.bias" not in key}
     for changed, message in (
@@ -112,11 +63,11 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         ({"a": torch.zeros(1)}, "missing .*contra_temp"),
     ):
         with pytest.raises(ValueError, match=f"model_step_200.pt.*{message}"):
-            load(write(tmp_path, changed))
+            load(write_gram(tmp_path, changed))
     with pytest.raises(FileNotFoundError, match=r"log/hps.json: missing"):
         load(tmp_path / "elsewhere")
     path = tmp_path / "ckpt" / "model_step_200.pt"
-    write(tmp_path, released())
+    write_gram(tmp_path, gram_state())
     path.write_bytes(path.read_bytes()[:4000])
     with pytest.raises(ValueError, match=r"model_step_200.pt: truncated"):
         load(tmp_path)

@@ -2,8 +2,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 from transformers import BertConfig, BertModel, Blip2VisionConfig, Blip2VisionModel
 
 from foleygram.alignment.beats import BeatsModel
@@ -17,27 +15,12 @@ from foleygram.alignment.pretrained import (
     video_encoder_from_eva,
 )
 from foleygram.media.audio import beats_fbank
-
-DATA = Path(__file__).parents[1] / "data"
-BEATS_CFG = {
-    "input_patch_size": 16, "embed_dim": 32, "conv_bias": False, "encoder_layers": 2, "encoder_embed_dim": 48,
-    "encoder_ffn_embed_dim": 96, "encoder_attention_heads": 4, "deep_norm": True, "conv_pos": 16, "conv_pos_groups": 4,
-    "num_buckets": 16, "max_distance": 64, "encoder_layerdrop": 0.05, "finetuned_model": True, "predictor_class": 527,
-}  # fmt: skip
-"""What the golden was computed with, and fields of real checkpoints that are not modelled."""
-
-
-def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    tensors = load_file(DATA / f"{name}_tiny.safetensors")
-    return tensors, {key[3:]: value for key, value in tensors.items() if key.startswith("sd.")}
+from tests.published import BEATS_CFG, golden, write_beats
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    state = golden("beats")[1] | {"predictor.weight": torch.zeros(527, 48), "predictor.bias": torch.zeros(527)}
-    path = tmp_path / "BEATs_iter3_plus_finetuned.pt"
-    torch.save({"cfg": BEATS_CFG, "model": state}, path)
-    return path
+    return write_beats(tmp_path / "BEATs_iter3_plus_finetuned.pt")
 
 
 def test_beats_equals_the_published_code(checkpoint: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -13,77 +12,12 @@ from foleygram.generation.backbone import load_backbone
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.native_folders import load_native, save_native
 from foleygram.generation.native_weights import PREFIXES, from_native, to_native
-
-DATA = Path(__file__).parents[1] / "data"
-
-
-def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    tensors = load_file(DATA / f"{name}_tiny.safetensors")
-    return tensors, {key[3:]: value for key, value in tensors.items() if key.startswith("sd.")}
-
-
-def transformer(**kwargs: int) -> StableAudioDiTModel:
-    sizes = {
-        "sample_size": 24, "in_channels": 8, "out_channels": 8, "num_layers": 2, "attention_head_dim": 64,
-        "num_attention_heads": 2, "num_key_value_attention_heads": 1, "cross_attention_dim": 64,
-        "cross_attention_input_dim": 64, "global_states_input_dim": 96,
-    }  # fmt: skip
-    return StableAudioDiTModel(**sizes | kwargs)
-
-
-def vae(**kwargs: object) -> AutoencoderOobleck:
-    sizes = {
-        "encoder_hidden_size": 16, "downsampling_ratios": [2, 4, 4], "channel_multiples": [1, 2, 4],
-        "decoder_channels": 16, "decoder_input_channels": 8, "audio_channels": 2, "sampling_rate": 16_000,
-    }  # fmt: skip
-    return AutoencoderOobleck(**sizes | kwargs)
-
-
-def durations(text_encoder_dim: int = 64) -> StableAudioProjectionModel:
-    return StableAudioProjectionModel(text_encoder_dim, conditioning_dim=64, min_value=0, max_value=512)
-
-
-def full_checkpoint() -> dict[str, Tensor]:
-    """A checkpoint in the published layout: the goldens' weights below its prefixes, and duration embedders."""
-    generator = torch.Generator().manual_seed(0)
-    state = {f"model.model.{key}": value for key, value in golden("dit")[1].items()}
-    state |= {f"pretransform.model.{key}": value for key, value in golden("oobleck")[1].items()}
-    for name in ("seconds_start", "seconds_total"):
-        embedder = f"conditioner.conditioners.{name}.embedder.embedding"
-        state[f"{embedder}.0.weights"] = torch.randn(128, generator=generator)
-        state[f"{embedder}.1.weight"] = torch.randn(64, 257, generator=generator)
-        state[f"{embedder}.1.bias"] = torch.randn(64, generator=generator)
-    return state
-
-
-CONFIG = {
-    "model_type": "diffusion_cond", "sample_size": 24 * 32, "sample_rate": 16_000, "audio_channels": 2,
-    "model": {
-        "pretransform": {"type": "autoencoder", "config": {
-            "encoder": {"type": "oobleck", "config": {
-                "in_channels": 2, "channels": 16, "c_mults": [1, 2, 4], "strides": [2, 4, 4], "latent_dim": 16,
-                "use_snake": True}},
-            "decoder": {"type": "oobleck", "config": {
-                "out_channels": 2, "channels": 16, "c_mults": [1, 2, 4], "strides": [2, 4, 4], "latent_dim": 8,
-                "use_snake": True, "final_tanh": False}},
-            "bottleneck": {"type": "vae"}, "latent_dim": 8, "downsampling_ratio": 32, "io_channels": 2}},
-        "conditioning": {"configs": [
-            {"id": "prompt", "type": "t5", "config": {"t5_model_name": "t5-base", "max_length": 128}},
-            {"id": "seconds_start", "type": "number", "config": {"min_val": 0, "max_val": 512}},
-            {"id": "seconds_total", "type": "number", "config": {"min_val": 0, "max_val": 512}}], "cond_dim": 64},
-        "diffusion": {"type": "dit", "config": {
-            "io_channels": 8, "embed_dim": 128, "depth": 2, "num_heads": 2, "cond_token_dim": 64,
-            "global_cond_dim": 96, "project_cond_tokens": False, "transformer_type": "continuous_transformer"}},
-        "io_channels": 8,
-    },
-}  # fmt: skip
+from tests.published import NATIVE_CONFIG, durations, golden, native_state, transformer, vae, write_native
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save_file(full_checkpoint(), tmp_path / "model.safetensors")
-    (tmp_path / "model_config.json").write_text(json.dumps(CONFIG))
-    return tmp_path
+    return write_native(tmp_path)
 
 
 def test_the_transformer_equals_the_published_code(folder: Path) -> None:
@@ -110,7 +44,7 @@ def test_the_autoencoder_equals_the_published_code(folder: Path) -> None:
 
 
 def test_durations_equal_their_closed_form(folder: Path) -> None:
-    state = full_checkpoint()
+    state = native_state()
     model = load_native(folder)["projection_model"]
     output = model(start_seconds=torch.tensor([3.0]), end_seconds=torch.tensor([47.0]))
     for name, value, got in (
@@ -125,7 +59,7 @@ def test_durations_equal_their_closed_form(folder: Path) -> None:
 
 
 def test_there_and_back_changes_no_tensor(folder: Path) -> None:
-    state = full_checkpoint()
+    state = native_state()
     again = to_native(from_native(state))
     assert again.keys() == state.keys()
     assert [key for key in state if not torch.equal(again[key], state[key])] == []
@@ -164,14 +98,14 @@ def test_halves_stay_halves_and_heads_of_128_keep_their_rotary_size() -> None:
 def test_a_training_loop_may_name_the_folder_as_its_backbone(folder: Path) -> None:
     backbone = load_backbone(str(folder))
     assert backbone.prompt_encoder is None and not any(p.requires_grad for p in backbone.vae.parameters())
-    torch.save({"state_dict": full_checkpoint()}, folder / "model.ckpt")
+    torch.save({"state_dict": native_state()}, folder / "model.ckpt")
     (folder / "model.safetensors").unlink()
     other = load_backbone(str(folder), torch_dtype=torch.bfloat16)
     assert torch.equal(other.transformer.proj_in.weight, backbone.transformer.proj_in.weight.bfloat16())
 
 
 def without(key: str) -> dict[str, Tensor]:
-    return {name: value for name, value in full_checkpoint().items() if name != key}
+    return {name: value for name, value in native_state().items() if name != key}
 
 
 def test_what_does_not_fit_is_named(folder: Path) -> None:
@@ -179,11 +113,11 @@ def test_what_does_not_fit_is_named(folder: Path) -> None:
     key = "model.model.transformer.layers.1.ff.ff.2.weight"
     for state, message in (
         (without(key), r"missing \['transformer_blocks.1.ff.net.2.weight'\]"),
-        (full_checkpoint() | {key: torch.zeros(128, 511)}, r"transformer_blocks.1.ff.net.2.weight \(128, 511\), exp"),
-        (full_checkpoint() | {"model.model.transformer.memory_tokens": torch.zeros(2)}, "no counterpart .*memory_tok"),
-        (full_checkpoint() | {"optimizer.state": torch.zeros(2)}, "not part of a model .*optimizer.state"),
-        (full_checkpoint() | {PREFIXES["transformer"] + "transformer.rotary_pos_emb.inv_freq": torch.ones(16)}, "base"),
-        ({key: v for key, v in full_checkpoint().items() if "pretransform" not in key}, r"\(vae\).*missing"),
+        (native_state() | {key: torch.zeros(128, 511)}, r"transformer_blocks.1.ff.net.2.weight \(128, 511\), exp"),
+        (native_state() | {"model.model.transformer.memory_tokens": torch.zeros(2)}, "no counterpart .*memory_tok"),
+        (native_state() | {"optimizer.state": torch.zeros(2)}, "not part of a model .*optimizer.state"),
+        (native_state() | {PREFIXES["transformer"] + "transformer.rotary_pos_emb.inv_freq": torch.ones(16)}, "base"),
+        ({key: v for key, v in native_state().items() if "pretransform" not in key}, r"\(vae\).*missing"),
     ):
         save_file(state, weights)
         with pytest.raises(ValueError, match=f"model.safetensors.*{message}"):
@@ -198,7 +132,7 @@ def test_what_does_not_fit_is_named(folder: Path) -> None:
 
 def test_other_kinds_of_model_are_refused(folder: Path) -> None:
     def change(*path: str, value: object) -> None:
-        config = json.loads(json.dumps(CONFIG))
+        config = json.loads(json.dumps(NATIVE_CONFIG))
         place = config
         for step in path[:-1]:
             place = place[step]
@@ -225,7 +159,7 @@ class Code:
 
 def test_code_in_a_pickle_never_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "model.safetensors").unlink()
-    torch.save({"state_dict": full_checkpoint(), "extra": Code()}, folder / "model.ckpt")
+    torch.save({"state_dict": native_state(), "extra": Code()}, folder / "model.ckpt")
     with pytest.raises(ValueError, match=r"model.ckpt: damaged, or it holds code"):
         load_native(folder)
     (folder / "model.ckpt").write_bytes((folder / "model.ckpt").read_bytes()[:5000])

@@ -1,0 +1,182 @@
+"""Tiny weight files in every form that the world publishes them in, on the goldens' random weights."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import BertConfig, BertForMaskedLM, T5Config, T5EncoderModel
+
+from foleygram.alignment.encoders import train_wordpiece
+
+DATA = Path(__file__).parent / "data"
+BEATS_CFG = {
+    "input_patch_size": 16, "embed_dim": 32, "conv_bias": False, "encoder_layers": 2, "encoder_embed_dim": 48,
+    "encoder_ffn_embed_dim": 96, "encoder_attention_heads": 4, "deep_norm": True, "conv_pos": 16, "conv_pos_groups": 4,
+    "num_buckets": 16, "max_distance": 64, "encoder_layerdrop": 0.05, "finetuned_model": True, "predictor_class": 527,
+}  # fmt: skip
+"""What the golden was computed with, and fields of real checkpoints that are not modelled."""
+
+
+def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """All tensors of a golden, and its weights under their own names."""
+    tensors = load_file(DATA / f"{name}_tiny.safetensors")
+    return tensors, {key[3:]: value for key, value in tensors.items() if key.startswith("sd.")}
+
+
+def write_beats(path: Path) -> Path:
+    """Microsoft's `.pt` of a fine-tuned variant."""
+    state = golden("beats")[1] | {"predictor.weight": torch.zeros(527, 48), "predictor.bias": torch.zeros(527)}
+    torch.save({"cfg": BEATS_CFG, "model": state}, path)
+    return path
+
+
+def write_eva(path: Path) -> Path:
+    """EVA01-CLIP's `.pt`: the vision tower below `visual.`, some of the text tower beside it."""
+    state = {f"visual.{key}": value for key, value in golden("eva_vit")[1].items()}
+    torch.save(state | {"logit_scale": torch.ones(()), "text.positional_embedding": torch.zeros(4, 4)}, path)
+    return path
+
+
+def bert() -> BertForMaskedLM:
+    """A BERT with cross-attention, as GRAM has it."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return BertForMaskedLM(
+        BertConfig(**sizes, intermediate_size=48, is_decoder=True, add_cross_attention=True)  # type: ignore[arg-type]
+    ).eval()
+
+
+def write_bert(folder: Path) -> Path:
+    """BERT as the hub has it, `bert.` before its names, `gamma` and `beta`, its task's head; and a tokenizer."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 80, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = BertForMaskedLM(BertConfig(**sizes, intermediate_size=24))  # type: ignore[arg-type]
+    model.save_pretrained(folder)
+    old_names = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    state = {}
+    for key, value in load_file(folder / "model.safetensors").items():
+        for new, old in old_names.items():
+            key = key.replace(new, old)
+        state[key] = value
+    state |= {"bert.pooler.dense.weight": torch.zeros(16, 16), "bert.pooler.dense.bias": torch.zeros(16)}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    train_wordpiece(["A person hits wood with a wooden stick."], vocab_size=80).save_pretrained(folder)
+    return folder
+
+
+def gram_state() -> dict[str, Tensor]:
+    """Key names as in GRAM's release, `module.` before some, and parts that only other tasks use."""
+    vision, beats = golden("eva_vit"), golden("beats")
+    contra = vision[0]["in.contra_W"]
+    dim = len(contra)
+    state = {f"module.vision_encoder.visual.{key}": value for key, value in vision[1].items()}
+    state |= {f"audio_encoder.{key}": value for key, value in beats[1].items()}
+    state |= {f"multimodal_encoder.{key}": value for key, value in bert().state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    return state | {
+        "contra_head_v.linear.weight": contra,
+        "contra_head_t.linear.weight": torch.randn(dim, 32, generator=generator),
+        "contra_head_a.linear.weight": torch.randn(dim, 48, generator=generator),
+        "contra_head_s.linear.weight": torch.randn(dim, 32, generator=generator),
+        "contra_temp": torch.tensor(0.05),
+        "itm_head.linear1.weight": torch.zeros(2, 2),
+        "vision_frame_embedding": torch.zeros(1, 8, 32),
+        "vision_encoder.logit_scale": torch.tensor(4.0),
+    }
+
+
+def write_gram(folder: Path, state: dict[str, Tensor] | None = None, step: int = 200) -> Path:
+    """GRAM's released folder: `log/hps.json` and `ckpt/*.pt`."""
+    for name in ("log", "ckpt"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    settings = {"run_cfg": {}, "model_cfg": {"audio_melbins": 64, "audio_target_length": 1024, "contra_dim": 512}}
+    (folder / "log" / "hps.json").write_text(json.dumps(settings))
+    torch.save(gram_state() if state is None else state, folder / "ckpt" / f"model_step_{step}.pt")
+    return folder
+
+
+# ---- Stable Audio ----------------------------------------------------------------------------------------------------
+NATIVE_CONFIG = {
+    "model_type": "diffusion_cond", "sample_size": 24 * 32, "sample_rate": 16_000, "audio_channels": 2,
+    "model": {
+        "pretransform": {"type": "autoencoder", "config": {
+            "encoder": {"type": "oobleck", "config": {
+                "in_channels": 2, "channels": 16, "c_mults": [1, 2, 4], "strides": [2, 4, 4], "latent_dim": 16,
+                "use_snake": True}},
+            "decoder": {"type": "oobleck", "config": {
+                "out_channels": 2, "channels": 16, "c_mults": [1, 2, 4], "strides": [2, 4, 4], "latent_dim": 8,
+                "use_snake": True, "final_tanh": False}},
+            "bottleneck": {"type": "vae"}, "latent_dim": 8, "downsampling_ratio": 32, "io_channels": 2}},
+        "conditioning": {"configs": [
+            {"id": "prompt", "type": "t5", "config": {"t5_model_name": "t5-base", "max_length": 128}},
+            {"id": "seconds_start", "type": "number", "config": {"min_val": 0, "max_val": 512}},
+            {"id": "seconds_total", "type": "number", "config": {"min_val": 0, "max_val": 512}}], "cond_dim": 64},
+        "diffusion": {"type": "dit", "config": {
+            "io_channels": 8, "embed_dim": 128, "depth": 2, "num_heads": 2, "cond_token_dim": 64,
+            "global_cond_dim": 96, "project_cond_tokens": False, "transformer_type": "continuous_transformer"}},
+        "io_channels": 8,
+    },
+}  # fmt: skip
+
+
+def native_state() -> dict[str, Tensor]:
+    """A checkpoint in the published layout: the goldens' weights below its prefixes, and duration embedders."""
+    generator = torch.Generator().manual_seed(0)
+    state = {f"model.model.{key}": value for key, value in golden("dit")[1].items()}
+    state |= {f"pretransform.model.{key}": value for key, value in golden("oobleck")[1].items()}
+    for name in ("seconds_start", "seconds_total"):
+        embedder = f"conditioner.conditioners.{name}.embedder.embedding"
+        state[f"{embedder}.0.weights"] = torch.randn(128, generator=generator)
+        state[f"{embedder}.1.weight"] = torch.randn(64, 257, generator=generator)
+        state[f"{embedder}.1.bias"] = torch.randn(64, generator=generator)
+    return state
+
+
+def write_native(folder: Path, *, as_ckpt: bool = False) -> Path:
+    """stable-audio-tools' `model.safetensors`, or a training wrapper's `model.ckpt`, and `model_config.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if as_ckpt:
+        torch.save({"state_dict": native_state()}, folder / "model.ckpt")
+    else:
+        save_file(native_state(), folder / "model.safetensors")
+    (folder / "model_config.json").write_text(json.dumps(NATIVE_CONFIG))
+    return folder
+
+
+def transformer(**kwargs: int) -> StableAudioDiTModel:
+    """A tiny DiT whose heads have the 64 values that both forms agree on."""
+    sizes = {
+        "sample_size": 24, "in_channels": 8, "out_channels": 8, "num_layers": 2, "attention_head_dim": 64,
+        "num_attention_heads": 2, "num_key_value_attention_heads": 1, "cross_attention_dim": 64,
+        "cross_attention_input_dim": 64, "global_states_input_dim": 128,
+    }  # fmt: skip
+    return StableAudioDiTModel(**sizes | kwargs)
+
+
+def vae(**kwargs: object) -> AutoencoderOobleck:
+    """A tiny Oobleck."""
+    sizes = {
+        "encoder_hidden_size": 16, "downsampling_ratios": [2, 4, 4], "channel_multiples": [1, 2, 4],
+        "decoder_channels": 16, "decoder_input_channels": 8, "audio_channels": 2, "sampling_rate": 16_000,
+    }  # fmt: skip
+    return AutoencoderOobleck(**sizes | kwargs)
+
+
+def durations(text_encoder_dim: int = 64) -> StableAudioProjectionModel:
+    """Duration embedders of the tiny DiT."""
+    return StableAudioProjectionModel(text_encoder_dim, conditioning_dim=64, min_value=0, max_value=512)
+
+
+def write_diffusers(folder: Path) -> Path:
+    """A backbone in diffusers' layout, as `foleygram weights fetch stable-audio-open` leaves it."""
+    torch.manual_seed(0)
+    transformer().save_pretrained(folder / "transformer")
+    vae().save_pretrained(folder / "vae")
+    durations().save_pretrained(folder / "projection_model")
+    t5 = T5EncoderModel(T5Config(vocab_size=80, d_model=64, num_layers=1, num_heads=2, d_kv=8, d_ff=32))
+    t5.save_pretrained(folder / "text_encoder")
+    train_wordpiece(["A person hits wood with a wooden stick."], vocab_size=80).save_pretrained(folder / "tokenizer")
+    return folder
