@@ -1,5 +1,7 @@
 """What people see: a progress bar with the time left, and tables."""
 
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -7,18 +9,27 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from foleygram.batch import FileResult, GenerationOptions, generate_folder
-from foleygram.datasets.folder import find_videos
 from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.processes import joined_processes
+from foleygram.production.generate import Outcome, generate_files
+from foleygram.production.manifest import DONE, FAILED
+from foleygram.production.rendering import Sampling, TakeRule
+from foleygram.production.wishes import Wish
 from foleygram.weights import PartFacts
+
+SHOWN_ROWS = 100
+"""Files of the closing table; the manifest holds them all."""
 
 
 def pick_device(device: str) -> torch.device:
-    """The device that a name stands for; `auto`: CUDA, then MPS, then the CPU. Raises ValueError for an absent one."""
+    """The device that a name stands for; `auto`: CUDA (a process's own), then MPS, then the CPU.
+
+    Raises ValueError for an absent one.
+    """
+    if device == "auto" and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     if device == "auto":
-        return torch.device(
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
@@ -28,50 +39,70 @@ def pick_device(device: str) -> torch.device:
 
 
 def generate_with_progress(
-    source: Path, out: Path, checkpoint: Path, options: GenerationOptions, *, device: str, offload: bool = False
+    wishes: Mapping[Path, Wish],
+    out: Path,
+    checkpoint: Path,
+    *,
+    sampling: Sampling,
+    rule: TakeRule,
+    batch_size: int = 1,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    device: str = "auto",
+    offload: bool = False,
 ) -> int:
-    """Run `generate_folder` with a progress bar and print its table; returns the number of files that failed."""
-    console = Console()
-    total = len(find_videos(source)) * options.num_inference_steps
-    pipeline, chosen = FoleyGRAMPipeline.from_pretrained(checkpoint), pick_device(device)
-    pipeline = pipeline.enable_model_cpu_offload(chosen) if offload else pipeline.to(chosen)
+    """Run `generate_files` with progress bars and print its table; returns the number of files that failed.
+
+    Started by torchrun, every process does its share of the batches and the first one prints.
+    """
+
+    def load() -> FoleyGRAMPipeline:
+        pipeline, chosen = FoleyGRAMPipeline.from_pretrained(checkpoint), pick_device(device)
+        return pipeline.enable_model_cpu_offload(chosen) if offload else pipeline.to(chosen)
+
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("generating", total=total)
-        started: list[Path] = []
+    with joined_processes() as place:
+        console = Console(quiet=not place.first)
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("reading lengths", total=len(wishes))
 
-        def progress(video: Path, step: int) -> None:
-            if not started or started[-1] != video:
-                started.append(video)
-            done = (len(started) - 1) * options.num_inference_steps + step
-            bar.update(task, completed=done, description=video.name)
+            def begun(steps: int) -> Callable[[int, str], None]:
+                bar.update(task, total=steps, completed=0, description="generating")
+                return lambda done, names: bar.update(task, completed=done, description=names[:40])
 
-        results = generate_folder(pipeline, source, out, options, progress=progress)
-    print_results(console, results)
-    return sum(result.error is not None for result in results)
+            outcome = generate_files(
+                wishes, out, checkpoint, load, sampling=sampling, rule=rule, batch_size=batch_size,
+                overwrite=overwrite, dry_run=dry_run, place=place, begun=begun,
+                planned=lambda done: bar.update(task, completed=done),
+            )  # fmt: skip
+        print_outcome(console, outcome)
+    return outcome.num_failed
 
 
-def print_results(console: Console, results: list[FileResult]) -> None:
-    """The closing table, then one line per failure or change of container."""
-    table = Table("file", "seconds", "envelope", "onsets", "seconds spent")
-    for row in results:
-        if row.error:
-            table.add_row(row.video.name, "-", "-", "-", "failed")
-        elif row.skipped:
-            table.add_row(row.video.name, "-", "-", "-", "already there")
+def print_outcome(console: Console, outcome: Outcome) -> None:
+    """The closing table, then one line per file that failed, was left as it is, or has another container."""
+    table = Table("file", "seconds", "envelope", "onsets", "batch", "seconds spent")
+    for row in outcome.rows[:SHOWN_ROWS]:
+        name, length, batch = row.video.name, f"{row.seconds:.2f}", str(row.batch)
+        if row.name in outcome.kept:
+            table.add_row(name, "-", "-", "-", "-", "already there")
+        elif row.state == DONE:
+            table.add_row(name, length, row.envelope, str(row.onsets), batch, f"{row.seconds_spent:.1f}")
+        elif row.state == FAILED:
+            table.add_row(name, "-", "-", "-", "-", "failed")
         else:
-            table.add_row(
-                row.video.name, f"{row.seconds:.2f}", row.envelope, str(row.num_onsets), f"{row.seconds_spent:.1f}"
-            )
+            table.add_row(name, length, row.envelope, "-", batch, row.state)
     console.print(table)
-    for row in results:
-        if row.error:
-            console.print(f"failed: {row.error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        elif any(path.suffix == ".mkv" for path in row.written):
-            console.print(
-                f"{row.video.name}: MP4 cannot carry this picture's codec, so it is {row.written[-1].name}",
-                markup=False,
-            )
+    if len(outcome.rows) > SHOWN_ROWS:
+        console.print(f"and {len(outcome.rows) - SHOWN_ROWS} more files; all of them in the manifest")
+    for row in outcome.rows:
+        if row.state == FAILED:
+            console.print(f"failed: {row.reason}", style="red", highlight=False, markup=False, soft_wrap=True)
+        elif outcome.kept.get(row.name, "already there") != "already there":
+            console.print(f"{row.video.name}: {outcome.kept[row.name]}", markup=False, soft_wrap=True)
+        elif row.name not in outcome.kept and f"{row.name}.mkv" in row.written:
+            said = f"{row.video.name}: MP4 cannot carry its picture's codec, so it is {row.name}.mkv"
+            console.print(said, markup=False, soft_wrap=True)
 
 
 def print_parts(folder: Path, parts: list[PartFacts]) -> None:

@@ -30,16 +30,26 @@ def generate(
     offload: Annotated[
         bool, typer.Option("--offload", help="Keep networks in main memory, each on the device for its step alone.")
     ] = False,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Clips of the model's own length at once; a longer video counts as several.")
+    ] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do files again that are done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
 ) -> None:
     """Generate synchronised sound for a video or a folder of videos."""
-    from foleygram.batch import GenerationOptions
-    from foleygram.console import generate_with_progress
-    from foleygram.envelope.files import chosen_envelope
-
     with reported():
-        followed = chosen_envelope(envelope)
-        options = GenerationOptions(prompt, negative_prompt, followed, steps, guidance, control_scale, seed, overwrite)
-        failed = generate_with_progress(source, out, checkpoint, options, device=device, offload=offload)
+        from foleygram.console import generate_with_progress
+        from foleygram.datasets.folder import find_videos
+        from foleygram.envelope.files import chosen_envelope
+        from foleygram.production.rendering import Sampling, TakeRule
+        from foleygram.production.wishes import Wish
+
+        chosen_envelope(envelope)  # what cannot be read is said before anything begins
+        wish = Wish(prompt, negative_prompt, envelope, seed)
+        failed = generate_with_progress(
+            dict.fromkeys(find_videos(source), wish), out, checkpoint,
+            sampling=Sampling(steps, guidance, control_scale), rule=TakeRule(), batch_size=batch_size,
+            overwrite=overwrite, dry_run=dry_run, device=device, offload=offload,
+        )  # fmt: skip
     if failed:
         raise typer.Exit(1)

@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from foleygram.media.files import atomic_path
+from foleygram.processes import progress_bar
 from foleygram.study.clip_cards import choose_clips, clip_card, shown_conditions
 from foleygram.study.comparison import Change
-from foleygram.study.processes import progress_bar
 from foleygram.study.report import LEGEND, ROWS, Finding, Report, cell, changed_cells
 
 INTERVALS = "Small: 95% bootstrap intervals over videos; none where fewer than five videos carry the figure."

@@ -13,10 +13,10 @@ from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation.material import MaterialJudge
 from foleygram.hub import load_network
 from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.processes import from_all, from_first, joined_processes, progress_bar
 from foleygram.study.alignment import alignment_figures
 from foleygram.study.conditions import Condition
 from foleygram.study.pairs import match_folders
-from foleygram.study.processes import from_all, from_first, joined_processes, progress_bar
 from foleygram.study.projections import randomly_projected
 from foleygram.study.protocol import folder_hash, split_overlap
 from foleygram.study.report import Report

@@ -7,9 +7,9 @@ from typing import Any
 
 from foleygram.evaluation.material import MaterialJudge
 from foleygram.evaluation.scores import CLIP_METRICS, ClipScorer, Scores
+from foleygram.processes import Place, from_all, progress_bar
 from foleygram.study.intervals import bootstrap_intervals
 from foleygram.study.pairs import Pair, Remarks, read_pair
-from foleygram.study.processes import Place, from_all, progress_bar
 from foleygram.study.protocol import scoring_protocol
 from foleygram.study.report import Report
 

@@ -11,10 +11,10 @@ import foleygram.study.run as run
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
 from foleygram.evaluation.scores import CLIP_METRICS, ScoredClip, score_clips
+from foleygram.processes import Place
 from foleygram.spec import ClipSpec
 from foleygram.study.conditions import AGAINST_OTHER, choose_conditions
 from foleygram.study.deliver import deliver
-from foleygram.study.processes import Place
 from foleygram.study.report import Report, print_report
 from foleygram.study.scoring import choose_metrics, score_pairs
 from foleygram.study.sounds import ClipSounds, clip_pairs, generate_sounds, pick_clips, pick_partners

@@ -29,11 +29,14 @@ class Place(NamedTuple):
         return items[self.rank :: self.world_size]
 
 
+ALONE = Place()
+
+
 @contextmanager
 def joined_processes() -> Iterator[Place]:
     """Meet the other processes that torchrun started; alone without its environment."""
     if "MASTER_ADDR" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Place()
+        yield ALONE
         return
     distributed.init_process_group("gloo", timeout=PATIENCE)
     try:

@@ -1,0 +1,156 @@
+"""Batches of a manifest through the pipeline, the next one read and the last one written while the model works."""
+
+import shutil
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from foleygram.envelope.files import chosen_envelope
+from foleygram.inputs import SoundRequest
+from foleygram.media.video import guarded
+from foleygram.pipeline import Extent, FoleyGRAMPipeline
+from foleygram.production.delivery import Track, deliver
+from foleygram.production.manifest import DONE, FAILED, TODO, Manifest, Row
+from foleygram.production.reading import read_request
+from foleygram.production.rendering import BatchError, Sampling, Take, TakeRule, render_takes
+from foleygram.production.wishes import Wish
+
+READ_TIMEOUT_SEC = 300.0
+READ_AT_ONCE = WRITTEN_AT_ONCE = 2
+"""Processes that read and that write beside the model."""
+
+Progress = Callable[[int, str], None]
+"""Told how many sampling steps are done, and of which files."""
+
+
+class FolderRun:
+    """Renders batches and writes what comes of them; each row is recorded as soon as its files are there."""
+
+    def __init__(
+        self,
+        pipeline: FoleyGRAMPipeline,
+        manifest: Manifest,
+        wishes: Mapping[str, Wish],
+        sampling: Sampling,
+        rule: TakeRule,
+        *,
+        rank: int = 0,
+        progress: Progress = lambda steps, names: None,
+    ) -> None:
+        self.pipeline, self.manifest, self.wishes = pipeline, manifest, wishes
+        self.sampling, self.rule, self.rank, self.progress = sampling, rule, rank, progress
+        self._journal = threading.Lock()
+
+    def run(self, batches: Sequence[Sequence[Row]]) -> None:
+        """Do what is to do in `batches`, in their order; a row's error is recorded and stops nothing."""
+        with ThreadPoolExecutor(READ_AT_ONCE) as readers, ThreadPoolExecutor(WRITTEN_AT_ONCE) as writers:
+            try:
+                self._run(batches, readers, writers)
+            except BaseException:
+                readers.shutdown(wait=False, cancel_futures=True)
+                writers.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _run(self, batches: Sequence[Sequence[Row]], readers: ThreadPoolExecutor, writers: ThreadPoolExecutor) -> None:
+        ahead: deque[list[Future[SoundRequest | BatchError] | None]] = deque()
+        writing: list[Future[None]] = []
+        for number, batch in enumerate(batches):
+            while len(ahead) < 2 and number + len(ahead) < len(batches):
+                ahead.append([self._submit(readers, row) for row in batches[number + len(ahead)]])
+            read = [future.result() if future else None for future in ahead.popleft()]
+            begun = time.monotonic()
+            outcomes = self._render(number, batch, read)
+            for pending in writing:  # what was written meanwhile; so memory holds two batches at most
+                pending.result()
+            spent = (time.monotonic() - begun) / max(1, sum(isinstance(r, SoundRequest) for r in read))
+            writing = [
+                writers.submit(self._finish, row, outcome, spent)
+                for row, outcome in zip(batch, outcomes, strict=True)
+                if row.state == TODO
+            ]
+            if self.rank == 0:
+                self.manifest.merge()
+                self.manifest.write()
+        for pending in writing:
+            pending.result()
+
+    def _submit(self, readers: ThreadPoolExecutor, row: Row) -> Future[SoundRequest | BatchError] | None:
+        return readers.submit(self._read, row) if row.state == TODO else None
+
+    def _read(self, row: Row) -> SoundRequest | BatchError:
+        wish, spec = self.wishes[row.name], self.pipeline.spec
+        try:
+            envelope = chosen_envelope(wish.envelope)
+            return guarded(read_request, row.video, wish, spec, envelope, timeout_sec=READ_TIMEOUT_SEC)
+        except (ValueError, OSError) as error:
+            return error
+
+    def _render(
+        self, number: int, batch: Sequence[Row], read: Sequence[SoundRequest | BatchError | None]
+    ) -> list[list[Take] | BatchError | None]:
+        """Takes or the error of every row that is to do."""
+        places = [
+            request if isinstance(request, SoundRequest) else Extent(row.latents, row.windows)
+            for row, request in zip(batch, read, strict=True)
+        ]
+        names = ", ".join(row.video.name for row in batch if row.state == TODO)
+        before = number * self.sampling.num_inference_steps * self.rule.takes
+        done = 0
+
+        def step(_: int) -> None:
+            nonlocal done
+            done += 1
+            self.progress(before + min(done, self.sampling.num_inference_steps * self.rule.takes), names)
+
+        outcomes = render_takes(self.pipeline, places, self.sampling, self.rule, callback=step)
+        return [
+            request if isinstance(request, BatchError) else outcome
+            for request, outcome in zip(read, outcomes, strict=True)
+        ]
+
+    def _finish(self, row: Row, outcome: list[Take] | BatchError | None, spent: float) -> None:
+        begun = time.monotonic()
+        if isinstance(outcome, list):
+            try:
+                written = self._write(row, outcome)
+                onsets = len(outcome[0].output.envelope.onsets())
+                spent += time.monotonic() - begun
+                row = replace(row, state=DONE, onsets=onsets, seconds_spent=round(spent, 2), written=written)
+            except (ValueError, OSError, RuntimeError, MemoryError) as error:
+                outcome = error
+        if not isinstance(outcome, list):
+            row = replace(row, state=FAILED, reason=_reason(row, outcome))
+        with self._journal:
+            self.manifest.record(row, self.rank)
+
+    def _write(self, row: Row, takes: Sequence[Take]) -> tuple[str, ...]:
+        """Write a row's files beside the manifest's, then move them into place; returns their names."""
+        output = takes[0].output
+        track = Track(row.name, output.audio.numpy(), output.sample_rate)
+        folder = self.manifest.work / uuid.uuid4().hex
+        folder.mkdir()
+        try:
+            guarded(deliver, row.video, track, folder, timeout_sec=READ_TIMEOUT_SEC)
+            return move_into(folder, self.manifest.out)
+        finally:
+            shutil.rmtree(folder)
+
+
+def move_into(folder: Path, out: Path) -> tuple[str, ...]:
+    """Move the files below `folder` to the same places below `out`; returns their relative names."""
+    files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.suffix == ".json")
+    for path in files:
+        target = out / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    return tuple(path.relative_to(folder).as_posix() for path in files)
+
+
+def _reason(row: Row, error: BaseException | None) -> str:
+    message = str(error) or type(error).__name__
+    return message if row.video.name in message else f"{row.video}: {message}"

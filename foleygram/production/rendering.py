@@ -1,0 +1,153 @@
+"""A batch of requests through the model: takes of each, the best first; an error stays with the clip that caused it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from foleygram.inputs import SoundRequest, total_latents, window_seconds
+from foleygram.pipeline import DEFAULT_GUIDANCE, DEFAULT_SOLVER, DEFAULT_STEPS, Extent, FoleyGRAMPipeline, FoleyOutput
+from foleygram.production.reading import clip_seed
+from foleygram.production.takes import TakeScore, disobeys, rank_takes, score_take
+from foleygram.spec import ClipSpec
+
+Place = SoundRequest | Extent
+BatchError = ValueError | RuntimeError | OSError | MemoryError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How noise becomes sound, the same for all clips of a batch."""
+
+    num_inference_steps: int = DEFAULT_STEPS
+    guidance_scale: float = DEFAULT_GUIDANCE
+    controlnet_conditioning_scale: float = 1.0
+    solver: str = DEFAULT_SOLVER
+
+
+@dataclass(frozen=True)
+class TakeRule:
+    """How many takes are made, and how many more of a clip whose best one strays too far from its envelope."""
+
+    takes: int = 1
+    max_relative_l1: float | None = None
+    """E-L1 as a share of the mean level asked for; None accepts every take."""
+    retries: int = 4
+
+    @property
+    def scored(self) -> bool:
+        """Whether takes are compared with anything."""
+        return self.takes > 1 or self.max_relative_l1 is not None
+
+
+@dataclass(frozen=True)
+class Take:
+    """A sound, the seed it came from, and its score where takes are compared."""
+
+    number: int
+    seed: int
+    output: FoleyOutput
+    score: TakeScore | None = None
+
+
+def take_seed(seed: int, number: int) -> int:
+    """The seed of a clip's take, counted from 1: the first take is the clip without takes."""
+    return seed if number == 1 else clip_seed(seed, f"take {number}")
+
+
+def render_takes(
+    pipeline: FoleyGRAMPipeline,
+    places: Sequence[Place],
+    sampling: Sampling,
+    rule: TakeRule,
+    *,
+    callback: Callable[[int], None] | None = None,
+) -> list[list[Take] | BatchError | None]:
+    """Takes of each place of a batch, best first; the error of a clip that has none, None for a place kept.
+
+    Every take is made in the batch's full extent, so a clip done again in its place has the same bytes.
+    """
+    made: list[list[Take]] = [[] for _ in places]
+    errors: dict[int, BatchError] = {}
+    for number in range(1, 1 + rule.takes + (rule.retries if rule.max_relative_l1 is not None else 0)):
+        wanted = [
+            isinstance(place, SoundRequest)
+            and index not in errors
+            and (number <= rule.takes or _strays(made[index], rule))
+            for index, place in enumerate(places)
+        ]
+        if not any(wanted):
+            break
+        seats = [_seat(place, want, number, pipeline.spec) for place, want in zip(places, wanted, strict=True)]
+        for index, outcome in enumerate(generate_each(pipeline, seats, sampling, callback=callback)):
+            seat = seats[index]
+            if isinstance(outcome, FoleyOutput) and isinstance(seat, SoundRequest):
+                made[index].append(_scored(pipeline, seat, outcome, number, rule))
+            elif isinstance(outcome, BatchError):
+                errors[index] = outcome
+    return [errors.get(index) or (_ranked(takes, rule) if takes else None) for index, takes in enumerate(made)]
+
+
+def generate_each(
+    pipeline: FoleyGRAMPipeline,
+    places: Sequence[Place],
+    sampling: Sampling,
+    *,
+    callback: Callable[[int], None] | None = None,
+) -> list[FoleyOutput | BatchError | None]:
+    """The sound of every request, None for an extent; where the batch fails, each is tried alone in its place."""
+    indices = [index for index, place in enumerate(places) if isinstance(place, SoundRequest)]
+    results: list[FoleyOutput | BatchError | None] = [None] * len(places)
+    try:
+        outputs = pipeline.generate(places, **asdict(sampling), callback=callback)
+    except (ValueError, RuntimeError, OSError, MemoryError) as error:
+        if len(indices) == 1:
+            results[indices[0]] = error
+            return results
+        for index in indices:
+            alone = [p if i == index else extent_of(p, pipeline.spec) for i, p in enumerate(places)]
+            results[index] = generate_each(pipeline, alone, sampling)[index]
+        return results
+    for index, output in zip(indices, outputs, strict=True):
+        results[index] = output
+    return results
+
+
+def extent_of(place: Place, spec: ClipSpec) -> Extent:
+    """The room that a place takes up in a batch."""
+    if isinstance(place, Extent):
+        return place
+    return Extent(total_latents(place.seen.seconds, spec), len(place.windows(spec)))
+
+
+def _seat(place: Place, wanted: bool, number: int, spec: ClipSpec) -> Place:
+    if wanted and isinstance(place, SoundRequest):
+        return replace(place, seed=take_seed(place.seed, number))
+    return extent_of(place, spec)
+
+
+def _strays(takes: Sequence[Take], rule: TakeRule) -> bool:
+    tolerance = rule.max_relative_l1
+    return tolerance is not None and all(take.score is not None and disobeys(take.score, tolerance) for take in takes)
+
+
+def _scored(
+    pipeline: FoleyGRAMPipeline, request: SoundRequest, output: FoleyOutput, number: int, rule: TakeRule
+) -> Take:
+    score = None
+    if rule.scored:
+        score = score_take(pipeline, request.seen, output, prompts=window_prompts(request, pipeline.spec))
+    return Take(number, request.seed, output, score)
+
+
+def window_prompts(request: SoundRequest, spec: ClipSpec) -> list[str | None]:
+    """The words that hold in the middle of each of a video's windows."""
+    half = min(spec.seconds, request.seen.seconds) / 2
+    regions = request.regions()
+    middles = [start + half for start in window_seconds(request.seen.seconds, spec)]
+    return [next((r.prompt for r in regions if middle < r.end), regions[-1].prompt) for middle in middles]
+
+
+def _ranked(takes: Sequence[Take], rule: TakeRule) -> list[Take]:
+    """Takes, best first; those within the tolerance come before the others."""
+    scores = [take.score for take in takes if take.score is not None]
+    order = [takes[i] for i in rank_takes(scores)] if scores else list(takes)
+    return sorted(order, key=lambda take: _strays([take], rule))

@@ -1,0 +1,183 @@
+"""Folder runs: killed at any moment and resumed, or split over processes, they give an uninterrupted run's bytes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from foleygram.cli import app
+from foleygram.production.manifest import DONE, MANIFEST, WORK, Manifest
+
+# Another number of threads rounds otherwise.
+SAME_THREADS = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+
+def arguments(videos, out, release, *more):
+    common = ("--checkpoint", release, "--steps", 3, "--device", "cpu", "--batch-size", 4)
+    return ["generate", *map(str, (videos, "--out", out, *common, *more))]
+
+
+def run(*given):
+    result = CliRunner().invoke(app, arguments(*given))
+    assert "Traceback" not in result.output
+    return result
+
+
+def results(out):
+    """Bytes of every result by name; the manifest holds times, and what a killed run left is hidden."""
+    files = (path for path in out.rglob("*") if path.is_file() and WORK not in path.parts and path.name != MANIFEST)
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def states(out):
+    return {row.name: (row.state, row.batch) for row in Manifest(out).rows.values()}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_release, flickers, tmp_path_factory):
+    """Results of an uninterrupted run."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert run(flickers, out, tiny_release).exit_code == 0
+    assert not (out / WORK).exists()
+    return out
+
+
+def test_batches_count_windows(whole):
+    # windows of 2 s with a quarter in common: 1, 2, 1 | 3, 1 | 1
+    assert [batch for _, batch in states(whole).values()] == [0, 0, 0, 1, 1, 2]
+
+
+KILLS = """
+import json, os, random, signal, sys, time
+from multiprocessing import forkserver
+from pathlib import Path
+from foleygram.cli import main
+from foleygram.console import generate_with_progress
+from foleygram.media.video import guarded
+from foleygram.production.manifest import Manifest
+from foleygram.production.planning import read_length
+from foleygram.production.wishes import Wish
+from foleygram.spec import ClipSpec
+
+count, out, video, *command = sys.argv[1:]
+guarded(read_length, Path(video), Wish(), ClipSpec())
+# The forks share the server of processes that runs now; that it is no child of theirs must not make them start another.
+forkserver._forkserver.ensure_running = lambda: None
+
+def forked():
+    child = os.fork()
+    if not child:
+        sys.stdout = open(os.devnull, "w")
+        try:
+            main(command)
+        finally:
+            os._exit(0)
+    return child
+
+def look():
+    files = [p for p in Path(out).rglob("*") if p.is_file() and not {".foleygram", "manifest.csv"} & set(p.parts)]
+    done = {name for row in Manifest(Path(out)).rows.values() if row.state == "done" for name in row.written}
+    names = {str(p.relative_to(out)): p for p in files}
+    return {n: [n in done, p.stat().st_mtime_ns, p.read_bytes().hex()] for n, p in names.items()}
+
+seen, moments = [], random.Random(0)
+longest = 2.0
+for _ in range(int(count)):
+    child = forked()
+    time.sleep(moments.uniform(0, longest))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    time.sleep(0.3)  # for what the dead one's readers and writers still do
+    seen.append(look())
+os.waitpid(forked(), 0)
+seen.append(look())
+json.dump(seen, sys.stdout)
+"""
+
+
+@pytest.mark.parametrize("count", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_ends_with_the_same_results(tiny_release, flickers, whole, tmp_path, count):
+    out = tmp_path / "out"
+    first = next(iter(sorted(flickers.iterdir())))
+    command = [sys.executable, "-c", KILLS, str(count), str(out), str(first), *arguments(flickers, out, tiny_release)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=SAME_THREADS)
+    seen = json.loads(done.stdout)
+    truth = results(whole)
+    for before, after in zip(seen, [*seen[1:], seen[-1]], strict=True):
+        for name, (recorded, _, content) in before.items():
+            assert bytes.fromhex(content) == truth[name], name  # never half a file
+            assert after[name] == before[name] or not recorded, name  # done once
+    assert {name: bytes.fromhex(content) for name, (_, _, content) in seen[-1].items()} == truth
+    assert states(out) == states(whole) and not (out / WORK).exists()
+
+
+def test_finished_files_are_not_done_again(tiny_release, flickers, whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "out")
+    (out / "clip 1.wav").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert run(flickers, out, tiny_release).exit_code == 0
+    changed = {path.name for path in out.iterdir() if path.stat().st_mtime_ns != before.get(path.name)}
+    assert {name for name in changed if name != MANIFEST} == {n for n in results(whole) if n.startswith("clip 1.")}
+    assert results(out) == results(whole)
+
+
+def test_two_processes_give_the_bytes_of_one(tiny_release, flickers, whole, tmp_path):
+    out = tmp_path / "out"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "foleygram", *arguments(flickers, out, tiny_release)]
+    done = subprocess.run(command, capture_output=True, text=True, env=SAME_THREADS)
+    assert done.returncode == 0, done.stderr
+    assert results(out) == results(whole) and states(out) == states(whole)
+    assert done.stdout.count("clip 3.mp4") == 1  # one process prints
+
+
+def test_other_settings_make_new_batches_of_what_is_left(tiny_release, flickers, whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "out")
+    (out / "clip 5.wav").unlink()
+    assert run(flickers, out, tiny_release, "--seed", 4).exit_code == 0
+    assert states(out)["clip 5"] == (DONE, 3)
+    assert results(out)["clip 4.wav"] == results(whole)["clip 4.wav"]
+    assert results(out)["clip 5.wav"] != results(whole)["clip 5.wav"]
+
+
+def test_a_changed_video_is_not_passed_off_as_done(tiny_release, flickers, whole, tmp_path):
+    videos, out = shutil.copytree(flickers, tmp_path / "videos"), shutil.copytree(whole, tmp_path / "out")
+    shutil.copy(videos / "clip 3.mp4", videos / "clip 0.mp4")
+    result = run(videos, out, tiny_release)
+    assert "made of another clip 0.mp4" in result.output and results(out) == results(whole)
+
+
+def test_a_clip_that_fails_in_the_model_leaves_its_neighbours_alone(
+    tiny_release, flickers, whole, tmp_path, monkeypatch
+):
+    from foleygram.inputs import SoundRequest
+    from foleygram.pipeline import FoleyGRAMPipeline
+
+    generate = FoleyGRAMPipeline.generate
+
+    def fragile(self, requests, **options):
+        if any(isinstance(r, SoundRequest) and r.seen.seconds == 2.5 for r in requests):
+            raise RuntimeError("out of memory")
+        return generate(self, requests, **options)
+
+    monkeypatch.setattr(FoleyGRAMPipeline, "generate", fragile)
+    result = run(flickers, tmp_path, tiny_release)
+    assert result.exit_code == 1 and "clip 1.mp4: out of memory" in result.output
+    assert results(tmp_path) == {k: v for k, v in results(whole).items() if not k.startswith("clip 1.")}
+    monkeypatch.setattr(FoleyGRAMPipeline, "generate", generate)
+    assert run(flickers, tmp_path, tiny_release).exit_code == 0
+    assert results(tmp_path) == results(whole)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tiny_release, flickers, tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / WORK).mkdir()
+    with FileLock(tmp_path / WORK / "lock"):
+        result = run(flickers, tmp_path, tiny_release)
+    assert result.exit_code == 1 and "another run is writing there" in result.output
