@@ -120,14 +120,18 @@ def load_controlnet(folder: str) -> EnvelopeControlNet:
     return load_part(Path(folder), "controlnet")
 
 
-def export_release(run: Path, out: Path, spec: ClipSpec, sigmas: tuple[float, float], *, half: bool = False) -> None:
-    """Copy a run's trained parts into a release folder and index them; `half` stores floats as float16.
+def export_release(
+    run: Path, out: Path, spec: ClipSpec, sigmas: tuple[float, float], *, base: Path | None = None, half: bool = False
+) -> None:
+    """Copy a run's trained parts, and those of the release `base` that it did not train, into an indexed release.
 
-    Raises FileNotFoundError when a part is missing.
+    `half` stores floats as float16. Raises FileNotFoundError when a part is missing.
     """
     for name in PARTS:
-        if (run / name).is_dir():
-            shutil.copytree(run / name, out / name, dirs_exist_ok=True)
+        for source in (run, base):
+            if source and (source / name).is_dir():
+                shutil.copytree(source / name, out / name, dirs_exist_ok=True)
+                break
     if half:
         for path in out.glob("*/*.safetensors"):
             tensors = {k: v.half() if v.dtype == torch.float32 else v for k, v in load_file(path).items()}

@@ -11,17 +11,26 @@ from foleygram.commands.errors import reported
 def export(
     run: Annotated[Path, typer.Argument(help="Folder with the trained parts.")],
     out: Annotated[Path, typer.Argument(help="Release folder to write.")],
-    spec: Annotated[Path, typer.Option(help="YAML with the clip's rates.")],
-    sigma_min: Annotated[float, typer.Option(help="Last noise level of the sampler.")] = 0.05,
-    sigma_max: Annotated[float, typer.Option(help="First noise level of the sampler.")] = 80.0,
+    spec: Annotated[Path | None, typer.Option(help="YAML with the clip's rates.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Release that gives the parts not trained, and rates and noise levels.")
+    ] = None,
+    sigma_min: Annotated[float | None, typer.Option(help="Last noise level of the sampler (0.05).")] = None,
+    sigma_max: Annotated[float | None, typer.Option(help="First noise level of the sampler (80).")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
 ) -> None:
     """Assemble a release folder from trained parts."""
     from foleygram.caching import read_spec
-    from foleygram.checkpoints import export_release
+    from foleygram.checkpoints import INDEX, export_release, read_index
 
     with reported():
-        export_release(run, out, read_spec(spec), (sigma_min, sigma_max), half=half)
+        if spec is None and base is None:
+            raise ValueError("--spec or --base is needed, for the clip's rates")
+        known = read_index(base) if base else {"sigma_min": 0.05, "sigma_max": 80.0}
+        low = known["sigma_min"] if sigma_min is None else sigma_min
+        high = known["sigma_max"] if sigma_max is None else sigma_max
+        rates = read_spec(spec or base / INDEX)  # type: ignore[operator]
+        export_release(run, out, rates, (low, high), base=base, half=half)
 
 
 def check_weights(folder: Annotated[Path, typer.Argument(help="Release folder.")]) -> None:
