@@ -116,9 +116,9 @@ class AlignmentModule(Stage):
                     self.text_encoder, tokens.input_ids, tokens.attention_mask, (tokens.video, tokens.audio),
                     tuple(embeddings), batch["caption"], temperature=self.objective.temperature, generator=generator,
                 )  # fmt: skip
-                self.log("matching_loss", matching)
+                self.log("matching_loss", matching, sync_dist=True)
                 loss = loss + matching
-        self.log("loss", loss, prog_bar=True)
+        self.log("loss", loss, prog_bar=True, sync_dist=True)
         self.log("temperature", self.objective.temperature)
         return loss
 

@@ -59,7 +59,7 @@ def train(context: typer.Context) -> None:
             ValueError(f"{_first_line(error)} Smaller batches, gradient_checkpointing or bf16 need less")
         ) from None
     except (OSError, ValueError, KeyError, FloatingPointError, Preempted) as error:
-        raise failed(ValueError(_first_line(_root(error)))) from None
+        raise failed(ValueError(_first_line(error))) from None
 
 
 def _root(error: BaseException) -> BaseException:

@@ -64,7 +64,7 @@ class EnvelopeModule(Stage):
                 frame_rate = self.predictor.config.motion_frame_rate
                 motion, ages = augment_motion(motion, ages, generator, frame_rate=frame_rate)
             loss = self._loss(self.predictor(motion, ages), envelope)
-        self.log("loss", loss, prog_bar=True)
+        self.log("loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:

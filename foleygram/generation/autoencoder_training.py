@@ -112,7 +112,9 @@ class AutoencoderTraining(Stage):
         variance = latents.scale.float() ** 2
         divergence = 0.5 * (latents.mean.float() ** 2 + variance - variance.log() - 1).mean()
         loss = spectral + self.hparams.waveform_weight * waveform + self.hparams.kl_weight * divergence
-        self.log_dict({"loss": loss, "spectral": spectral, "waveform": waveform, "kl": divergence}, prog_bar=True)
+        self.log_dict(
+            {"loss": loss, "spectral": spectral, "waveform": waveform, "kl": divergence}, prog_bar=True, sync_dist=True
+        )
         return loss
 
     def _with_curves(self, audio: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class BackbonePretraining(Stage):
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         with self.draws(batch_index) as generator:
             loss = self._loss(batch, generator)[0].mean()
-        self.log("loss", loss, prog_bar=True)
+        self.log("loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:

@@ -93,6 +93,7 @@ class Preemption(Callback):
         checkpoints.last_model_path = str(folder / "last.ckpt")  # or a resumed run would count on beside it
         trainer.save_checkpoint(checkpoints.last_model_path)
         requeued = trainer.is_global_zero and requeue()
+        trainer.strategy.barrier("requeued")  # SLURM may end the rest when one process has ended
         raise Preempted(
             f"stopped by {self._asked or 'another process'} at step {step}, saved as {checkpoints.last_model_path}"
             + (f"; SLURM job {requeued} is queued again" if requeued else "; go on with --ckpt_path last")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 from typer.testing import CliRunner
 
@@ -37,10 +38,7 @@ PREDICTOR = {
 
 
 class RandomClips(Dataset):
-    """Clips of noise with every field that a stage reads; `poisoned` names a clip whose latents are no numbers."""
-
-    def __init__(self, poisoned: int | None = None) -> None:
-        self.poisoned = poisoned
+    """Clips of noise with every field that a stage reads."""
 
     def __len__(self) -> int:
         return NUM_CLIPS
@@ -52,8 +50,6 @@ class RandomClips(Dataset):
             clip[name] = torch.randint(256, SIZES[name], generator=draws, dtype=torch.uint8)
         clip |= {"latents_scale": torch.full((4, 12), 0.05), "motion_ages": torch.zeros(15)}
         clip |= {"seconds_start": 0.0, "seconds_total": 2.0, "materials": MATERIALS[index % 4]}
-        if index == self.poisoned:
-            clip["latents_mean"] = torch.full((4, 12), torch.nan)
         return clip | {"caption": caption([Event(0.1, MATERIALS[index % 4], "hit")])}
 
 
@@ -61,6 +57,19 @@ class RandomClips(Dataset):
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     write_cache(RandomClips(), folder, identity={}, shard_size=6, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def damaged_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same clips, one of the third batch of the first pass (batches of 4, seed 0) no numbers any more."""
+    folder = tmp_path_factory.mktemp("damaged")
+    write_cache(RandomClips(), folder, identity={}, shard_size=NUM_CLIPS, progress=False)
+    (shard,) = folder.glob("*.safetensors")
+    tensors = load_file(shard)
+    order = torch.randperm(NUM_CLIPS, generator=torch.Generator().manual_seed(0)).tolist()
+    tensors["latents_mean"][order[9]] = torch.nan
+    save_file(tensors, shard)
     return folder
 
 
