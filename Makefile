@@ -99,7 +99,7 @@ $M/features-%.done: | $(READY)
 	touch $@
 
 $M/export.done: | $(READY)
-	$(FOLEYGRAM) export $M/release checkpoints/mini --spec $(SPEC) --half
+	$(FOLEYGRAM) weights export $M/release checkpoints/mini --spec $(SPEC) --half
 	touch $@
 
 # The judge learns from videos of its own: it shares nothing with the networks it scores.

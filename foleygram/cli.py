@@ -26,7 +26,6 @@ app.command()(listening.listening)
 app.command("app")(page.serve_page)
 app.command()(data.judge)
 app.command()(data.cache)
-app.command()(weights.export)
 
 about_weights = typer.Typer(
     help="Weight files: check a release, fetch public weights, convert them.", no_args_is_help=True

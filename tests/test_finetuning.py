@@ -96,7 +96,7 @@ def test_stage_2_goes_on_from_a_cache_of_ones_own_clips(place, tiny_release, cap
     caplog.clear()
     fit("generation")
     assert "val_loss was lowest at step" in caplog.text and "before training" in caplog.text
-    run("export", "runs/finetune/release", "out/mine", "--base", "checkpoints/mini")
+    run("weights", "export", "runs/finetune/release", "out/mine", "--base", "checkpoints/mini")
     index = json.loads(Path("out/mine/model_index.json").read_text())
     assert index["spec"] == json.loads((tiny_release / "model_index.json").read_text())["spec"]
     assert (index["sigma_min"], index["sigma_max"]) == (0.05, 80.0)

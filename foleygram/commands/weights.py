@@ -1,4 +1,4 @@
-"""`foleygram weights` and `foleygram export`: weight files checked, fetched, converted, assembled."""
+"""`foleygram weights`: weight files checked, fetched, converted, assembled into releases."""
 
 from pathlib import Path
 from typing import Annotated
