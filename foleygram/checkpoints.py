@@ -2,20 +2,23 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.hub import check_folder, explained, load_network
 from foleygram.media.files import atomic_path, file_hash
+from foleygram.sources import origin_of
 from foleygram.spec import ClipSpec
 
 INDEX = "model_index.json"
@@ -34,6 +37,8 @@ PARTS = {
     "prompt_tokenizer": "transformers.T5TokenizerFast",
 }
 OPTIONAL = frozenset({"prompt_encoder", "prompt_tokenizer"})
+OWN_LICENCE = "Apache-2.0"
+"""Of parts that were trained by this project on data of its own."""
 
 
 def part_class(name: str) -> Any:
@@ -42,16 +47,31 @@ def part_class(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def save_release(folder: Path, parts: Mapping[str, Any], spec: ClipSpec, sigmas: tuple[float, float]) -> None:
+def save_release(
+    folder: Path,
+    parts: Mapping[str, Any],
+    spec: ClipSpec,
+    sigmas: tuple[float, float],
+    licences: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write every part and the index below `folder`; the index comes last, so half a release has none."""
     for name, part in parts.items():
         part.save_pretrained(folder / name)
-    write_index(folder, spec, sigmas)
+    write_index(folder, spec, sigmas, licences)
 
 
-def write_index(folder: Path, spec: ClipSpec, sigmas: tuple[float, float]) -> None:
-    """Describe the parts that lie in `folder`; raises FileNotFoundError when a needed one is missing."""
-    missing = [name for name in PARTS if name not in OPTIONAL and not (folder / name).is_dir()]
+def write_index(
+    folder: Path,
+    spec: ClipSpec,
+    sigmas: tuple[float, float] | None,
+    licences: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Describe the parts that lie in `folder`, each under its licence in `licences`, or else this project's own.
+
+    Without `sigmas`, a sampler's last and first noise level, the folder holds parts that cannot generate yet.
+    Raises FileNotFoundError when a part is missing that generating needs.
+    """
+    missing = missing_parts(folder.iterdir()) if sigmas else []
     if missing:
         raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; train or copy these parts first")
     present = [name for name in PARTS if (folder / name).is_dir()]
@@ -59,13 +79,18 @@ def write_index(folder: Path, spec: ClipSpec, sigmas: tuple[float, float]) -> No
         "_class_name": "FoleyGRAMPipeline",
         "foleygram": version("foleygram"),
         "spec": asdict(spec),
-        "sigma_min": sigmas[0],
-        "sigma_max": sigmas[1],
-        "parts": {name: {"class": PARTS[name], "licence": "Apache-2.0"} for name in present},
+        **({"sigma_min": sigmas[0], "sigma_max": sigmas[1]} if sigmas else {}),
+        "parts": {name: {"class": PARTS[name], "licence": licences.get(name, OWN_LICENCE)} for name in present},
         "sha256": {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.glob("*/*.safetensors"))},
     }
     with atomic_path(folder / INDEX) as path:
         path.write_text(json.dumps(index, indent=2) + "\n")
+
+
+def missing_parts(present: Iterable[str | Path]) -> list[str]:
+    """The parts without which nothing can be generated and that are not among `present`, names or folders."""
+    spared = OPTIONAL | {Path(folder).name for folder in present}
+    return [name for name in PARTS if name not in spared]
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -76,15 +101,26 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{path}: no such file; {folder} is no release folder (the shipped one is checkpoints/mini)"
         )
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(path.read_text(encoding="utf-8"))
         ClipSpec(**index["spec"])
+        strangers = [name for name in index["parts"] if name not in PARTS]
+        if not index["sha256"].items() or strangers:
+            raise ValueError(f"no hashes, or unknown parts {strangers}")
         return index
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); fetch or export the release again") from error
 
 
-def load_release(folder: Path) -> tuple[dict[str, Any], ClipSpec, tuple[float, float]]:
-    """Parts, spec and (sigma_min, sigma_max) of a release folder, weights checked against their hashes."""
+def licences_of(folder: Path) -> dict[str, str]:
+    """Each part's licence, as the index of a release folder gives it."""
+    return {name: part["licence"] for name, part in read_index(folder)["parts"].items()}
+
+
+def load_parts(folder: Path) -> dict[str, Any]:
+    """The parts of a release folder, whole or not, each weight file checked against its hash in the index.
+
+    Raises FileNotFoundError or ValueError naming the file that is missing, damaged, unlisted or does not fit.
+    """
     index = read_index(folder)
     for name, expected in index["sha256"].items():
         path = folder / name
@@ -92,8 +128,23 @@ def load_release(folder: Path) -> tuple[dict[str, Any], ClipSpec, tuple[float, f
             raise FileNotFoundError(f"{path}: missing; fetch or export the release again")
         if file_hash(path) != expected:
             raise ValueError(f"{path}: its content does not match the index, it is damaged; fetch the release again")
-    parts = {name: load_part(folder, name) for name in index["parts"]}
-    return parts, ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"])
+    for path in (file for part in index["parts"] for file in (folder / part).glob("*.safetensors")):
+        if path.relative_to(folder).as_posix() not in index["sha256"]:
+            raise ValueError(
+                f"{path}: not in the index, so nobody vouches for it; remove it or export the release again"
+            )
+    return {name: load_part(folder, name) for name in index["parts"]}
+
+
+def load_release(folder: Path) -> tuple[dict[str, Any], ClipSpec, tuple[float, float]]:
+    """Parts, spec and (sigma_min, sigma_max) of a release folder, as `load_parts` loads them."""
+    index = read_index(folder)
+    missing = missing_parts(index["parts"])
+    if missing or "sigma_min" not in index:
+        raise FileNotFoundError(
+            f"{folder}: holds {', '.join(index['parts'])} alone; generating needs {', '.join(missing) or 'sigmas'} too"
+        )
+    return load_parts(folder), ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"])
 
 
 def load_part(folder: Path, name: str) -> Any:
@@ -121,20 +172,36 @@ def load_controlnet(folder: str) -> EnvelopeControlNet:
 
 
 def export_release(
-    run: Path, out: Path, spec: ClipSpec, sigmas: tuple[float, float], *, base: Path | None = None, half: bool = False
+    run: Path,
+    out: Path,
+    spec: ClipSpec,
+    sigmas: tuple[float, float],
+    *,
+    base: Path | None = None,
+    backbone: str | None = None,
+    half: bool = False,
+    licences: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Copy a run's trained parts, and those of the release `base` that it did not train, into an indexed release.
 
-    `half` stores floats as float16. Raises FileNotFoundError when a part is missing.
+    What both lack of a backbone comes from `backbone`, any that `load_backbone` takes, under the licence with which it
+    was fetched. `licences` are parts' own, where they are neither this project's nor known. `half` stores floats as
+    float16. Raises FileNotFoundError when a part is missing, ValueError for a licence of no part.
     """
-    for name in PARTS:
-        for source in (run, base):
-            if source and (source / name).is_dir():
-                shutil.copytree(source / name, out / name, dirs_exist_ok=True)
-                break
+    if strangers := licences.keys() - PARTS.keys():
+        raise ValueError(f"licence of {', '.join(sorted(strangers))}: no such part; there are {', '.join(PARTS)}")
+    known = licences_of(base) if base else {}
+    holders = {name: source for name in PARTS for source in (base, run) if source and (source / name).is_dir()}
+    for name, source in holders.items():
+        shutil.copytree(source / name, out / name, dirs_exist_ok=True)
+    if backbone is not None:
+        for name, part in vars(load_backbone(backbone)).items():
+            if part is not None and name not in holders:
+                part.save_pretrained(out / name)
+                known[name] = origin_of(Path(backbone)).get("licence", f"unknown: from {Path(backbone).name}")
     if half:
         for path in out.glob("*/*.safetensors"):
             tensors = {k: v.half() if v.dtype == torch.float32 else v for k, v in load_file(path).items()}
             with atomic_path(path) as temporary:
                 save_file(tensors, temporary, metadata={"format": "pt"})
-    write_index(out, spec, sigmas)
+    write_index(out, spec, sigmas, {**known, **licences})

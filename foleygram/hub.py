@@ -25,6 +25,10 @@ from foleygram.state_dicts import UNREADABLE, refuse_misfits, without_chatter
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 """The root of what the hub's client raises, of whichever httpx it is built on."""
 
+NAME_A_FOLDER = (
+    "there is no such folder here either: name one that is (docs/weights.md), or go where there is a network"
+)
+
 
 def load_network(
     network_class: type[Any],
@@ -113,9 +117,10 @@ def check_folder(name: str | PathLike[str], subfolder: str = "") -> None:
 
 
 @contextmanager
-def explained(source: str, hub_id: str) -> Iterator[None]:
+def explained(source: str, hub_id: str, *, again: str = NAME_A_FOLDER) -> Iterator[None]:
     """Say in words what a library reports of `source`, which is, or lies in, the folder or hub id `hub_id`.
 
+    `again` is the way out where there is no network.
     Raises PermissionError for what is gated, FileNotFoundError for what is absent, ConnectionError without a network,
     ValueError for all else.
     """
@@ -142,8 +147,7 @@ def explained(source: str, hub_id: str) -> Iterator[None]:
             raise FileNotFoundError(f"{source}: not among the files of the hub's {hub_id} ({said})") from error
         if not Path(hub_id).is_dir() and is_any(HTTP_ERROR, LocalEntryNotFoundError, ConnectionError, TimeoutError):
             raise ConnectionError(
-                f"{source}: no folder here, and the hub cannot be reached ({chain[-1]}); run it again where there is "
-                "a network, or name a folder (docs/weights.md)"
+                f"{source}: the hub cannot be reached, or broke off ({chain[-1]}); {again}"
             ) from error
         raise ValueError(f"{source}: cannot be loaded ({said}); fetch it again") from error
 

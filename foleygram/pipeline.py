@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from foleygram.checkpoints import load_release, save_release
+from foleygram.checkpoints import licences_of, load_release, save_release
 from foleygram.encoding import ROWS_AT_ONCE, ConditionEncoding
 from foleygram.envelope.curve import Envelope
 from foleygram.generation.backbone import decode_latents
@@ -47,18 +48,24 @@ class FoleyOutput:
 class FoleyGRAMPipeline(ConditionEncoding):
     """Video to synchronised sound with a release folder's parts; inference only, nothing in it trains."""
 
-    def __init__(self, parts: Mapping[str, Any], spec: ClipSpec, sigmas: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        parts: Mapping[str, Any],
+        spec: ClipSpec,
+        sigmas: tuple[float, float],
+        licences: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(parts, spec)
-        self.sigmas = sigmas
+        self.sigmas, self.licences = sigmas, licences
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "FoleyGRAMPipeline":
         """Load a release folder; raises FileNotFoundError or ValueError naming the part that is missing or damaged."""
-        return cls(*load_release(Path(folder)))
+        return cls(*load_release(Path(folder)), licences_of(Path(folder)))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a release folder."""
-        save_release(Path(folder), self.parts, self.spec, self.sigmas)
+        save_release(Path(folder), self.parts, self.spec, self.sigmas, self.licences)
 
     def __call__(
         self,

@@ -1,45 +1,38 @@
-"""`foleygram weights`: hashes are compared, gated and absent weights say what to do. The hub itself is played."""
+"""`foleygram weights`: what it checks, fetches, converts and exports, and what it says where it cannot."""
 
-import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import pytest
 import torch
-from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub import constants, file_download
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from foleygram import weights
+from foleygram import sources, weights
+from foleygram.alignment.pretrained import load_gram_checkpoint, text_encoder_from_bert
+from foleygram.checkpoints import licences_of, read_index
 from foleygram.cli import app
+from foleygram.generation.backbone import load_backbone
+from foleygram.pipeline import FoleyGRAMPipeline
+from tests import published
+from tests.hub import COMMIT, Hub, ask_at, running_hub
+
+BERT = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 100, "vocab.txt": b"[PAD]", "other.h5": b"x"}
+
+
+@pytest.fixture
+def hub(monkeypatch) -> Iterator[Hub]:
+    with running_hub(monkeypatch) as running:
+        running.files = dict(BERT)
+        yield running
 
 
 def run(*arguments: object):
     return CliRunner().invoke(app, ["weights", *map(str, arguments)])
-
-
-class Hub:
-    """Answers as the hub does; `raises` instead if given."""
-
-    def __init__(self, content: bytes = b"tensors", claimed: bytes = b"tensors", raises: Exception | None = None):
-        self.content, self.claimed, self.raises = content, claimed, raises
-
-    def model_info(self, repo, revision, files_metadata):
-        if self.raises:
-            raise self.raises
-        lfs = SimpleNamespace(sha256=hashlib.sha256(self.claimed).hexdigest())
-        return SimpleNamespace(sha="c0ffee", siblings=[SimpleNamespace(rfilename="model.safetensors", lfs=lfs)])
-
-    def download(self, repo, revision, allow_patterns, local_dir: Path):
-        assert revision == "c0ffee"  # what is verified is what was asked about
-        local_dir.mkdir(parents=True, exist_ok=True)
-        (local_dir / "model.safetensors").write_bytes(self.content)
-
-    def answer(self, monkeypatch):
-        monkeypatch.setattr(weights, "HfApi", lambda: self)
-        monkeypatch.setattr(weights, "snapshot_download", self.download)
 
 
 def test_check_names_every_part_and_its_size(tiny_release):
@@ -57,49 +50,123 @@ def test_check_refuses_what_is_no_release(tmp_path):
     assert result.exit_code == 1 and "model_index.json" in result.output and "Traceback" not in result.output
 
 
-def test_fetched_files_are_verified(monkeypatch, tmp_path):
-    Hub().answer(monkeypatch)
+def test_what_is_fetched_is_verified_and_kept(hub, tmp_path):
     result = run("fetch", "bert-base", "--out", tmp_path)
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "bert-base" / "model.safetensors").read_bytes() == b"tensors"
+    assert result.exit_code == 0 and "model.safetensors (0.0 MB)" in result.output, result.output
+    folder = tmp_path / "bert-base"
+    kept = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "source.json"}
+    assert kept == {name: content for name, content in BERT.items() if name != "other.h5"}
+    assert sources.origin_of(folder) == {
+        "name": "bert-base", "hub_id": "google-bert/bert-base-uncased", "revision": COMMIT, "licence": "Apache-2.0",
+    }  # fmt: skip
+    hub.ranges.clear()
+    (folder / "vocab.txt").write_text("changed")
+    assert run("fetch", "bert-base", "--out", tmp_path).exit_code == 0
+    assert len(hub.ranges) == 1 and (folder / "vocab.txt").read_bytes() == BERT["vocab.txt"]
 
 
-def test_a_damaged_download_is_removed_and_named(monkeypatch, tmp_path):
-    Hub(content=b"tens").answer(monkeypatch)
+def test_a_broken_download_goes_on_where_it_stopped(hub, tmp_path):
+    hub.files = {"model.safetensors": BERT["model.safetensors"]}
+    half = len(BERT["model.safetensors"]) // 2
+    folder = tmp_path / "bert-base"
+    folder.mkdir()
+    # As a process that was killed leaves it.
+    (folder / ".model.safetensors.part").write_bytes(BERT["model.safetensors"][:half])
+    assert run("fetch", "bert-base", "--out", tmp_path).exit_code == 0
+    assert hub.ranges == [f"bytes={half}-"]
+    assert (folder / "model.safetensors").read_bytes() == BERT["model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", "source.json"]
+
+
+def test_a_line_that_breaks_keeps_what_came(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)
+    hub.files, hub.breaks = {"model.safetensors": BERT["model.safetensors"]}, 1000
+    result = run("fetch", "bert-base", "--out", tmp_path)
+    assert result.exit_code == 1 and "run it again, it goes on" in result.output and "Traceback" not in result.output
+    part = tmp_path / "bert-base" / ".model.safetensors.part"
+    kept = part.stat().st_size
+    assert 0 < kept < len(BERT["model.safetensors"])
+    assert not (tmp_path / "bert-base" / "model.safetensors").exists()
+    hub.breaks = 0
+    assert run("fetch", "bert-base", "--out", tmp_path).exit_code == 0
+    assert hub.ranges[-1] == f"bytes={kept}-"
+
+
+def test_a_file_that_is_not_what_the_hub_says_is_removed(hub, tmp_path):
+    hub.claimed["model.safetensors"] = 64 * "0"
     result = run("fetch", "bert-base", "--out", tmp_path)
     assert result.exit_code == 1 and "model.safetensors" in result.output and "fetch it again" in result.output
-    assert not (tmp_path / "bert-base" / "model.safetensors").exists()
-
-
-RESPONSE = MagicMock(headers={})
+    assert [path.name for path in (tmp_path / "bert-base").iterdir()] == ["config.json"]
 
 
 @pytest.mark.parametrize(
-    ("name", "raises", "said"),
+    ("name", "refusal", "said"),
     [
-        ("stable-audio-open", GatedRepoError("gated", response=RESPONSE), "Accept the terms"),
-        ("bert-base", RepositoryNotFoundError("absent", response=RESPONSE), "google-bert/bert-base-uncased"),
-        ("bert-base", LocalEntryNotFoundError("offline"), "run it again"),
-        ("bert-base", ConnectionError("no network"), "run it again"),
-        ("beats", None, "unilm"),
-        ("mystery", None, "bert-base"),
+        ("stable-audio-open", "gated", ("Stability AI Community License", "Accept its licence on", "hf auth login")),
+        ("bert-base", "absent", ("google-bert/bert-base-uncased", "hf auth login")),
+        ("bert-base", "empty", ("has none of config.json",)),
+        ("beats", None, ("unilm",)),
+        ("mystery", None, ("bert-base",)),
     ],
 )
-def test_what_cannot_be_fetched_says_why(monkeypatch, tmp_path, name, raises, said):
-    Hub(raises=raises).answer(monkeypatch)
+def test_what_cannot_be_fetched_says_why(hub, tmp_path, name, refusal, said):
+    hub.files = {} if refusal == "empty" else {"transformer/config.json": b"{}"}
+    hub.refusal = refusal if refusal != "empty" else None
     result = run("fetch", name, "--out", tmp_path)
-    assert result.exit_code == 1 and said in " ".join(result.output.split()) and "Traceback" not in result.output
-    assert list(tmp_path.iterdir()) == []
+    printed = " ".join(result.output.split())
+    assert result.exit_code == 1 and all(text in printed for text in said) and "Traceback" not in printed, printed
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size] == []
 
 
-def test_a_backbone_goes_to_the_native_form_and_back(tiny_backbone_of_64, tmp_path):
+def test_without_a_network_it_says_so(monkeypatch, tmp_path):
+    ask_at(monkeypatch, "http://127.0.0.1:9")
+    result = run("fetch", "bert-base", "--out", tmp_path)
+    assert result.exit_code == 1 and "cannot be reached" in result.output and "run it again" in result.output
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error", "said"),
+    [
+        ("gated", PermissionError, "owner/name/transformer: gated. Accept its licence on https://"),
+        ("absent", FileNotFoundError, "owner/name/transformer: no folder here, and the hub has no owner/name"),
+        (None, FileNotFoundError, "owner/name/transformer: not among the files of the hub's owner/name"),
+    ],
+)
+def test_a_hub_id_that_gives_no_weights_says_why(hub, tmp_path, monkeypatch, refusal, error, said):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    hub.refusal = refusal
+    with pytest.raises(error, match=re.escape(said)):
+        load_backbone("owner/name")
+
+
+def test_a_hub_id_without_a_network_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    ask_at(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    with pytest.raises(ConnectionError, match=r"owner/name: the hub cannot be reached.*no such folder here"):
+        text_encoder_from_bert("owner/name")
+    for absent in ("./weights/none", str(tmp_path / "none"), "a/b/c"):
+        with pytest.raises(FileNotFoundError, match="no such folder"):
+            text_encoder_from_bert(absent)
+
+
+def test_every_source_is_in_the_docs_with_its_licence():
+    rows = (Path(__file__).parents[1] / "docs" / "weights.md").read_text(encoding="utf-8").splitlines()
+    for name, source in sources.SOURCES.items():
+        row = next(row for row in rows if row.startswith(f"| `{name}` |"))
+        assert source.licence in row and (source.hub_id or "by hand") in row, row
+        assert re.search(r"\d M|vocabulary|sum", row), row
+
+
+def test_a_backbone_goes_to_the_native_form_and_back(tmp_path):
+    backbone = published.write_diffusers(tmp_path / "diffusers")
     native, again = tmp_path / "native", tmp_path / "again"
-    result = run("convert", tiny_backbone_of_64, native)
+    result = run("convert", backbone, native)
     assert result.exit_code == 0 and "diffusers -> stable-audio-tools" in result.output, result.output
     assert sorted(path.name for path in native.iterdir()) == ["model.safetensors", "model_config.json"]
     assert run("convert", native, again).exit_code == 0
     name = "transformer/diffusion_pytorch_model.safetensors"
-    before, after = load_file(tiny_backbone_of_64 / name), load_file(again / name)
+    before, after = load_file(backbone / name), load_file(again / name)
     assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
     assert "already there" in run("convert", native, again).output
 
@@ -114,17 +181,60 @@ def test_what_cannot_be_converted_leaves_nothing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "model_config.json"]
 
 
-@pytest.fixture
-def tiny_backbone_of_64(tmp_path):
-    """A backbone in diffusers' layout whose heads have the 64 values that both forms agree on."""
-    StableAudioDiTModel(
-        sample_size=24, in_channels=8, out_channels=8, num_layers=2, attention_head_dim=64, num_attention_heads=2,
-        num_key_value_attention_heads=1, cross_attention_dim=64, cross_attention_input_dim=64,
-        global_states_input_dim=96,
-    ).save_pretrained(tmp_path / "diffusers" / "transformer")  # fmt: skip
-    AutoencoderOobleck(
-        encoder_hidden_size=16, downsampling_ratios=[2, 4], channel_multiples=[1, 2], decoder_channels=16,
-        decoder_input_channels=8, audio_channels=1, sampling_rate=16_000,
-    ).save_pretrained(tmp_path / "diffusers" / "vae")  # fmt: skip
-    StableAudioProjectionModel(64, 64, 0, 512).save_pretrained(tmp_path / "diffusers" / "projection_model")
-    return tmp_path / "diffusers"
+def test_an_exported_release_names_its_backbones_licence(tiny_release, tmp_path):
+    run_folder, backbone = tmp_path / "run", tmp_path / "stable-audio-open"
+    shutil.copytree(tiny_release, run_folder)
+    backbone.mkdir()
+    for name in ("transformer", "vae", "projection_model"):
+        shutil.move(run_folder / name, backbone / name)
+    (backbone / "source.json").write_text('{"licence": "Stability AI Community License"}')
+    spec = tmp_path / "clip.yaml"
+    spec.write_text(json.dumps(read_index(tiny_release)["spec"]))
+    out = tmp_path / "out"
+    missing = run("export", run_folder, out, "--spec", spec)
+    assert missing.exit_code == 1 and "no vae, transformer, projection_model" in " ".join(missing.output.split())
+    result = run(
+        "export", run_folder, out, "--spec", spec, "--backbone", backbone, "--licence", "video_encoder=MIT (EVA-CLIP)"
+    )
+    assert result.exit_code == 0, result.output
+    assert licences_of(out)["transformer"] == "Stability AI Community License"
+    shown = " ".join(run("check", out).output.split())
+    assert "MIT" in shown and "Stability AI" in shown and "Apache-2.0" in shown
+    assert re.search(r"[\d,]+ parameters, [\d.]+% of them trained in stage 2", shown)
+    FoleyGRAMPipeline.from_pretrained(out).save_pretrained(tmp_path / "again")
+    assert licences_of(tmp_path / "again") == licences_of(out)
+    for wrong in ("video_encoder", "engine=MIT"):
+        assert run("export", run_folder, out, "--spec", spec, "--licence", wrong).exit_code == 1
+
+
+def test_grams_release_becomes_a_release_folder_of_encoders(tmp_path, monkeypatch):
+    heads = {"num_vision_heads": 2, "num_text_heads": 2}
+    monkeypatch.setattr(weights, "load_gram_checkpoint", lambda folder: load_gram_checkpoint(folder, **heads))
+    gram, bert = published.write_gram(tmp_path / "gram"), published.write_bert(tmp_path / "bert")
+    out = tmp_path / "out"
+    refused = run("convert", gram, out)
+    assert refused.exit_code == 1 and "--tokenizer" in refused.output and not out.exists()
+    result = run("convert", gram, out, "--tokenizer", bert)
+    assert result.exit_code == 0 and "GRAM -> aligned encoders" in result.output, result.output
+    checked = run("check", out)
+    assert checked.exit_code == 0 and "every hash agrees" in " ".join(checked.output.split()), checked.output
+    parts = {"video_encoder", "text_encoder", "audio_encoder", "tokenizer"}
+    assert licences_of(out) == dict.fromkeys(parts, "see its repository")
+    assert {row.name for row in weights.check_release(out)} == parts
+    with pytest.raises(FileNotFoundError, match="alone; generating needs projectors"):
+        FoleyGRAMPipeline.from_pretrained(out)
+
+
+@pytest.mark.parametrize("damage", ["hash", "unlisted", "index"])
+def test_check_ends_with_1_for_a_damaged_release(tiny_release, tmp_path, damage):
+    folder = Path(shutil.copytree(tiny_release, tmp_path / "release"))
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    if damage == "hash":
+        path.write_bytes(path.read_bytes()[:-4] + b"zzzz")
+    elif damage == "unlisted":
+        shutil.copyfile(path, path.with_name("another.safetensors"))
+    else:
+        path = folder / "model_index.json"
+        path.write_text(path.read_text().replace('"vae": {', '"engine": {'))
+    result = run("check", folder)
+    assert result.exit_code == 1 and str(path.parent) in result.stderr and "Traceback" not in result.output

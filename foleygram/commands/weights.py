@@ -18,6 +18,12 @@ def export(
     sigma_min: Annotated[float | None, typer.Option(help="Last noise level of the sampler (0.05).")] = None,
     sigma_max: Annotated[float | None, typer.Option(help="First noise level of the sampler (80).")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
+    backbone: Annotated[
+        str | None, typer.Option(help="Folder or hub id of the frozen backbone, for the parts that RUN lacks.")
+    ] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option(metavar="PART=LICENCE", help="A part's licence, if not Apache-2.0; repeatable.")
+    ] = None,
 ) -> None:
     """Assemble a release folder from trained parts."""
     from foleygram.caching import read_spec
@@ -30,7 +36,15 @@ def export(
         low = known["sigma_min"] if sigma_min is None else sigma_min
         high = known["sigma_max"] if sigma_max is None else sigma_max
         rates = read_spec(spec or base / INDEX)  # type: ignore[operator]
-        export_release(run, out, rates, (low, high), base=base, half=half)
+        licences = dict(_part_and_licence(text) for text in licence or ())
+        export_release(run, out, rates, (low, high), base=base, backbone=backbone, half=half, licences=licences)
+
+
+def _part_and_licence(text: str) -> tuple[str, str]:
+    part, found, licence = text.partition("=")
+    if not found or not licence:
+        raise ValueError(f"--licence {text}: write PART=LICENCE, such as transformer='Stability AI Community License'")
+    return part, licence
 
 
 def check_weights(folder: Annotated[Path, typer.Argument(help="Release folder.")]) -> None:
@@ -48,10 +62,13 @@ def fetch_weights(
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
 ) -> None:
     """Download public weights and verify their hashes; a broken download goes on where it stopped."""
-    from foleygram.weights import fetch
+    from foleygram.sources import fetch
+
+    def said(file: str, size: int) -> None:
+        typer.echo(f"{file} ({size / 1e6:,.1f} MB)")
 
     with reported():
-        typer.echo(f"{name} is in {fetch(name, out, revision=revision)}")
+        typer.echo(f"{name} is in {fetch(name, out, revision=revision, progress=said)}")
 
 
 def convert_weights(

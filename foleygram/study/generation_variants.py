@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foleygram.caching import write_cache
-from foleygram.checkpoints import INDEX, PARTS, read_index, write_index
+from foleygram.checkpoints import INDEX, PARTS, licences_of, read_index, write_index
 from foleygram.envelope.curve import onset_track
 from foleygram.features import FeatureEncoder
 from foleygram.spec import ClipSpec
@@ -93,5 +93,5 @@ def assemble_release(out: Path, *folders: Path) -> Path:
         if holder is not None:
             shutil.copytree(holder / name, out / name, dirs_exist_ok=True)
     index = read_index(base)
-    write_index(out, ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"]))
+    write_index(out, ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"]), licences_of(base))
     return out
