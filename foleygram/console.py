@@ -1,7 +1,7 @@
 """What people see: a progress bar with the time left, and tables."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,13 +12,19 @@ from rich.table import Table
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.processes import joined_processes
 from foleygram.production.generate import Outcome, generate_files
-from foleygram.production.manifest import DONE, FAILED
+from foleygram.production.manifest import DONE, FAILED, Row
 from foleygram.production.rendering import Sampling, TakeRule
 from foleygram.production.wishes import Wish
 from foleygram.weights import PartFacts
 
 SHOWN_ROWS = 100
 """Files of the closing table; the manifest holds them all."""
+
+TAKES_LEGEND = (
+    "Kept is the first of each file: half of a take's rank is obedience to the envelope (E-L1, lag, leak), half the "
+    "GRAM volume of picture, words and sound. That volume comes from the encoders that steered the sound: no "
+    "independent judge."
+)
 
 
 def pick_device(device: str) -> torch.device:
@@ -93,6 +99,9 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         else:
             table.add_row(name, length, row.envelope, "-", batch, row.state)
     console.print(table)
+    compared = [row for row in outcome.rows[:SHOWN_ROWS] if row.takes and row.name not in outcome.kept]
+    if compared:
+        console.print(takes_table(compared), TAKES_LEGEND)
     if len(outcome.rows) > SHOWN_ROWS:
         console.print(f"and {len(outcome.rows) - SHOWN_ROWS} more files; all of them in the manifest")
     for row in outcome.rows:
@@ -103,6 +112,16 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         elif row.name not in outcome.kept and f"{row.name}.mkv" in row.written:
             said = f"{row.video.name}: MP4 cannot carry its picture's codec, so it is {row.name}.mkv"
             console.print(said, markup=False, soft_wrap=True)
+
+
+def takes_table(rows: Sequence[Row]) -> Table:
+    """Every take of each row with both its scores, the one that was kept first."""
+    table = Table("file", "take", "E-L1", "of the level", "lag, ms", "leak, dB", "volume")
+    for row in rows:
+        for number, l1, share, volume, lag, leak in row.takes:
+            measured = [f"{figure:.0f}" if figure == figure else "-" for figure in (lag, leak)]
+            table.add_row(row.video.name, f"{number:.0f}", f"{l1:.4f}", f"{share:.0%}", *measured, f"{volume:.3f}")
+    return table
 
 
 def print_parts(folder: Path, parts: list[PartFacts]) -> None:

@@ -22,6 +22,24 @@ def generate(
             ".csv, .json, .mid, a curve or a guide as .wav (docs/envelope.md).",
         ),
     ] = "predicted",
+    reference_audio: Annotated[
+        Path | None, typer.Option(help="A sound to take after, of any length and rate; a video's track will do.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="How much each speaks, as video=1,text=0.5,audio=0.")
+    ] = "video=1,text=1,audio=1",
+    segment: Annotated[
+        list[str] | None, typer.Option(help="FROM:TO:PROMPT, in seconds: words for a stretch; may be given again.")
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="CSV of each file's prompt, negative_prompt, envelope, seed, reference, weights, from, to."),
+    ] = None,
+    takes: Annotated[int, typer.Option(min=1, help="Takes of each file; the best one is kept.")] = 1,
+    max_e_l1: Annotated[
+        float | None,
+        typer.Option(min=0, help="Up to four more takes while E-L1 is above this share of the level asked for."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
     control_scale: Annotated[float, typer.Option(help="Weight of the envelope.")] = 1.0,
@@ -42,13 +60,15 @@ def generate(
         from foleygram.datasets.folder import find_videos
         from foleygram.envelope.files import chosen_envelope
         from foleygram.production.rendering import Sampling, TakeRule
-        from foleygram.production.wishes import Wish
+        from foleygram.production.sheet import read_wishes
+        from foleygram.production.wishes import Wish, parse_segment, parse_weights
 
         chosen_envelope(envelope)  # what cannot be read is said before anything begins
-        wish = Wish(prompt, negative_prompt, envelope, seed)
+        segments = tuple(parse_segment(text) for text in segment or ())
+        wish = Wish(prompt, negative_prompt, envelope, seed, reference_audio, parse_weights(weights), segments)
         failed = generate_with_progress(
-            dict.fromkeys(find_videos(source), wish), out, checkpoint,
-            sampling=Sampling(steps, guidance, control_scale), rule=TakeRule(), batch_size=batch_size,
+            read_wishes(find_videos(source), wish, sheet), out, checkpoint,
+            sampling=Sampling(steps, guidance, control_scale), rule=TakeRule(takes, max_e_l1), batch_size=batch_size,
             overwrite=overwrite, dry_run=dry_run, device=device, offload=offload,
         )  # fmt: skip
     if failed:

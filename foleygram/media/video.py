@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from torch.nn.functional import interpolate
 
 MAX_PIXELS = 8192 * 8192
 MAX_FRAME_RATE = 1000.0
+MAX_GAP_SEC = 120.0
+"""Longest that one frame stays on screen; a longer gap is a broken time stamp."""
 TIE_SEC = 1e-5
 """Rounding of time stamps: a frame stamped this little after a moment counts as shown at it."""
 SEEK_MARGIN_SEC = 0.5
@@ -131,6 +134,9 @@ def _picture_seconds(path: str | Path, container: InputContainer, video: Any) ->
     stamps = sorted((packet.pts, packet.duration or 0) for packet in packets)
     if not stamps:
         raise MediaError(f"{path}: the picture has no frames; the file is damaged or cut short")
+    gap = max((float((b - a) * video.time_base) for (a, _), (b, _) in pairwise(stamps)), default=0.0)
+    if gap > MAX_GAP_SEC:
+        raise MediaError(f"{path}: its time stamps jump by {gap:.0f} s from one frame to the next; re-encode it")
     last, duration = stamps[-1]
     if not duration and len(stamps) > 1:  # a last frame without a length stays as long as the one before it
         duration = last - stamps[-2][0]

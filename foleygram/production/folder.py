@@ -1,5 +1,6 @@
 """Batches of a manifest through the pipeline, the next one read and the last one written while the model works."""
 
+import math
 import shutil
 import threading
 import time
@@ -118,9 +119,11 @@ class FolderRun:
         if isinstance(outcome, list):
             try:
                 written = self._write(row, outcome)
-                onsets = len(outcome[0].output.envelope.onsets())
-                spent += time.monotonic() - begun
-                row = replace(row, state=DONE, onsets=onsets, seconds_spent=round(spent, 2), written=written)
+                row = replace(
+                    row, state=DONE, onsets=len(outcome[0].output.envelope.onsets()), written=written,
+                    takes=tuple(_figures(take) for take in outcome if take.score),
+                    seconds_spent=round(spent + time.monotonic() - begun, 2),
+                )  # fmt: skip
             except (ValueError, OSError, RuntimeError, MemoryError) as error:
                 outcome = error
         if not isinstance(outcome, list):
@@ -149,6 +152,14 @@ def move_into(folder: Path, out: Path) -> tuple[str, ...]:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
     return tuple(path.relative_to(folder).as_posix() for path in files)
+
+
+def _figures(take: Take) -> tuple[float, ...]:
+    score = take.score
+    if score is None:
+        return ()
+    figures = (score.envelope_l1, score.relative_l1, score.volume, score.lag_ms, score.leak_db)
+    return (take.number, *(math.nan if figure is None else float(f"{figure:.4g}") for figure in figures))
 
 
 def _reason(row: Row, error: BaseException | None) -> str:

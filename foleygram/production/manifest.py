@@ -35,6 +35,8 @@ class Row:
     envelope: str = ""
     onsets: int = 0
     seconds_spent: float = 0.0
+    takes: tuple[tuple[float, ...], ...] = ()
+    """Of each take, best first: its number, E-L1, E-L1 as a share of the level asked for, GRAM volume, lag, leak."""
     written: tuple[str, ...] = ()
     """Results, relative to the manifest's folder."""
 

@@ -1,8 +1,12 @@
-"""What is asked of one file: words, envelope, reference sound, seed, weights, segments."""
+"""What is asked of one file: words, envelope, reference, seed, weights, segments, as options and tables say it."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from foleygram.envelope.files import CHOICES
 from foleygram.inputs import EVEN, ModalityWeights
 
 
@@ -29,3 +33,86 @@ class Wish:
     """A sound file, or a video with sound, of any length and rate."""
     weights: ModalityWeights = EVEN
     segments: tuple[SegmentWish, ...] = ()
+
+
+FIELDS = ("prompt", "negative_prompt", "envelope", "seed", "reference", "weights")
+"""What a table or a file beside a video may say of it, besides `segments`."""
+SEGMENT_FIELDS = ("from", "to", "prompt", "reference")
+
+
+def told_wish(wish: Wish, told: Mapping[str, Any], folder: Path) -> Wish:
+    """`wish` with what `told` says instead; empty values say nothing, paths count from `folder`.
+
+    Raises ValueError naming the field and the value.
+    """
+    said = {name: value for name, value in told.items() if value not in (None, "")}
+    unknown = sorted(said.keys() - {*FIELDS, "segments"})
+    if unknown:
+        raise ValueError(f"unknown field {', '.join(unknown)}; there are {', '.join(FIELDS)}, segments")
+    changes: dict[str, Any] = {name: str(said[name]) for name in ("prompt", "negative_prompt") if name in said}
+    if "envelope" in said:
+        envelope = str(said["envelope"])
+        changes["envelope"] = envelope if envelope in CHOICES else str(folder / envelope)
+    if "seed" in said:
+        changes["seed"] = parse_seed(said["seed"])
+    if "reference" in said:
+        changes["reference"] = folder / str(said["reference"])
+    if "weights" in said:
+        changes["weights"] = parse_weights(said["weights"])
+    if "segments" in said:
+        changes["segments"] = tuple(told_segment(segment, folder) for segment in said["segments"])
+    return replace(wish, **changes)
+
+
+def told_segment(told: Mapping[str, Any], folder: Path) -> SegmentWish:
+    """The segment that a mapping with `from`, `to`, `prompt`, `reference` describes; raises ValueError for another."""
+    if not isinstance(told, Mapping) or not {"from", "to"} <= told.keys() <= {*SEGMENT_FIELDS}:
+        raise ValueError(f"segment {told!r}: its fields are {', '.join(SEGMENT_FIELDS)}, the first two needed")
+    reference = told.get("reference")
+    start, end = (_seconds(told[name]) for name in ("from", "to"))
+    return SegmentWish(start, end, told.get("prompt") or None, folder / str(reference) if reference else None)
+
+
+def parse_segment(text: str) -> SegmentWish:
+    """The segment that `FROM:TO:PROMPT` asks for, in seconds; raises ValueError showing how it is written."""
+    start, _, rest = text.partition(":")
+    end, _, prompt = rest.partition(":")
+    if not prompt.strip():
+        raise ValueError(f"--segment {text}: write FROM:TO:PROMPT, as 1.5:3:A person hits metal")
+    return SegmentWish(_seconds(start), _seconds(end), prompt.strip())
+
+
+def parse_weights(text: Any) -> ModalityWeights:
+    """The weights that `video=1,text=0.5,audio=0` or a mapping names, 1 for what is left out; raises ValueError."""
+    if isinstance(text, Mapping):
+        pairs = {str(name): value for name, value in text.items()}
+    else:
+        pairs = dict(part.strip().partition("=")[::2] for part in str(text).split(","))
+    try:
+        weights = ModalityWeights(**{name.strip(): float(value) for name, value in pairs.items()})
+    except (TypeError, ValueError):
+        weights = ModalityWeights(math.nan)
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
+        raise ValueError(f"weights {text!r}: write video=1,text=0.5,audio=0, numbers of 0 or more")
+    return weights
+
+
+def parse_seed(value: Any) -> int:
+    """A seed, a whole number of 0 or more; raises ValueError for anything else."""
+    try:
+        seed = int(str(value))
+    except ValueError:
+        seed = -1
+    if seed < 0:
+        raise ValueError(f"seed {value!r}: give a whole number of 0 or more")
+    return seed
+
+
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float(str(value).strip())
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ValueError(f"{value!r} is no time in seconds")
+    return seconds

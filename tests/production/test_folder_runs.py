@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from typer.testing import CliRunner
 
@@ -181,3 +183,34 @@ def test_a_second_run_in_the_same_folder_is_refused(tiny_release, flickers, tmp_
     with FileLock(tmp_path / WORK / "lock"):
         result = run(flickers, tmp_path, tiny_release)
     assert result.exit_code == 1 and "another run is writing there" in result.output
+
+
+def test_takes_are_listed_with_both_scores_and_words_change_the_sound(tiny_release, flickers, whole, tmp_path):
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("file,prompt,from,to\nclip 0.mp4,A person hits wood.,,\nclip 3.mp4,wood,3,5\n")
+    out = tmp_path / "out"
+    told = run(flickers, out, tiny_release, "--sheet", sheet, "--takes", 2, "--segment", "0:0.5:wood")
+    assert told.exit_code == 0, told.output
+    rows = Manifest(out).rows
+    assert all(sorted(take[0] for take in row.takes) == [1, 2] for row in rows.values())
+    assert told.output.count("clip 2.mp4") == 3 and "no independent judge" in " ".join(told.output.split())
+    first = {name: row.takes[0][0] for name, row in rows.items()}
+    assert set(first.values()) <= {1, 2}
+    assert results(out)["clip 3.wav"] != results(whole)["clip 3.wav"]
+    wrong = run(flickers, tmp_path / "wrong", tiny_release, "--segment", "4:9:wood")
+    assert wrong.exit_code == 1 and wrong.output.count("it must lie within") == 6
+
+
+def test_a_reference_sound_of_another_rate_changes_the_sound(tiny_release, flickers, whole, tmp_path):
+    reference = tmp_path / "reference.wav"
+    soundfile.write(reference, np.random.default_rng(0).normal(0, 0.1, (9_000, 2)), 22_050)
+    video = flickers / "clip 0.mp4"
+    common = (video, tmp_path / "out", tiny_release, "--reference-audio")
+    assert run(*common, reference).exit_code == 0
+    plain = run(video, tmp_path / "plain", tiny_release)
+    muted = run(video, tmp_path / "muted", tiny_release, "--reference-audio", reference, "--weights", "audio=0")
+    assert plain.exit_code == muted.exit_code == 0
+    heard = [(tmp_path / name / "clip 0.wav").read_bytes() for name in ("out", "plain", "muted")]
+    assert heard[0] != heard[1] == heard[2]
+    absent = run(video, tmp_path / "absent", tiny_release, "--reference-audio", tmp_path / "no.wav")
+    assert absent.exit_code == 1 and "no.wav: no such file" in absent.output

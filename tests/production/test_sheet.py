@@ -1,0 +1,91 @@
+"""What tables and files beside videos ask of each file, and how wrong ones are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from foleygram.inputs import ModalityWeights
+from foleygram.production.sheet import read_sheet, read_wishes
+from foleygram.production.wishes import SegmentWish, Wish, parse_segment, parse_weights
+
+SHEET = """file,prompt,negative_prompt,envelope,seed,reference,weights,from,to
+a.mp4,"A person hits wood, softly.",speech,hits.csv,7,bell.wav,"video=0.5,audio=2",,
+a.mp4,metal,,,,,,0,1.5
+a.mp4,,,,,gong.wav,,1.5,2
+b.mp4,,,audio,,,,,
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "sheet.csv").write_text(SHEET)
+    (tmp_path / "videos").mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (tmp_path / "videos" / name).touch()
+    return tmp_path
+
+
+def test_a_table_says_what_each_file_is_asked(folder):
+    videos = [folder / "videos" / name for name in ("a.mp4", "b.mp4", "c.mp4")]
+    usual = Wish("usual", seed=3)
+    wishes = read_wishes(videos, usual, folder / "sheet.csv")
+    assert wishes[videos[0]] == Wish(
+        "A person hits wood, softly.", "speech", str(folder / "hits.csv"), 7, folder / "bell.wav",
+        ModalityWeights(video=0.5, audio=2),
+        (SegmentWish(0, 1.5, "metal"), SegmentWish(1.5, 2, None, folder / "gong.wav")),
+    )  # fmt: skip
+    assert wishes[videos[1]] == Wish("usual", envelope="audio", seed=3)
+    assert wishes[videos[2]] == usual
+
+
+def test_a_file_beside_a_video_says_it_for_that_one_and_the_table_wins(folder):
+    video = folder / "videos" / "a.mp4"
+    video.with_name("a.foley.yaml").write_text(
+        "prompt: beside\nseed: 9\nweights: {text: 0}\nsegments:\n- {from: 0.5, to: 1, prompt: tap}\n"
+    )
+    assert read_wishes([video], Wish("usual", "noise"))[video] == Wish(
+        "beside", "noise", seed=9, weights=ModalityWeights(text=0), segments=(SegmentWish(0.5, 1, "tap"),)
+    )
+    both = read_wishes([video], Wish(), folder / "sheet.csv")[video]
+    assert (both.prompt, both.seed, len(both.segments)) == ("A person hits wood, softly.", 7, 2)
+
+
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ("file,colour\na.mp4,red\n", "columns are colour, file"),
+        ("prompt\nwood\n", "columns are prompt"),
+        ("file,prompt\nz.mp4,wood\n", r"line 2: there is no video z\.mp4"),
+        ("file,prompt\na.mp4,wood\na.mp4,metal\n", r"line 3: a second row for a\.mp4"),
+        ("file,seed\na.mp4,-1\n", "line 2: seed '-1'"),
+        ("file,weights\na.mp4,smell=1\n", "line 2: weights 'smell=1'"),
+        ("file,prompt,from,to\na.mp4,wood,x,1\n", "line 2: 'x' is no time"),
+        ("file,prompt,from,to\na.mp4,wood,1,\n", "line 2: segment"),
+        ("file,seed,from,to\na.mp4,3,1,2\n", "line 2: a segment has no seed"),
+        ("file,prompt\na.mp4,wood,metal\n", "line 2: more cells than columns"),
+    ],
+)
+def test_a_wrong_table_is_refused_by_line(tmp_path, table, named):
+    (tmp_path / "sheet.csv").write_text(table)
+    with pytest.raises(ValueError, match=named):
+        read_sheet(tmp_path / "sheet.csv", {"a.mp4"})
+
+
+@pytest.mark.parametrize("text", ["- a list", "prompt: [", "sound: loud", "segments: [{from: 1}]"])
+def test_a_wrong_file_beside_is_refused_by_name(tmp_path, text):
+    (tmp_path / "a.foley.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"a\.foley\.yaml: "):
+        read_wishes([tmp_path / "a.mp4"], Wish())
+
+
+def test_options():
+    assert parse_segment("1.5:3:He says: stop.") == SegmentWish(1.5, 3, "He says: stop.")
+    assert parse_weights("text=0") == ModalityWeights(text=0)
+    for wrong in ("1:2", "1:2: ", "a:2:wood"):
+        with pytest.raises(ValueError, match=r"write FROM:TO:PROMPT|no time in seconds"):
+            parse_segment(wrong)
+    for wrong in ("text", "text=-1", "text=inf", "text=1,text", "sound=1"):
+        with pytest.raises(ValueError, match="write video=1"):
+            parse_weights(wrong)
+    with pytest.raises(FileNotFoundError, match="--sheet"):
+        read_wishes([Path("a.mp4")], Wish(), Path("absent.csv"))
