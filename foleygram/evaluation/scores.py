@@ -10,12 +10,13 @@ from torch import Tensor, distributed
 from torchmetrics import Metric
 
 from foleygram.evaluation import envelopes
+from foleygram.evaluation.condfoleygen import CondFoleyGenOnsets, onset_agreement
 from foleygram.evaluation.material import MaterialJudge
 from foleygram.evaluation.metrics import EnvelopeCorrelation, EnvelopeL1, EnvelopeLag, Leak, MaterialAccuracy, OnsetF1
 from foleygram.evaluation.onsets import TOLERANCES_SEC, detect_onsets, pair_onsets, peak
 
 Row = dict[str, str | int | float | None]
-CLIP_METRICS = ("onsets", "envelope", "material")
+CLIP_METRICS = ("onsets", "envelope", "material", "condfoleygen")
 """Groups of figures that one clip has by itself."""
 
 
@@ -68,6 +69,7 @@ class ClipScorer:
                 "leak_db": Leak(),
             }
         self.material = MaterialAccuracy()
+        self.agreements = CondFoleyGenOnsets() if "condfoleygen" in metrics else None
 
     def add(self, clip: ScoredClip) -> Row:
         """Score a clip; returns its row. Raises ValueError for sounds that are not mono, equally long and finite."""
@@ -79,6 +81,10 @@ class ClipScorer:
             row |= self._add_envelopes(clip)
         if self.judge is not None:
             row |= self._add_material(clip, self.judge)
+        if self.agreements is not None:
+            agreement = onset_agreement(clip.generated, clip.reference, clip.sample_rate)
+            self.agreements.update(agreement)
+            row |= {f"condfoleygen_{name}": _plain(value) for name, value in agreement._asdict().items()}
         self.rows.append(row)
         return row
 
@@ -129,6 +135,9 @@ class ClipScorer:
             summary |= {name: _number(metric.compute()) for name, metric in self.curves.items()}
         if rows and self.judge is not None:
             summary["material_accuracy"] = _number(self.material.compute())
+        if rows and self.agreements is not None:
+            agreements = self.agreements.compute()._asdict()
+            summary |= {f"condfoleygen_{name}": value for name, value in agreements.items()}
         for name, column in (("material", "material"), ("lag", "lag_ms"), ("leak", "leak_db")):
             if any(column in row for row in rows):
                 summary[f"num_{name}"] = sum(row[column] is not None for row in rows)
@@ -160,6 +169,10 @@ def _check(clip: ScoredClip) -> None:
         raise ValueError(f"{name}: sounds of shapes {shapes}; they must be mono, (samples,), and equally long")
     if not bool(torch.isfinite(clip.generated).all()):
         raise ValueError(f"{name}: the generated sound holds samples that are not finite")
+
+
+def _plain(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from foleygram.evaluation.condfoleygen import OnsetAgreements
 from foleygram.evaluation.onsets import TOLERANCES_SEC
 from foleygram.evaluation.scores import Row
 
@@ -92,6 +93,7 @@ STATISTICS = _onset_statistics() | {
     "median_absolute_lag_ms": _median("lag_ms", absolute=True),
     "leak_db": _median("leak_db"),
     "material_accuracy": _mean("right"),
+    **{name: _mean(name) for name in (f"condfoleygen_{figure}" for figure in OnsetAgreements._fields)},
 }
 """Each figure as a function of its clips: what the metrics of `evaluation/metrics.py` give for the same clips."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from foleygram.checkpoints import file_hash
 from foleygram.datasets.clip import Clip
-from foleygram.evaluation import envelopes, onsets
+from foleygram.evaluation import condfoleygen, envelopes, onsets
 from foleygram.study import intervals
 from foleygram.study.pairs import Pair
 
@@ -41,6 +41,12 @@ def scoring_protocol(
             "floor_db": onsets.FLOOR_DB,
             "tolerances_sec": list(onsets.TOLERANCES_SEC),
             "average": "micro",
+        },
+        "condfoleygen": {
+            "detector": "librosa onset_detect",
+            "sample_rate": onsets.DETECTOR_RATE,
+            "delta": condfoleygen.DELTA,
+            "tolerance_sec": condfoleygen.TOLERANCE / onsets.DETECTOR_RATE,
         },
         "envelope": {
             "sample_rate": envelopes.ENVELOPE_SAMPLE_RATE,

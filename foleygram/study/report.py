@@ -27,6 +27,9 @@ ROWS = {
     "median |lag|, ms": "median_absolute_lag_ms",
     "leak, dB": "leak_db",
     "material accuracy": "material_accuracy",
+    "CondFoleyGen: as many onsets": "condfoleygen_same_count",
+    "CondFoleyGen: onset accuracy": "condfoleygen_accuracy",
+    "CondFoleyGen: onset AP": "condfoleygen_average_precision",
     "clips": "num_clips",
 }
 DIGITS = {"envelope_l1": 4, "median_absolute_lag_ms": 1, "lag_ms": 1, "leak_db": 1}

@@ -46,7 +46,7 @@ def test_a_paired_difference_is_sharper_than_either_interval():
 
 
 def test_every_statistic_is_the_metric_over_the_same_clips():
-    scorer, rng = ClipScorer(None, ("onsets", "envelope")), torch.Generator().manual_seed(0)
+    scorer, rng = ClipScorer(None, ("onsets", "envelope", "condfoleygen")), torch.Generator().manual_seed(0)
     for number in range(6):
         times = [0.2, 0.7] if number else []
         reference = torch.zeros(16_000)
