@@ -70,7 +70,7 @@ def build_page(studio: Studio, *, steps: int = DEFAULT_STEPS) -> gr.Blocks:
             [video.upload, video.clear],
             studio.open,
             [video, session],
-            [session, editor.timeline, editor.summary, editor.start, editor.end, asking, working],
+            [video, session, editor.timeline, editor.summary, editor.start, editor.end, asking, working],
             show_progress_on=[video],
             **MODEL,
         )
@@ -116,8 +116,8 @@ def _editor(studio: Studio, session: gr.State) -> Editor:
     for name, button in buttons.items():
         button.click(studio.edit(name), region, shown, **LIGHT)
     undo.click(studio.undo, region, shown, **LIGHT)
-    gr.on([reset.click, source.input], studio.start_over, [source, *region], shown, **MODEL)
-    load.upload(studio.load, [load, *region], shown, **MODEL)
+    gr.on([reset.click, source.input], studio.start_over, [source, *region], shown, show_progress="hidden", **MODEL)
+    load.upload(studio.load, [load, *region], shown, **LIGHT)
     gr.on([start.input, end.input], studio.redraw, region, timeline, trigger_mode="always_last", **LIGHT)
     timeline.region(studio.choose, None, [start, end], **LIGHT)
     return Editor(timeline, summary, start, end)

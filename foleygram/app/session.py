@@ -14,6 +14,7 @@ from foleygram.envelope.curve import Envelope
 from foleygram.envelope.edit_options import parse_edit
 from foleygram.envelope.edits import apply_edits
 from foleygram.envelope.files import write_envelope
+from foleygram.envelope.hits import RATE
 from foleygram.evaluation.envelopes import ENVELOPE_RATE
 from foleygram.inputs import SoundRequest, envelope_of_sound
 from foleygram.media.audio import write_audio
@@ -68,8 +69,9 @@ class Session:
         return replace(self, envelope=apply_edits(self.source, [parse_edit(*edit) for edit in kept]), edits=kept)
 
     def started_from(self, source: Envelope) -> "Session":
-        """Without any edit, from another envelope."""
-        return replace(self, source=source, envelope=source, edits=())
+        """Without any edit, from another envelope, cut or followed by silence to last as long as the picture."""
+        fitted = source.resampled(RATE).slice(0.0, self.seconds)
+        return replace(self, source=fitted, envelope=fitted, edits=())
 
     def command(self) -> str:
         """The edits as options of a command."""

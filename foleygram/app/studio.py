@@ -69,14 +69,21 @@ class Studio:
     limits: Limits
 
     def open(self, video: str | None, old: Session | None) -> tuple[Any, ...]:
-        """Session, timeline, summary, region, and whether the rest of the page is seen; no video closes it."""
-        with in_words(self.folder):
-            close_session(old)
-            if video is None:
-                return None, "", "", 0.0, 0.0, *[gr.update(visible=False)] * 2
-            session = open_session(self.pipeline, Path(video), self.folder, self.limits)
-            region = (0.0, round(session.seconds, 3))
-            return *_view(session, *region), *region, *[gr.update(visible=True)] * 2
+        """Video, session, timeline, summary, region, and whether the rest of the page is seen; no video closes it.
+
+        A video that cannot be used is said and taken away again.
+        """
+        close_session(old)
+        try:
+            with in_words(self.folder):
+                session = None if video is None else open_session(self.pipeline, Path(video), self.folder, self.limits)
+        except gr.Error as error:
+            gr.Warning(error.message, duration=error.duration, title=error.title)
+            session = None
+        if session is None:
+            return None, None, "", "", 0.0, 0.0, *[gr.update(visible=False)] * 2
+        region = (0.0, round(session.seconds, 3))
+        return gr.skip(), *_view(session, *region), *region, *[gr.update(visible=True)] * 2
 
     def edit(self, name: str) -> Callable[..., tuple[Any, ...]]:
         """What a button does that edits the chosen stretch: session, timeline and summary after it."""
@@ -98,10 +105,10 @@ class Studio:
         with in_words(self.folder):
             opened = _opened(session)
             if source == OWN_SOUND:
-                envelope = own_sound(opened, self.pipeline.spec, self.limits)
+                opened = opened.started_from(own_sound(opened, self.pipeline.spec, self.limits))
             else:
-                envelope = self.pipeline.envelope_of(opened.picture.seen)
-            return _view(opened.started_from(envelope), start, end)
+                opened = opened.started_from(self.pipeline.envelope_of(opened.picture.seen))
+            return _view(opened, start, end)
 
     def load(self, path: str, session: Session | None, start: float, end: float) -> tuple[Any, ...]:
         """Session, timeline and summary without edits, from an envelope that the visitor brings as a file."""

@@ -45,7 +45,7 @@ def opened(pipeline: FoleyGRAMPipeline, video: Path, tmp_path_factory: pytest.Te
 
 @pytest.fixture
 def session(opened: Session) -> Session:
-    return opened.started_from(HITS)
+    return replace(opened, source=HITS, envelope=HITS)
 
 
 def edited(session: Session, name: str, start=0.4, end=1.0, amount=None) -> Session:
@@ -94,7 +94,14 @@ def test_edits_compose_and_are_undone_one_by_one(session) -> None:
     assert np.array_equal(twice.undone().undone().envelope.values, HITS.values)
     with pytest.raises(ValueError, match="no edit to undo"):
         session.undone()
-    assert twice.started_from(HITS).edits == ()
+
+
+def test_another_envelope_is_made_as_long_as_the_picture(session) -> None:
+    after = edited(session, "mute").started_from(Envelope(HITS.at(np.arange(250) / 250), 250.0))
+    assert after.edits == () and after.source is after.envelope
+    assert after.envelope.rate == HITS.rate and after.envelope.seconds == pytest.approx(session.seconds, abs=0.005)
+    assert after.envelope.values[:120] == pytest.approx(HITS.values[:120], abs=1e-6)
+    assert not after.envelope.values[126:].any()
 
 
 @pytest.mark.parametrize(
