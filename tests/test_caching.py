@@ -22,6 +22,7 @@ from foleygram.cli import app
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.datasets.greatest_hits import GreatestHits
+from foleygram.datasets.shards import ShardedClips
 from foleygram.features import FeatureEncoder
 from foleygram.generation.backbone import encode_audio, load_backbone
 from foleygram.generation.module import GenerationModule
@@ -39,8 +40,8 @@ def spec(tiny_release):
     return read_spec(tiny_release / "model_index.json")
 
 
-def write(data, out, release, fields):
-    options = {"split": "train", "num_workers": 0, "shard_size": 2, "batch_size": 2}
+def write(data, out, release, fields, **options):
+    options = {"split": "train", "num_workers": 0, "shard_size": 2, "batch_size": 2} | options
     index = release / "model_index.json"
     return cache_dataset(data, out, spec_path=index, fields=fields, checkpoint=release, **options).parent
 
@@ -92,6 +93,22 @@ def test_stage_2_learns_the_same_from_a_cache_as_from_media(rendered, tiny_relea
     cached = losses(generation(tiny_release, tmp_path / "b"), run(reader))
     assert len(media) == 4 and media.std() > 1e-3
     torch.testing.assert_close(cached, media, atol=1e-4, rtol=2e-3)
+
+
+def test_shards_from_a_command_train_and_validate_as_the_cache_does(rendered, tiny_release, spec, tmp_path):
+    derived = ["latents", "control_latents", "embeddings"]
+    flat = write(rendered, tmp_path / "flat", tiny_release, derived)
+    write(rendered, tmp_path / "tar", tiny_release, derived, format="webdataset")
+    contract = {"fields": FEATURES, "spec": spec, "encoders": str(tiny_release)}
+    shards = ShardedClips(f"pipe:cat {tmp_path}/tar/{{file}}", **contract)
+    figures = []
+    for val in (CachedClips(flat, **contract), shards):
+        trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+        data = ClipDataModule(shards, val, batch_size=2)
+        figures += trainer.validate(generation(tiny_release, tmp_path / "out"), data, verbose=False)
+    assert figures[0] == figures[1] and figures[0]["val_loss"] > 0
+    seen = losses(generation(tiny_release, tmp_path / "out"), ClipDataModule(shards, batch_size=2, num_workers=1))
+    assert len(seen) == 4 and seen.isfinite().all()
 
 
 def test_a_crop_of_cached_latents_is_the_encoding_of_that_stretch(rendered, spec, tmp_path):

@@ -5,6 +5,7 @@ import json
 import logging
 import random
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from webdataset.filters import shuffle
 from webdataset.gopen import gopen
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from foleygram.datasets.cache import MANIFEST, check_manifest, parse_manifest, widened
+from foleygram.datasets.cache import MANIFEST, LatentCrop, check_manifest, parse_manifest, widened
 from foleygram.spec import ClipSpec
 
 SHARD_NAME = re.compile(r"shard-\d{5,}\.tar")
@@ -93,6 +94,7 @@ class ShardedClips(IterableDataset):
     `source` is a folder, the address of one (`https://...`), or `pipe:` and a shell command that writes the file
     `{file}` of it to standard output. A pass lays the shards end to end in an order drawn from the seed and cuts them
     into equal stretches for processes and workers; within a stretch clips are shuffled over a buffer of `buffer_size`.
+    `crop_seconds` takes a random stretch of longer cached latents, drawn from (`seed`, pass, clip): see `CachedClips`.
     Clips that a shard lacks or holds damaged are counted in the log, and others of the stretch take their place.
     Raises OSError or ValueError for a manifest that cannot be read or does not fit (`check_manifest`), and ValueError
     when no clip of a stretch can be read.
@@ -106,6 +108,8 @@ class ShardedClips(IterableDataset):
         spec: ClipSpec | None = None,
         encoders: str | list[str] | None = None,
         buffer_size: int = 1024,
+        crop_seconds: float | None = None,
+        seed: int = 0,
     ) -> None:
         self.source, self.fields, self.buffer_size = source, tuple(fields), buffer_size
         self.manifest = parse_manifest(_read_manifest(source), f"{source}: {MANIFEST}")
@@ -117,6 +121,7 @@ class ShardedClips(IterableDataset):
                 f"{source}: its manifest names no WebDataset shards, but {odd[:1]}; use CachedClips for those"
             )
         check_manifest(self.manifest, source, fields=fields, spec=spec, encoders=encoders)
+        self._crop = LatentCrop(self.manifest, fields, crop_seconds, seed) if crop_seconds else None
         self.share, self.pass_number, self.batches_done = Share(), 0, 0
         self._told: set[str] = set()
 
@@ -201,7 +206,9 @@ class ShardedClips(IterableDataset):
             if member not in sample:
                 raise KeyError(f"{sample['__key__']} has no {member}")
         tensors, strings = load(sample["safetensors"]), json.loads(sample["json"])
-        return {name: tensors[name] for name in self.fields} | strings
+        clip = {name: tensors[name] for name in self.fields} | strings
+        place = f"{self.pass_number}/{sample['__key__']}"
+        return self._crop(clip, zlib.crc32(place.encode())) if self._crop else clip
 
 
 def _read_manifest(source: str) -> str:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import tarfile
 import threading
+from dataclasses import asdict
 
 import lightning
 import pytest
@@ -206,6 +207,48 @@ def test_shards_come_over_http_and_from_a_command(tmp_path, served):
         assert [clip["index"].item() for clip in ShardedClips(source, fields=("index",))] == local
     with pytest.raises(OSError, match=r"elsewhere: its manifest\.json cannot be read"):
         ShardedClips(f"{served}/elsewhere", fields=("index",))
+
+
+def test_shards_that_a_server_lacks_or_cuts_off_are_named_and_counted(tmp_path, served, caplog):
+    write(tmp_path / "set", 12)
+    (tmp_path / "set" / "shard-00000.tar").unlink()
+    path = tmp_path / "set" / "shard-00002.tar"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    seen = [clip["index"].item() for clip in ShardedClips(f"{served}/set", fields=("index",))]
+    assert len(seen) == 12 and {4, 5, 6, 7} <= set(seen) <= {4, 5, 6, 7, 8, 9, 10}
+    assert "shard-00000.tar lacks 4 of 4 clips" in caplog.text
+    assert f"shard-00002.tar lacks {12 - 4 - len(set(seen))} of 4 clips" in caplog.text
+
+
+class Long(Dataset):
+    """Latents whose values are their places."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return {"index": index, "latents_mean": torch.arange(8.0).expand(2, 8), "seconds_start": 3.0}
+
+
+def test_crops_move_their_start_and_are_drawn_anew_in_each_pass(tmp_path):
+    spec = ClipSpec(seconds=4.0, sample_rate=1000, latent_hop=500)
+    write_cache(Long(), tmp_path, identity={"spec": asdict(spec)}, format="webdataset", progress=False)
+    fields = ("index", "latents_mean", "seconds_start")
+
+    def starts(pass_number, seed=0):
+        clips = ShardedClips(str(tmp_path), fields=fields, crop_seconds=1.0, seed=seed)
+        clips.pass_number = pass_number
+        found = []
+        for clip in clips:
+            first = int(clip["latents_mean"][0, 0])
+            assert torch.equal(clip["latents_mean"], first + torch.arange(2.0).expand(2, 2))
+            assert float(clip["seconds_start"]) == 3.0 + first * 0.5
+            found.append(first)
+        return found
+
+    assert starts(0) == starts(0) and len({str(drawn) for drawn in (starts(0), starts(1), starts(0, seed=1))}) == 3
+    with pytest.raises(ValueError, match="crops of 5 s from cached clips of 4 s"):
+        ShardedClips(str(tmp_path), fields=fields, crop_seconds=5.0)
 
 
 def test_a_manifest_cannot_name_a_command(tmp_path):
