@@ -37,6 +37,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 def conditioning(
     checkpoint: Checkpoint, data: Data, out: Out, split: Split = "test", quick: Quick = False, limit: Limit = None,
     steps: Steps = None, guidance: Guidance = 5.0, seed: Seed = 0, batch_size: BatchSize = 8, device: Device = "auto",
+    true_envelope: Annotated[bool, typer.Option("--true-envelope", help="The reference's, as in the paper.")] = False,
 ) -> None:  # fmt: skip
     """(a) Which of sound, video and text say what sounds: A, V, T and their combinations; oracle rows marked."""
     with reported():
@@ -44,7 +45,7 @@ def conditioning(
         from foleygram.study.deliver import deliver
 
         run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
-        deliver(experiments.conditioning(run), out)
+        deliver(experiments.conditioning(run, true_envelope=true_envelope), out)
 
 
 def perturbation(

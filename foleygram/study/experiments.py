@@ -5,7 +5,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Protocol
 
-from foleygram.study.conditions import Condition, parse_condition
+from foleygram.study.conditions import ORACLE, Condition, parse_condition
 from foleygram.study.intervals import Interval, difference_intervals
 from foleygram.study.plots import draw_dots, draw_lines
 from foleygram.study.report import ROWS, Finding, Report, cell
@@ -25,14 +25,15 @@ NEAR_MS = 15.0
 """A lag this near to the shift that was asked for is the shift."""
 
 
-def conditioning(run: Run) -> Report:
-    """Which modalities say what sounds: A, V, T and their combinations, under the predicted and the true envelope."""
-    names = [f"{letters}{envelope}" for envelope in ("", "+true") for letters in COMBINATIONS]
+def conditioning(run: Run, *, true_envelope: bool = False) -> Report:
+    """Which modalities say what sounds: A, V, T and all their combinations, under the predicted or true envelope."""
+    names = [f"{letters}{'+true' * true_envelope}" for letters in COMBINATIONS]
     report = run(conditions=[parse_condition(name) for name in names])
+    envelope = "the reference's, as in the paper" if true_envelope else "predicted from the video, whatever the letters"
     text = (
-        "a: the reference sound itself, v: the video, t: the caption; the letters choose the semantic tokens. "
-        "Without +true the envelope is predicted from the video, whatever the letters; with it, it is the reference's, "
-        "as in the paper. Every row with a or +true was told something of the reference sound: it is an oracle."
+        "a: the reference sound itself, v: the video, t: the caption; the letters choose the semantic tokens. The "
+        f"envelope is {envelope}. {ORACLE}: told something of the reference sound, so an oracle and no figure of a "
+        "system that sees the video alone."
     )
     return replace(report, findings=(_finding("Conditioning", text, report, names),))
 
