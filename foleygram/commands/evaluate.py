@@ -1,7 +1,7 @@
 """`foleygram evaluate`: how good the sound is, of a checkpoint or of any system."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,6 +41,16 @@ def evaluate(
     judge: Annotated[
         Path | None, typer.Option(help="Material judge; CHECKPOINT/judge by default, none with --generated.")
     ] = None,
+    weights: Annotated[
+        Path, typer.Option(help="Folder of published networks; what it lacks is left out, and the report says so.")
+    ] = Path("weights"),
+    embedder: Annotated[
+        list[str] | None,
+        typer.Option(help="CLASS_PATH=FOLDER of one more network for FAD and KAD; may be repeated."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps what networks make of files; OUT/features by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sounds and of intervals.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips, spread over the split.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 8,
@@ -60,24 +70,28 @@ def evaluate(
     if needed[1] is None:
         raise typer.BadParameter(f"{needed[0]} is missing")
     with reported():
-        from foleygram.study.deliver import deliver, read_report, sounds_folder
+        from foleygram.console import pick_device
+        from foleygram.study.deliver import deliver, features_folder, read_report, sounds_folder
 
         earlier = read_report(compare) if compare else None
         chosen = metrics.split(",") if metrics else None
+        networks: dict[str, Any] = {
+            "judge": judge, "weights": weights, "embedders": embedder or [], "cache": cache or features_folder(out),
+            "device": pick_device(device),
+        }  # fmt: skip
         if checkpoint and data:
-            from foleygram.console import pick_device
             from foleygram.study.conditions import choose_conditions
             from foleygram.study.run import evaluate as run
 
             report = run(
                 checkpoint, data, split, conditions=choose_conditions(conditions.split(","), controls=controls),
                 metrics=chosen, num_inference_steps=steps, guidance_scale=guidance, seed=seed, limit=limit,
-                batch_size=batch_size, sounds=sounds_folder(out), judge=judge, device=pick_device(device),
+                batch_size=batch_size, sounds=sounds_folder(out), **networks,
             )  # fmt: skip
         elif generated and reference:
             from foleygram.study.run import evaluate_folders
 
             report = evaluate_folders(
-                generated, reference, captions=captions, metrics=chosen, seed=seed, limit=limit, judge=judge
+                generated, reference, captions=captions, metrics=chosen, seed=seed, limit=limit, **networks
             )
         deliver(report, out, earlier=earlier, num_clips=report_clips)

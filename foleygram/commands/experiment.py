@@ -161,13 +161,13 @@ def _run(
     from functools import partial
 
     from foleygram.console import pick_device
-    from foleygram.study.deliver import sounds_folder
+    from foleygram.study.deliver import features_folder, sounds_folder
     from foleygram.study.run import evaluate
 
     return partial(
         evaluate, checkpoint, data, split, num_inference_steps=steps or (QUICK_STEPS if quick else STEPS),
         guidance_scale=guidance, seed=seed, limit=_limit(quick, limit), batch_size=batch_size,
-        sounds=sounds_folder(out), device=pick_device(device),
+        sounds=sounds_folder(out), cache=features_folder(out), device=pick_device(device),
     )  # fmt: skip
 
 

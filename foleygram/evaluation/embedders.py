@@ -24,8 +24,11 @@ class AudioEmbedder(Protocol):
     window_sec: float
     hop_sec: float
     tail: Tail
-    identity: Mapping[str, Any]
-    """JSON: name, checkpoint, SHA-256 of the weights and whatever else changes a row."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """JSON: name, checkpoint, SHA-256 of the weights and whatever else changes a row."""
+        ...
 
     def __call__(self, windows: Tensor) -> Tensor:
         """Rows (N, d), float32 on the CPU, of windows (N, samples), wherever the network lies."""

@@ -1,9 +1,10 @@
 """Every figure of a set of generated clips, clip by clip and over the set (paper notes, section 6)."""
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed
@@ -128,15 +129,15 @@ class ClipScorer:
         summary: dict[str, float | int | None] = {"num_clips": len(rows)}
         annotated = any("num_annotated" in row for row in rows)
         for tolerance, onset_metric in self.onsets.items():
-            figures = onset_metric.compute()._asdict()
+            figures = computed(onset_metric)._asdict()
             summary |= {f"onset_{key}_{tolerance}": value if annotated else None for key, value in figures.items()}
             summary["onset_count_ratio"] = summary.pop(f"onset_count_ratio_{tolerance}")
         if rows:
-            summary |= {name: _number(metric.compute()) for name, metric in self.curves.items()}
+            summary |= {name: _number(computed(metric)) for name, metric in self.curves.items()}
         if rows and self.judge is not None:
-            summary["material_accuracy"] = _number(self.material.compute())
+            summary["material_accuracy"] = _number(computed(self.material))
         if rows and self.agreements is not None:
-            agreements = self.agreements.compute()._asdict()
+            agreements = computed(self.agreements)._asdict()
             summary |= {f"condfoleygen_{name}": value for name, value in agreements.items()}
         for name, column in (("material", "material"), ("lag", "lag_ms"), ("leak", "leak_db")):
             if any(column in row for row in rows):
@@ -173,6 +174,13 @@ def _check(clip: ScoredClip) -> None:
 
 def _plain(value: float | None) -> float | None:
     return None if value is None else float(value)
+
+
+def computed(metric: Metric) -> Any:
+    """A metric's value, without its warning where this process added nothing: others may have."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        return metric.compute()
 
 
 def _milliseconds(seconds: float) -> int:

@@ -11,12 +11,17 @@ from foleygram.study.alignment import PRINTED
 from foleygram.study.comparison import Change, compare_reports
 from foleygram.study.report import Report, print_changes, print_figures, print_report, write_json, write_rows
 
-REPORT, ROWS, PAGE, SOUNDS = "report.json", "per_clip.csv", "report.html", "sounds"
+REPORT, ROWS, PAGE, SOUNDS, FEATURES = "report.json", "per_clip.csv", "report.html", "sounds", "features"
 
 
 def sounds_folder(out: Path | None) -> Path | None:
     """Where a run that delivers to `out` keeps its sounds; nowhere if figures alone are asked for."""
     return None if out is None or out.suffix == ".json" else out / SOUNDS
+
+
+def features_folder(out: Path | None) -> Path | None:
+    """Where a run that delivers to `out` keeps what networks make of files; nowhere if figures alone are asked for."""
+    return None if out is None or out.suffix == ".json" else out / FEATURES
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -50,7 +55,7 @@ def deliver(report: Report, out: Path | None, *, earlier: dict[str, Any] | None 
     if earlier is not None:
         try:
             changes = compare_reports(report, earlier, seed=report.protocol["seed"])
-            print_changes(changes, console)
+            print_changes(changes, report.rows, console)
         except ValueError as error:
             refusal = error
     if out is not None and out.suffix == ".json":

@@ -17,6 +17,10 @@ MIN_VIDEOS = 5
 
 Columns = dict[str, np.ndarray]
 """Columns of rows as float64, NaN where a row has no value."""
+Statistic = Callable[[Columns, np.ndarray], np.ndarray]
+"""A figure (R,) of clips that are there as often as weights (R, clips) say; NaN where there is none."""
+MEANS = ("audio_score_", "text_score_")
+"""Columns that begin so are figures by their mean; a network's name follows."""
 
 
 class Interval(NamedTuple):
@@ -42,38 +46,45 @@ def _right(row: Row) -> float:
     return float(row["heard"] == row["material"]) if row.get("material") else math.nan
 
 
-def _share(part: str, *wholes: str, less: str | None = None, times: int = 1) -> Callable[[Columns], float]:
-    """Sum of one column (less another) over the sum of others."""
+def _share(part: str, *wholes: str, times: int = 1) -> Statistic:
+    """Sum of one column over the sum of others."""
 
-    def statistic(columns: Columns) -> float:
+    def statistic(columns: Columns, weights: np.ndarray) -> np.ndarray:
         if not {part, *wholes} <= columns.keys():
-            return math.nan
-        top = np.nansum(columns[part])
-        bottom = sum(np.nansum(columns[whole]) for whole in wholes)
-        return float(times * top / bottom) if bottom else math.nan
+            return np.full(len(weights), math.nan)
+        top = weights @ np.nan_to_num(columns[part])
+        bottom = weights @ sum(np.nan_to_num(columns[whole]) for whole in wholes)
+        return np.divide(times * top, bottom, out=np.full(len(weights), math.nan), where=bottom > 0)
 
     return statistic
 
 
-def _mean(column: str) -> Callable[[Columns], float]:
-    def statistic(columns: Columns) -> float:
+def _mean(column: str) -> Statistic:
+    def statistic(columns: Columns, weights: np.ndarray) -> np.ndarray:
+        values = columns.get(column, np.full(weights.shape[1], math.nan))
+        known = weights @ ~np.isnan(values)
+        total = weights @ np.nan_to_num(values)
+        return np.divide(total, known, out=np.full(len(weights), math.nan), where=known > 0)
+
+    return statistic
+
+
+def _median(column: str, *, absolute: bool = False) -> Statistic:
+    def statistic(columns: Columns, weights: np.ndarray) -> np.ndarray:
         values = columns.get(column, np.zeros(0))
-        values = values[~np.isnan(values)]
-        return float(values.mean()) if len(values) else math.nan
+        order = np.argsort(np.abs(values) if absolute else values)[: np.count_nonzero(~np.isnan(values))]
+        if not len(order):
+            return np.full(len(weights), math.nan)
+        values = np.abs(values[order]) if absolute else values[order]
+        below = np.cumsum(weights[:, order], axis=1)  # how many drawn clips have this value or a smaller one
+        total = below[:, -1]
+        middle = [(below > half[:, None]).argmax(1) for half in ((total - 1) // 2, total // 2)]
+        return np.where(total > 0, (values[middle[0]] + values[middle[1]]) / 2, math.nan)
 
     return statistic
 
 
-def _median(column: str, *, absolute: bool = False) -> Callable[[Columns], float]:
-    def statistic(columns: Columns) -> float:
-        values = columns.get(column, np.zeros(0))
-        values = values[~np.isnan(values)]
-        return float(np.median(np.abs(values) if absolute else values)) if len(values) else math.nan
-
-    return statistic
-
-
-def _onset_statistics() -> dict[str, Callable[[Columns], float]]:
+def _onset_statistics() -> dict[str, Statistic]:
     statistics = {"onset_count_ratio": _share("num_detected", "num_annotated")}
     for tolerance in (round(1000 * seconds) for seconds in TOLERANCES_SEC):
         matched = f"matched_{tolerance}"
@@ -96,6 +107,11 @@ STATISTICS = _onset_statistics() | {
     **{name: _mean(name) for name in (f"condfoleygen_{figure}" for figure in OnsetAgreements._fields)},
 }
 """Each figure as a function of its clips: what the metrics of `evaluation/metrics.py` give for the same clips."""
+
+
+def statistics_of(columns: Columns) -> dict[str, Statistic]:
+    """Every figure that columns may have."""
+    return STATISTICS | {name: _mean(name) for name in columns if name.startswith(MEANS)}
 
 
 def bootstrap_intervals(rows: Sequence[Row], *, seed: int) -> dict[str, Interval]:
@@ -129,14 +145,17 @@ def _resampled(rows: Sequence[Row], seed: int) -> dict[str, np.ndarray]:
     if len(videos) < MIN_VIDEOS:
         return {}
     columns, rng = columns_of(rows), np.random.default_rng(seed)
-    known = [name for name, statistic in STATISTICS.items() if not math.isnan(statistic(columns))]
-    draws = {name: np.empty(NUM_RESAMPLES) for name in known}
-    for number in range(NUM_RESAMPLES):
-        chosen = np.concatenate([videos[i] for i in rng.integers(len(videos), size=len(videos))])
-        drawn = {name: values[chosen] for name, values in columns.items()}
-        for name in known:
-            draws[name][number] = STATISTICS[name](drawn)
-    return draws
+    drawn = rng.integers(len(videos), size=(NUM_RESAMPLES, len(videos)))
+    times = np.stack([np.bincount(row, minlength=len(videos)) for row in drawn])
+    weights = np.empty((NUM_RESAMPLES, len(rows)), np.int64)
+    for number, members in enumerate(videos):
+        weights[:, members] = times[:, number, None]
+    whole = np.ones((1, len(rows)), np.int64)
+    return {
+        name: statistic(columns, weights)
+        for name, statistic in statistics_of(columns).items()
+        if not np.isnan(statistic(columns, whole)[0])
+    }
 
 
 def _intervals(draws: dict[str, np.ndarray]) -> dict[str, Interval]:

@@ -10,9 +10,13 @@ from foleygram.media.files import atomic_path
 from foleygram.processes import progress_bar
 from foleygram.study.clip_cards import choose_clips, clip_card, shown_conditions
 from foleygram.study.comparison import Change
-from foleygram.study.report import LEGEND, ROWS, Finding, Report, cell, changed_cells
+from foleygram.study.report import LEGEND, Finding, Report, cell, changed_cells
 
-INTERVALS = "Small: 95% bootstrap intervals over videos; none where fewer than five videos carry the figure."
+INTERVALS = (
+    "Small: 95% bootstrap intervals over videos; none where fewer than five videos carry the figure, and none for FAD, "
+    "FAVD and KAD, which drawing clips twice would bias: read them beside the floor in the first row, where half of "
+    "the real videos is scored against the other half."
+)
 CARDS = (
     "Best and worst by onset F1 at 50 ms, then by envelope correlation, in the first condition. Upper half: mel "
     "spectrogram, in dB below the reference's loudest. Lower half: the reference's envelope (filled) and the sound's "
@@ -26,8 +30,9 @@ def write_page(path: Path, report: Report, changes: Mapping[str, Mapping[str, Ch
     body = "\n".join(
         part
         for part in (
-            _head(report), _notes(report), _scores(report), _changes(changes), *map(_finding, report.findings),
-            _alignment(report.alignment), _clips(report, num_clips), _remarks(report), _protocol(report),
+            _head(report), _notes(report), _scores(report), _changes(changes, report.rows),
+            *map(_finding, report.findings), _alignment(report.alignment), _clips(report, num_clips),
+            _remarks(report), _protocol(report),
         )
         if part
     )  # fmt: skip
@@ -58,7 +63,12 @@ def _head(report: Report) -> str:
 
 
 def _notes(report: Report) -> str:
-    return "".join(f'<p class="note">{escape(note)}</p>' for note in report.notes)
+    lines = "".join(f"<li><b>{escape(name)}</b> {escape(how)}</li>" for name, how in report.left_out.items())
+    left_out = (
+        f"<details><summary>{len(report.left_out)} metrics left out for want of weights, and how to get them</summary>"
+        f"<ul>{lines}</ul></details>"
+    )
+    return "".join(f'<p class="note">{escape(note)}</p>' for note in report.notes) + (left_out if lines else "")
 
 
 def _scores(report: Report) -> str:
@@ -73,7 +83,11 @@ def _scores(report: Report) -> str:
 
 
 def _score_table(report: Report, names: list[str]) -> str:
-    keys = {label: key for label, key in ROWS.items() if any(key in report.scores[name].summary for name in names)}
+    keys = {
+        label: key
+        for label, key in report.rows.items()
+        if any(report.scores[name].summary.get(key) is not None for name in names)
+    }
     head = "".join(f"<th>{escape(label)}</th>" for label in keys)
     rows = []
     for name in names:
@@ -93,13 +107,13 @@ def _figure(report: Report, name: str, key: str) -> str:
     return f"{text}<small>{cell(key, interval.low)} to {cell(key, interval.high)}</small>"
 
 
-def _changes(changes: Mapping[str, Mapping[str, Change]]) -> str:
+def _changes(changes: Mapping[str, Mapping[str, Change]], labels: Mapping[str, str]) -> str:
     rows = [
         f'<tr class="{"clear" if figures[key].clear else ""}"><th>{escape(name)}</th><th>{escape(label)}</th>'
         + "".join(f"<td>{escape(text)}</td>" for text in changed_cells(key, figures[key]))
         + "</tr>"
         for name, figures in changes.items()
-        for label, key in ROWS.items()
+        for label, key in labels.items()
         if key in figures
     ]
     if not rows:

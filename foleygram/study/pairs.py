@@ -35,6 +35,8 @@ class Pair:
     event_actions: list[str] = field(default_factory=list)
     material: str | None = None
     caption: str | None = None
+    picture: Path | None = None
+    """The video that the sounds go with, where there is one; `start` counts in it."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,17 @@ def _pair(stem: str, generated: Path, reference: Path, caption: str | None) -> P
         event_actions=[event.action or "hit" for event in events],
         material=materials.pop() if len(materials) == 1 else None,
         caption=caption,
+        picture=_picture(stem, reference),
     )
+
+
+def _picture(stem: str, reference: Path) -> Path | None:
+    """The reference itself if it is a video, else the one beside it."""
+    if reference.suffix.lower() in SUFFIXES:
+        return reference
+    names = dict.fromkeys((reference.stem, *(stem + ending for ending in ("", *RECORDING_ENDINGS))))
+    candidates = (reference.with_name(name + suffix) for name in names for suffix in sorted(SUFFIXES))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _read_captions(path: Path, stems: Iterable[str]) -> dict[str, str]:

@@ -18,10 +18,11 @@ PACKAGES = ("foleygram", "torch", "transformers", "diffusers", "librosa", "torch
 SYSTEM_KEYS = frozenset(
     {
         "checkpoint", "checkpoint_sha256", "trained_on", "num_inference_steps", "guidance_scale", "seed",
-        "generated", "generated_sha256", "data", "metrics", "versions",
+        "generated", "generated_sha256", "data", "metrics", "versions", "embedders",
     }
 )  # fmt: skip
-"""What two reports may differ in and still be compared: the system that is scored, and by which software."""
+"""What two reports may differ in and still be compared: the system that is scored, and by which software. Figures of
+networks that differ are left out of a comparison one by one."""
 
 
 def scoring_protocol(

@@ -67,13 +67,26 @@ class Report:
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
     """Where the sounds of each of the scores lie."""
     notes: tuple[str, ...] = ()
-    """Sentences that a reader of the figures needs: what was left out and how to get it."""
+    """Sentences that a reader of the figures needs."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Metrics without weights, and how to get them."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """What further figures than those of `ROWS` are called, and their keys."""
     findings: tuple[Finding, ...] = ()
     """What an experiment makes of the scores, or all there is of one that scores no sounds."""
 
     def marked(self, name: str) -> str:
         """A score's name, with the mark of an oracle where it is one."""
         return f"{name} {ORACLE}" if name in self.oracle else name
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """Labels and keys of all figures, in the order in which they are shown."""
+        return {
+            **{label: key for label, key in ROWS.items() if key != "num_clips"},
+            **self.labels,
+            "clips": "num_clips",
+        }
 
     def content(self) -> dict[str, Any]:
         """What report.json holds."""
@@ -83,7 +96,9 @@ class Report:
             "alignment": self.alignment,
             "oracle": list(self.oracle),
             "borrowed": list(self.borrowed),
+            "labels": self.labels,
             "notes": list(self.notes),
+            "left_out": self.left_out,
             "remarks": asdict(self.remarks),
             "summary": {name: scores.summary for name, scores in self.scores.items()},
             "intervals": {name: {k: list(v) for k, v in found.items()} for name, found in self.intervals.items()},
@@ -100,10 +115,10 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console = console or Console()
     own = {report.marked(name): value for name, value in report.scores.items() if name not in report.borrowed}
     if own:
-        console.print(score_table(own, title=report.title))
+        console.print(score_table(own, report.rows, title=report.title))
     if report.borrowed:
         others = {report.marked(name): report.scores[name] for name in report.borrowed}
-        console.print(score_table(others, title="borrowed conditions"))
+        console.print(score_table(others, report.rows, title="borrowed conditions"))
     if report.oracle:
         console.print(LEGEND, markup=False)
     for finding in report.findings:
@@ -111,20 +126,25 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(finding.text, markup=False, highlight=False)
     for note in report.notes:
         console.print(note, style="yellow", markup=False, highlight=False)
+    if report.left_out:
+        console.print(
+            f"left out for want of weights: {', '.join(report.left_out)}; a report (--out) says how to get each",
+            markup=False, highlight=False,
+        )  # fmt: skip
     for kind, lines in asdict(report.remarks).items():
         if lines:
             more = f" (and {len(lines) - 1} more, see the report)" if len(lines) > 1 else ""
             console.print(f"{kind.replace('_', ' ')}: {lines[0]}{more}", style="yellow", markup=False, highlight=False)
 
 
-def score_table(scores: Mapping[str, Scores], title: str | None = None) -> Table:
+def score_table(scores: Mapping[str, Scores], rows: Mapping[str, str] = ROWS, title: str | None = None) -> Table:
     """One column per name, one line per figure; a dash where there is nothing to say."""
     table = Table(title=title)
     table.add_column("figure", no_wrap=True)
     for name in scores:
         table.add_column(name, justify="right", min_width=max(map(len, name.split())))
-    for label, key in ROWS.items():
-        if any(key in found.summary for found in scores.values()):
+    for label, key in rows.items():
+        if any(found.summary.get(key) is not None for found in scores.values()):
             table.add_row(label, *(cell(key, found.summary.get(key)) for found in scores.values()))
     return table
 
@@ -149,13 +169,13 @@ def print_figures(
     (console or Console()).print(table)
 
 
-def print_changes(changes: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+def print_changes(changes: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str], console: Console) -> None:
     """Print what changed since an earlier report, a line per figure; a star where the interval leaves out zero."""
     table = Table(title="change since the earlier report, with its 95% interval")
     for column in ("condition", "figure", "before", "now", "change"):
         table.add_column(column, justify="left" if column in ("condition", "figure") else "right")
     for name, figures in changes.items():
-        for label, key in ROWS.items():
+        for label, key in rows.items():
             if key in figures:
                 table.add_row(name, label, *changed_cells(key, figures[key]))
     console.print(table)

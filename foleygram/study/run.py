@@ -10,8 +10,6 @@ import torch
 
 from foleygram.checkpoints import INDEX, file_hash, read_index
 from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.evaluation.material import MaterialJudge
-from foleygram.hub import load_network
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.processes import from_all, from_first, joined_processes, progress_bar
 from foleygram.study.alignment import alignment_figures
@@ -20,7 +18,7 @@ from foleygram.study.pairs import match_folders
 from foleygram.study.projections import randomly_projected
 from foleygram.study.protocol import folder_hash, split_overlap
 from foleygram.study.report import Report
-from foleygram.study.scoring import choose_metrics, score
+from foleygram.study.scoring import choose_metrics, load_networks, score
 from foleygram.study.sounds import (
     REFERENCE,
     ClipSounds,
@@ -32,6 +30,8 @@ from foleygram.study.sounds import (
 )
 
 JUDGE_FOLDER = "judge"
+WEIGHTS = Path("weights")
+"""Where `foleygram weights fetch` puts published networks."""
 
 
 def evaluate(
@@ -48,18 +48,24 @@ def evaluate(
     batch_size: int = 8,
     sounds: str | Path | None = None,
     judge: str | Path | None = None,
+    weights: str | Path = WEIGHTS,
+    embedders: Sequence[str] = (),
+    cache: str | Path | None = None,
     device: str | torch.device = "cpu",
     show_progress: bool = True,
 ) -> Report:
     """Generate for a split of Greatest Hits in each condition, and score.
 
     `limit` clips are spread evenly over the split; `judge` is a folder, `checkpoint`/judge by default. The folder
-    `sounds` keeps what is generated, so that a killed run goes on. Of several processes each does its share of the
-    clips, and the first one's report is whole. Raises ValueError for an unknown metric.
+    `sounds` keeps what is generated, `cache` what networks make of it, so that a killed run goes on. `weights` is where
+    published networks lie, `embedders` names more of them, CLASS_PATH=FOLDER. Of several processes each does its share
+    of the clips, and the first one's report is whole. Raises ValueError for an unknown metric.
     """
     names, index = choose_metrics(metrics, alignment=True), read_index(Path(checkpoint))
-    judge = Path(judge or Path(checkpoint) / JUDGE_FOLDER)
-    hearing = load_judge(judge) if "material" in names else None
+    networks = load_networks(
+        names, checkpoint=Path(checkpoint), judge=Path(judge or Path(checkpoint) / JUDGE_FOLDER),
+        weights=Path(weights), embedders=embedders, device=device,
+    )  # fmt: skip
     system = {
         "checkpoint": Path(checkpoint).name,
         "checkpoint_sha256": file_hash(Path(checkpoint) / INDEX),
@@ -86,7 +92,7 @@ def evaluate(
                 )  # fmt: skip
         from_all(None)  # the references that other processes write are there from here on
         pairs = clip_pairs(dataset, kept, conditions, indices, partners)
-        report = score(pairs, hearing, names, system, place, judge=judge, seed=seed, show_progress=show_progress)
+        report = score(pairs, networks, names, system, place, cache=cache, seed=seed, show_progress=show_progress)
     alignment: dict[str, float] = {}
     if "alignment" in names and place.first:
         spaces = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
@@ -111,23 +117,31 @@ def evaluate_folders(
     seed: int = 0,
     limit: int | None = None,
     judge: str | Path | None = None,
+    weights: str | Path = WEIGHTS,
+    embedders: Sequence[str] = (),
+    cache: str | Path | None = None,
+    device: str | torch.device = "cpu",
     show_progress: bool = True,
 ) -> Report:
     """Score the sounds or videos of one folder against those of the same name in another.
 
     A `_times.txt` beside a reference gives the onsets that are searched for, `captions` (CSV: file, caption) what a
-    text-audio score compares with. `judge` is the folder of a material judge, without which material is left out.
+    text-audio score compares with. `judge` is the folder of a material judge, without which material is left out;
+    `weights`, `embedders` and `cache` are as for `evaluate`.
     Raises FileNotFoundError for an empty folder, ValueError where nothing matches or every file is unreadable.
     """
     names = choose_metrics(metrics, judge=judge is not None)
-    hearing = load_judge(Path(judge)) if judge is not None and "material" in names else None
+    networks = load_networks(
+        names, checkpoint=None, judge=Path(judge) if judge is not None else None, weights=Path(weights),
+        embedders=embedders, device=device,
+    )  # fmt: skip
     matched = match_folders(Path(generated), Path(reference), Path(captions) if captions else None)
     own = [matched.pairs[i] for i in pick_clips(len(matched.pairs), limit)]
     name = Path(generated).resolve().name
     system = {"generated": name, "generated_sha256": folder_hash(own), "seed": seed}
     pairs = {REFERENCE: [replace(pair, generated=pair.reference) for pair in own], name: own}
     with joined_processes() as place:
-        report = score(pairs, hearing, names, system, place, judge=judge, seed=seed, show_progress=show_progress)
+        report = score(pairs, networks, names, system, place, cache=cache, seed=seed, show_progress=show_progress)
     if not report.scores[name].rows:
         raise ValueError(f"{generated}: none of its {len(own)} files could be scored; {report.remarks.left_out[0]}")
     return replace(
@@ -135,15 +149,6 @@ def evaluate_folders(
         title=f"{name}: {len(own)} files",
         notes=(*_unmatched(matched.without_reference, matched.without_generated), *report.notes),
     )
-
-
-def load_judge(folder: Path) -> MaterialJudge:
-    """The judge saved in `folder`; raises FileNotFoundError saying how to train one."""
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder}: no material judge there; train one with `foleygram judge`, or choose --metrics without material"
-        )
-    return load_network(MaterialJudge, folder)
 
 
 def _by_projections(

@@ -3,17 +3,36 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+
+from foleygram.evaluation.embedders import AudioEmbedder
+from foleygram.evaluation.favd import PROFILES, load_profile
+from foleygram.evaluation.feature_cache import FeatureCache
+from foleygram.evaluation.i3d import I3D
 from foleygram.evaluation.material import MaterialJudge
-from foleygram.evaluation.scores import CLIP_METRICS, ClipScorer, Scores
+from foleygram.evaluation.scores import CLIP_METRICS, ClipScorer, Row, Scores
+from foleygram.evaluation.vggish import VGGish
+from foleygram.hub import load_network
 from foleygram.processes import Place, from_all, progress_bar
+from foleygram.study.audiovisual import see_sets
+from foleygram.study.embedding import (
+    OWN,
+    PUBLISHED,
+    Embedded,
+    Lengths,
+    clip_key,
+    embed_sets,
+    load_class,
+    load_published,
+)
 from foleygram.study.intervals import bootstrap_intervals
 from foleygram.study.pairs import Pair, Remarks, read_pair
 from foleygram.study.protocol import scoring_protocol
 from foleygram.study.report import Report
 
-METRICS = (*CLIP_METRICS, "alignment")
+METRICS = (*CLIP_METRICS, "alignment", OWN, *PUBLISHED, *PROFILES)
 
 
 def choose_metrics(names: Sequence[str] | None, *, alignment: bool = False, judge: bool = True) -> tuple[str, ...]:
@@ -22,7 +41,7 @@ def choose_metrics(names: Sequence[str] | None, *, alignment: bool = False, judg
     `alignment` says whether there are encoders to look at, `judge` whether there is a material judge. Raises ValueError
     listing all there are for a name that is none, and for one that cannot be had.
     """
-    lacking = {"alignment": not alignment, "material": not judge}
+    lacking = {"alignment": not alignment, OWN: not alignment, "material": not judge}
     if names is None:
         return tuple(name for name in METRICS if not lacking.get(name))
     unknown = sorted(set(names) - set(METRICS))
@@ -30,35 +49,112 @@ def choose_metrics(names: Sequence[str] | None, *, alignment: bool = False, judg
         raise ValueError(f"unknown metrics {', '.join(unknown)}; there are {', '.join(METRICS)}")
     for name in names:
         if lacking.get(name):
-            wanted = {"alignment": "a checkpoint's encoders", "material": "a judge, --judge FOLDER"}[name]
+            wanted = "a judge, --judge FOLDER" if name == "material" else "a checkpoint's encoders, --checkpoint"
             raise ValueError(f"the metric {name} needs {wanted}")
     return tuple(dict.fromkeys(names))
 
 
+class Networks(NamedTuple):
+    """What is asked of sounds, which networks answer, and what is left out because they are not at hand."""
+
+    judge: MaterialJudge | None
+    judge_folder: Path | None
+    ears: list[AudioEmbedder]
+    eyes: dict[str, tuple[I3D, VGGish]]
+    """FAVD's networks by profile."""
+    left_out: dict[str, str]
+    """Metrics that these are, and how to get them."""
+
+
+def load_networks(
+    metrics: Sequence[str],
+    *,
+    checkpoint: Path | None,
+    judge: Path | None,
+    weights: Path,
+    embedders: Sequence[str],
+    device: str | torch.device,
+) -> Networks:
+    """Load what `metrics` need; published weights that are missing leave their metric out, with the way to get them.
+
+    `embedders` are CLASS_PATH=FOLDER. Raises FileNotFoundError for a judge that is not there, ValueError for weights
+    that are damaged.
+    """
+    networks = Networks(None, None, [], {}, {})
+    if judge is not None and "material" in metrics:
+        networks = networks._replace(judge=load_judge(judge), judge_folder=judge)
+    for name in metrics:
+        try:
+            if name == OWN or name in PUBLISHED:
+                networks.ears.append(_placed(load_published(name, weights, checkpoint), device))
+            elif name in PROFILES:
+                eye, ear = load_profile(name, weights)
+                networks.eyes[name] = _placed(eye, device), _placed(ear, device)
+        except FileNotFoundError as error:
+            networks.left_out[name] = str(error)
+    networks.ears.extend(_placed(load_class(text), device) for text in embedders)
+    return networks
+
+
+def load_judge(folder: Path) -> MaterialJudge:
+    """The judge saved in `folder`; raises FileNotFoundError saying how to train one."""
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder}: no material judge there; train one with `foleygram judge`, or choose --metrics without material"
+        )
+    return load_network(MaterialJudge, folder)
+
+
+def _placed(network: Any, device: str | torch.device) -> Any:
+    return network.to(device) if isinstance(network, torch.nn.Module) else network
+
+
 def score(
     pairs: Mapping[str, list[Pair]],
-    hearing: MaterialJudge | None,
+    networks: Networks,
     metrics: Sequence[str],
     system: Mapping[str, Any],
     place: Place,
     *,
-    judge: str | Path | None,
+    cache: str | Path | None,
     seed: int,
     show_progress: bool,
 ) -> Report:
-    """Score each named set of pairs; the first set is the references. Each process reads its share."""
+    """Score each named set of pairs; the first set is the references. Each process reads its share.
+
+    What networks make of files is kept in the folder `cache`.
+    """
     total = sum(len(place.share(members)) for members in pairs.values())
     with progress_bar("scoring", total, shown=place.first and show_progress) as advance:
-        scores, remarks = score_pairs(pairs, hearing, metrics, place, advance)
+        scores, remarks, lengths = score_pairs(pairs, networks.judge, metrics, place, advance)
+    embedded = Embedded()
+    kept = FeatureCache(cache) if cache is not None and (networks.ears or networks.eyes) else None
+    for ear in networks.ears:
+        embed_sets(pairs, lengths, ear, place, embedded, cache=kept, seed=seed, show_progress=show_progress)
+    for name, both in networks.eyes.items():
+        see_sets(name, pairs, lengths, both, place, embedded, cache=kept, seed=seed, show_progress=show_progress)
+    scores = {name: _with_embedded(found, embedded, name) for name, found in scores.items()}
     references = next(iter(pairs.values()))
     return Report(
         title="",
-        protocol=dict(system) | scoring_protocol(metrics, references, Path(judge) if hearing and judge else None),
+        protocol=dict(system)
+        | scoring_protocol(metrics, references, networks.judge_folder, embedders=embedded.protocol),
         scores=scores,
         pairs=dict(pairs),
         intervals={name: bootstrap_intervals(found.rows, seed=seed) for name, found in scores.items()},
+        labels=embedded.labels,
         remarks=remarks,
+        notes=tuple(embedded.notes),
+        left_out=networks.left_out,
     )
+
+
+def _with_embedded(scores: Scores, embedded: Embedded, name: str) -> Scores:
+    columns = embedded.columns.get(name, {})
+    rows: list[Row] = [
+        {**row, **columns.get((str(row["video_id"]), float(row["start"] or 0)), {})} for row in scores.rows
+    ]
+    return Scores(rows, scores.summary | embedded.summaries.get(name, {}))
 
 
 def score_pairs(
@@ -67,20 +163,22 @@ def score_pairs(
     metrics: Sequence[str],
     place: Place,
     progress: Callable[[int], None] | None = None,
-) -> tuple[dict[str, Scores], Remarks]:
-    """Scores of each named set of pairs, and what is remarkable about its files."""
+) -> tuple[dict[str, Scores], Remarks, Lengths]:
+    """Scores of each named set of pairs, what is remarkable about its files, and how long those that were read are."""
     remarks, scores, done = Remarks(), {}, 0
+    lengths = Lengths({name: {} for name in pairs})
     for name, members in pairs.items():
         scorer = ClipScorer(judge, [metric for metric in metrics if metric in CLIP_METRICS])
         for pair in place.share(members):
             clip = read_pair(pair, remarks)
             if clip is not None:
                 scorer.add(clip)
+                lengths.seconds[name][clip_key(pair)] = len(clip.reference) / clip.sample_rate
             done += 1
             if progress:
                 progress(done)
         scores[name] = scorer.scores()
-    return scores, gather_remarks(remarks)
+    return scores, gather_remarks(remarks), lengths
 
 
 def gather_remarks(remarks: Remarks) -> Remarks:

@@ -85,6 +85,7 @@ class ClipSounds:
             event_actions=[event.action or "hit" for event in truth.events],
             material=materials[0] if len(materials) == 1 else None,
             caption=caption(truth.events),
+            picture=clip.video_path if clip.video_path.is_file() else None,
         )
 
 

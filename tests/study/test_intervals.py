@@ -58,12 +58,33 @@ def test_every_statistic_is_the_metric_over_the_same_clips():
             ScoredClip(generated, reference, 16_000, times, ["hit", "scratch"][: len(times)], None, str(number), 0.0)
         )
     found, summary = scorer.scores()
-    columns = columns_of(found)
-    checked = {name for name, statistic in STATISTICS.items() if name in summary and np.isfinite(statistic(columns))}
-    assert {name: STATISTICS[name](columns) for name in checked} == pytest.approx(
-        {n: summary[n] for n in checked}, rel=1e-6, abs=1e-6
+    columns, once = columns_of(found), np.ones((1, 6), int)
+    values = {name: statistic(columns, once)[0] for name, statistic in STATISTICS.items()}
+    checked = {name for name, value in values.items() if name in summary and np.isfinite(value)}
+    assert {name: values[name] for name in checked} == pytest.approx(
+        {name: summary[name] for name in checked}, rel=1e-6, abs=1e-6
     )
     assert checked == STATISTICS.keys() - {"material_accuracy"}
+
+
+@pytest.mark.parametrize(
+    "name", ["median_absolute_lag_ms", "leak_db", "envelope_l1", "onset_f1_50", "material_accuracy"]
+)
+def test_a_weight_is_a_clip_that_is_there_so_often(name):
+    rng = np.random.default_rng(1)
+    clips = [
+        {"video_id": str(i), "start": 0.0, "lag_ms": rng.normal(), "leak_db": rng.normal() if i % 3 else None,
+         "envelope_l1": rng.random(), "matched_50": int(rng.integers(3)), "num_detected": 3, "num_annotated": 4,
+         "material": "wood" if i % 2 else None, "heard": "wood" if i % 4 else "metal"}
+        for i in range(12)
+    ]  # fmt: skip
+    times = rng.integers(4, size=(5, 12))
+    found = STATISTICS[name](columns_of(clips), times)
+    for value, counts in zip(found, times, strict=True):
+        repeated = columns_of([clip for clip, count in zip(clips, counts, strict=True) for _ in range(count)])
+        assert value == pytest.approx(STATISTICS[name](repeated, np.ones((1, counts.sum()), int))[0])
+    lags = np.repeat([abs(clip["lag_ms"]) for clip in clips], times[0])
+    assert STATISTICS["median_absolute_lag_ms"](columns_of(clips), times[:1])[0] == pytest.approx(np.median(lags))
 
 
 def report(shift=0.0, **protocol):

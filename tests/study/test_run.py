@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 import foleygram.study.run as run
+import foleygram.study.scoring as scoring
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
 from foleygram.evaluation.scores import CLIP_METRICS, ScoredClip, score_clips
@@ -246,9 +247,10 @@ def run_evaluate(root, tmp_path, judge, monkeypatch, **options):
     index = {"spec": asdict(SPEC), "trained_on": {"data": "GH", "split": "train", "video_ids": options.pop("seen", [])}}
     (checkpoint / "model_index.json").write_text(json.dumps(index))
     monkeypatch.setattr(run, "FoleyGRAMPipeline", Pipeline)
-    monkeypatch.setattr(run, "MaterialJudge", Judge)
+    monkeypatch.setattr(scoring, "MaterialJudge", Judge)
     conditions = choose_conditions(["predicted", "true"], controls=True)
     settings = {"conditions": conditions, "num_inference_steps": 2, "limit": 3, "batch_size": 2} | options
+    settings = {"metrics": [*CLIP_METRICS, "alignment"], "weights": tmp_path / "none"} | settings
     return run.evaluate(checkpoint, root, **settings, show_progress=False)
 
 
@@ -277,7 +279,7 @@ def test_scoring_videos_that_were_trained_on_warns(judge, root, silent_pictures,
 
 def test_a_missing_judge_says_how_to_get_one(tmp_path):
     with pytest.raises(FileNotFoundError, match="train one"):
-        run.load_judge(tmp_path / "judge")
+        scoring.load_judge(tmp_path / "judge")
 
 
 def test_an_unknown_metric_lists_what_there_is():
