@@ -6,20 +6,38 @@ from numpy.typing import ArrayLike
 SMALLEST_FIT, NUM_FITS = 500, 25
 """FAD-infinity is fitted over so many sizes, from so many rows on, as in fadtk."""
 
+EXACT, SMALLEST_DIRECTION = 1e-10, 1e-3
+"""Tolerated rounding, of the root term; deviations, of the largest, below which covariances are not squared."""
+
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     """Frechet distance of Gaussians fitted to the rows of x (N, d) and y (M, d), in float64, without an epsilon.
 
-    |mean difference|^2 + tr(C1) + tr(C2) - 2 tr((C1 C2)^(1/2)), covariances over N - 1. With the triangular factors
-    of the centred data, C1 = R1^T R1 and C2 = R2^T R2, the last trace is the sum of the singular values of R1 R2^T:
-    exact for any rank, and no covariance is squared. Raises ValueError for sets that do not fit, have fewer than two
-    rows or hold values that are not finite.
+    |mean difference|^2 + tr(C1) + tr(C2) - 2 tr((C1 C2)^(1/2)), covariances over N - 1. With triangular factors
+    C1 = R1^T R1 and C2 = R2^T R2, the last trace is the sum of the singular values of R1 R2^T: exact for any rank.
+    Raises ValueError for sets that do not fit, have fewer than two rows or hold values that are not finite.
     """
     x, y = comparable_rows(x, y)
     shift = x.mean(0) - y.mean(0)
     factor_x, factor_y = _covariance_factor(x), _covariance_factor(y)
-    root = np.linalg.svd(factor_x @ factor_y.T, compute_uv=False).sum()
+    root = root_trace(factor_x, factor_y)
     return float(shift @ shift + (factor_x**2).sum() + (factor_y**2).sum() - 2 * root)
+
+
+def root_trace(factor_x: np.ndarray, factor_y: np.ndarray) -> float:
+    """tr((C1 C2)^(1/2)) of triangular factors, C1 = R1^T R1 and C2 = R2^T R2.
+
+    By eigenvalues, four times as fast as singular values, where those are as exact: their rounding, of the largest
+    eigenvalue, must vanish beside the root of each.
+    """
+    product = factor_x @ factor_y.T
+    if _is_sound(factor_x) and _is_sound(factor_y):
+        squares = np.linalg.eigvalsh(product @ product.T)
+        roots = np.sqrt(np.maximum(squares, np.finfo(float).tiny))
+        rounding = 10 * np.finfo(float).eps * squares[-1] * (0.5 / roots).sum()
+        if rounding < EXACT * roots.sum():
+            return float(roots.sum())
+    return float(np.linalg.svd(product, compute_uv=False).sum())
 
 
 def comparable_rows(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +58,23 @@ def _finite_rows(values: ArrayLike, name: str) -> np.ndarray:
 
 
 def _covariance_factor(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(np.linalg.qr((rows - rows.mean(0)) / np.sqrt(len(rows) - 1), mode="r"))
+    """R with R^T R the covariance; by Cholesky where that loses nothing, else from the rows themselves."""
+    centred = (rows - rows.mean(0)) / np.sqrt(len(rows) - 1)
+    if len(rows) > rows.shape[1]:
+        try:
+            factor = np.asarray(np.linalg.cholesky(centred.T @ centred)).T
+        except np.linalg.LinAlgError:
+            pass  # too near to a lower rank
+        else:
+            if _is_sound(factor):
+                return factor
+    return np.asarray(np.linalg.qr(centred, mode="r"))
+
+
+def _is_sound(factor: np.ndarray) -> bool:
+    """Whether no direction of a triangular factor is small beside the others."""
+    diagonal = np.abs(np.diag(factor))
+    return factor.shape[0] == factor.shape[1] and bool(diagonal.min() > SMALLEST_DIRECTION * diagonal.max())
 
 
 def frechet_infinity(

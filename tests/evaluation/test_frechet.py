@@ -32,6 +32,31 @@ def test_diagonal_covariances_follow_the_formula():
     assert frechet_distance(white * s1, white * s2) == pytest.approx(((s1 - s2) ** 2).sum(), rel=1e-9)
 
 
+@pytest.mark.parametrize("decades", [0, 1, 2, 2.9, 3.1, 5, 8])
+def test_either_way_to_the_root_is_exact_whatever_the_spread(decades):
+    rng = np.random.default_rng(6)
+    q, _ = np.linalg.qr(np.column_stack([np.ones(300), rng.standard_normal((300, 40))]))
+    turned = np.linalg.qr(rng.standard_normal((40, 40)))[0]
+    white = q[:, 1:] * np.sqrt(299)
+    s1, s2 = 10.0 ** -rng.uniform(0, decades, 40), 10.0 ** -rng.uniform(0, decades, 40)
+    x, y = (white * s1) @ turned, (white * s2) @ turned
+    total = (s1**2 + s2**2).sum()
+    assert frechet_distance(x, y) == pytest.approx(((s1 - s2) ** 2).sum(), abs=1e-9 * total)
+    assert abs(frechet_distance(x, x)) <= 1e-9 * (s1**2).sum()
+
+
+def test_the_fast_way_is_taken_where_it_is_exact(monkeypatch):
+    rng = np.random.default_rng(7)
+    x, y = rng.standard_normal((300, 30)), rng.standard_normal((200, 30)) @ np.diag(np.linspace(0.1, 1, 30))
+    expected = frechet_distance(x, y)
+    with monkeypatch.context() as patch:
+        patch.setattr(np.linalg, "svd", None)
+        patch.setattr(np.linalg, "qr", None)
+        assert frechet_distance(x, y) == expected
+    monkeypatch.setattr("foleygram.evaluation.frechet.SMALLEST_DIRECTION", 2.0)
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-12)
+
+
 def test_equals_the_matrix_square_root_at_full_rank():
     rng = np.random.default_rng(3)
     x = rng.standard_normal((500, 20)) @ rng.standard_normal((20, 20))
