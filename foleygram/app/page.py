@@ -82,8 +82,11 @@ def _meaning() -> list[Any]:
     return [
         gr.Textbox(label="What sounds", placeholder="metal, hit with a wooden stick", elem_id="prompt"),
         gr.Textbox(label="What must not sound", placeholder="water", elem_id="negative"),
-        gr.Audio(label="Sound like this", sources=["upload"], type="filepath", elem_id="reference"),
-    ]
+        gr.Audio(
+            label="Sound like this", sources=["upload"], type="filepath", editable=False, buttons=[],
+            elem_id="reference",
+        ),
+    ]  # fmt: skip
 
 
 def _editor(studio: Studio, session: gr.State) -> Editor:
@@ -100,10 +103,10 @@ def _editor(studio: Studio, session: gr.State) -> Editor:
         amounts = {
             "gain": _amount("Gain", "gain", "dB", -6.0),
             "shift": _amount("Shift", "shift", "ms, later is positive", 100.0),
-            "add-hit": _amount("Add hit at From", "add-hit", "level, as -20dB", None),
+            "add-hit": _amount("Add hit", "add-hit", "level, as -20dB", None),
         }
         with gr.Column(min_width=150):
-            buttons = {"mute": _button("Mute", "mute"), "remove-hit": _button("Remove hit at From", "remove-hit")}
+            buttons = {"mute": _button("Mute", "mute"), "remove-hit": _button("Remove hit", "remove-hit")}
         with gr.Column(min_width=150):
             buttons["quantise"] = _button("Snap to frames", "quantise")
             undo = _button("Undo", "undo")

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -17,19 +17,14 @@ from foleygram.envelope.files import write_envelope
 from foleygram.envelope.hits import RATE
 from foleygram.evaluation.envelopes import ENVELOPE_RATE
 from foleygram.inputs import SoundRequest, envelope_of_sound
-from foleygram.media.audio import write_audio
-from foleygram.media.mux import mux
+from foleygram.media.video import guarded
 from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.production.delivery import Track, deliver
+from foleygram.production.rendering import Sampling, Take, take_seed
 from foleygram.production.takes import TakeScore, envelopes_of_take, score_take
 from foleygram.spec import ClipSpec
 
-
-class Sampling(NamedTuple):
-    """How noise becomes sound."""
-
-    num_inference_steps: int
-    guidance_scale: float
-    controlnet_conditioning_scale: float
+WRITE_TIMEOUT_SEC = 300.0
 
 
 class NamedEdit(NamedTuple):
@@ -106,13 +101,11 @@ def own_sound(session: Session, spec: ClipSpec, limits: Limits) -> Envelope:
     return envelope_of_sound(sound, spec.envelope_sample_rate, spec)
 
 
-class Take(NamedTuple):
-    """A sound made for a session: its seed, its score, the envelopes asked for and obtained, its files."""
+class MadeTake(NamedTuple):
+    """A take of a session, the envelope that its sound has, and its files."""
 
-    number: int
-    seed: int
+    take: Take
     score: TakeScore
-    asked: Envelope
     obtained: Envelope
     video: Path
     sound: Path
@@ -127,19 +120,21 @@ def make_take(
     *,
     number: int,
     progress: Callable[[int], None] = lambda step: None,
-) -> Take:
-    """Render a request as take `number` into the session's folder: muxed video, WAV and envelope.
+) -> MadeTake:
+    """Render take `number` of a request into the session's folder: video with its sound, WAV and envelope.
 
-    `progress` is told the number of each finished step. Raises what the pipeline and `mux` raise.
+    `progress` is told the number of each finished step. Raises what the pipeline raises, and MediaError when the
+    picture cannot be copied.
     """
-    [output] = pipeline.generate([request], **sampling._asdict(), callback=progress)
+    seeded = replace(request, seed=take_seed(request.seed, number))
+    [output] = pipeline.generate([seeded], **asdict(sampling), callback=progress)
     score = score_take(pipeline, request.seen, output, prompts=[request.prompt])
     _, obtained = envelopes_of_take(output.audio.mean(0), output.sample_rate, output.envelope)
     place = Path(tempfile.mkdtemp(prefix="take-", dir=session.folder))
-    stem = f"{session.video.stem}-take{number}"
-    video = mux(session.video, output.audio, output.sample_rate, place / f"{stem}.mp4")
-    sound, curve = place / f"{stem}.wav", place / f"{stem}.csv"
-    write_audio(sound, output.audio, output.sample_rate)
+    track = Track(f"{session.video.stem}-take{number}", output.audio.numpy(), output.sample_rate)
+    guarded(deliver, session.video, track, place, timeout_sec=WRITE_TIMEOUT_SEC)
+    sound, curve = place / f"{track.name}.wav", place / f"{track.name}.csv"
+    [video] = set(place.iterdir()) - {sound}  # its suffix is what can carry the picture
     write_envelope(curve, output.envelope)
-    measured = Envelope(obtained.numpy(), ENVELOPE_RATE)
-    return Take(number, request.seed, score, output.envelope, measured, video, sound, curve)
+    take = Take(number, seeded.seed, output, score)
+    return MadeTake(take, score, Envelope(obtained.numpy(), ENVELOPE_RATE), video, sound, curve)

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from foleygram.app.drawing import draw_take, draw_timeline
 from foleygram.app.limits import Limits
 from foleygram.app.reading import read_mono
 from foleygram.app.regions import region_edit
-from foleygram.app.session import Sampling, Session, Take, close_session, make_take, open_session, own_sound
+from foleygram.app.session import MadeTake, Session, close_session, make_take, open_session, own_sound
 from foleygram.encoding import REFERENCE_RATE
 from foleygram.envelope.files import read_envelope
 from foleygram.inputs import ModalityWeights, SoundRequest
 from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.production.rendering import Sampling
 from foleygram.production.takes import rank_takes
 
 MOST_TAKES = 6
@@ -29,8 +30,8 @@ SOURCES = PREDICTED, OWN_SOUND = "predicted from the picture", "of the video's o
 PLAYABLE = frozenset({"h264", "vp8", "vp9", "av1"})
 """Pictures that current browsers show."""
 HINT = (
-    "Drag over the picture to choose a stretch, click to set a moment. Orange: the envelope that the sound will "
-    "follow; blue: its onsets; dashed: before your edits."
+    "Drag over the picture to choose a stretch, click to set From, where a hit is added or removed. Orange: the "
+    "envelope that the sound will follow; blue: its onsets; dashed: before your edits."
 )
 INDEPENDENT = (
     "Orange: the envelope asked for; blue: the sound's own. The scores come from the very encoders that steer the "
@@ -150,15 +151,14 @@ class Studio:
             )
             sampling = Sampling(int(steps), guidance, control)
             wanted = int(count)
-            takes: list[Take] = []
+            takes: list[MadeTake] = []
             for number in range(1, wanted + 1):
 
                 def told(step: int, number: int = number) -> None:
                     share = (number - 1 + step / sampling.num_inference_steps) / wanted
                     progress(share, desc=f"take {number} of {wanted}, step {step} of {sampling.num_inference_steps}")
 
-                seeded = replace(request, seed=request.seed + number - 1)
-                takes.append(make_take(self.pipeline, opened, seeded, sampling, number=number, progress=told))
+                takes.append(make_take(self.pipeline, opened, request, sampling, number=number, progress=told))
                 note = INDEPENDENT if number == wanted else f"take {number} of {wanted} is done"
                 yield [f'<p class="note">{note}</p>', *_cards(opened, takes, ranked=number == wanted)]
 
@@ -191,7 +191,7 @@ def _summary(session: Session) -> str:
     return f'<p class="note">{HINT}</p><p class="note">{facts}; {onsets} onset{"" if onsets == 1 else "s"}.{edits}</p>'
 
 
-def _cards(session: Session, takes: Sequence[Take], *, ranked: bool) -> list[Any]:
+def _cards(session: Session, takes: Sequence[MadeTake], *, ranked: bool) -> list[Any]:
     """Updates of every card's parts, those without a take hidden."""
     order = rank_takes([take.score for take in takes])
     shown = session.picture.info.video_codec in PLAYABLE
@@ -212,9 +212,9 @@ def _cards(session: Session, takes: Sequence[Take], *, ranked: bool) -> list[Any
     return updates
 
 
-def take_head(take: Take, seconds: float, place: int | None, count: int) -> str:
+def take_head(made: MadeTake, seconds: float, place: int | None, count: int) -> str:
     """A take's title, its place among `count` where it has one, its curves and scores."""
-    score = take.score
+    score, take = made.score, made.take
     badge = "" if place is None else f'<span class="place">place {place} of {count}</span>'
     badge = '<span class="best">best score</span>' if place == 1 else badge
     rows = {
@@ -226,6 +226,6 @@ def take_head(take: Take, seconds: float, place: int | None, count: int) -> str:
     }
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows.items()).replace("-", "−")
     return (
-        f"<h3>Take {take.number}{badge}</h3>{draw_take(take.asked, take.obtained, seconds)}"
+        f"<h3>Take {take.number}{badge}</h3>{draw_take(take.output.envelope, made.obtained, seconds)}"
         f"<dl>{listed.replace('E−L1', 'E-L1')}</dl>"
     )

@@ -139,7 +139,7 @@ def picture(page: Any, path: Path, *, width: int = 1000) -> None:
     small.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def loop(page: Any) -> tuple[tuple[float, float], float]:
+def loop(page: Any, *, count: int = 2) -> tuple[tuple[float, float], float]:
     """Drop a video, silence a hit, add another, ask for takes; the stretch and the moment that were edited."""
     drop(page, VIDEO)
     page.wait_for_selector("svg.timeline")
@@ -153,7 +153,7 @@ def loop(page: Any) -> tuple[tuple[float, float], float]:
     page.fill("#negative textarea", "water")
     page.set_input_files("#reference input[type=file]", str(REFERENCE))
     page.wait_for_selector("#reference audio", state="attached")
-    make_takes(page, 2)
+    make_takes(page, count)
     return region, 2.6
 
 
@@ -208,7 +208,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright, served(Path(folder)) as running:
         page = visit(playwright.chromium.launch(executable_path="/usr/bin/chromium"), running.address)
         page.set_default_timeout(300_000)
-        loop(page)
+        loop(page, count=3)
         picture(page, Path(sys.argv[1]))
 
 

@@ -13,7 +13,7 @@ from foleygram import FoleyGRAMPipeline
 from foleygram.app.limits import Limits
 from foleygram.app.reading import read_mono, read_picture
 from foleygram.app.regions import region_edit
-from foleygram.app.session import Sampling, Session, close_session, make_take, open_session, own_sound
+from foleygram.app.session import Session, close_session, make_take, open_session, own_sound
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.edits import add_hit, gain, mute, quantise, shift
 from foleygram.envelope.files import read_envelope
@@ -21,6 +21,7 @@ from foleygram.envelope.hits import Hit, draw_hits
 from foleygram.inputs import SoundRequest
 from foleygram.media.audio import read_audio, write_audio
 from foleygram.media.video import MediaError, probe
+from foleygram.production.rendering import Sampling, take_seed
 from foleygram.spec import ClipSpec
 
 LIMITS = Limits(seconds=10.0)
@@ -178,8 +179,8 @@ def test_a_take_is_three_files_that_agree_and_goes_with_its_session(pipeline, vi
     session = session.started_from(draw_hits([Hit(0.5, 0.2)], seconds=session.seconds))
     request = SoundRequest(session.picture.seen, 3, "wood", envelope=session.envelope)
     steps: list[int] = []
-    take = make_take(pipeline, session, request, Sampling(2, 3.0, 1.0), number=2, progress=steps.append)
-    assert (take.number, take.seed, steps) == (2, 3, [1, 2])
+    take = make_take(pipeline, session, request, Sampling(2, 3.0), number=2, progress=steps.append)
+    assert (take.take.number, take.take.seed, steps) == (2, take_seed(3, 2), [1, 2])
     assert {path.name for path in (take.video, take.sound, take.curve)} == {
         f"{video.stem}-take2{suffix}" for suffix in (".mp4", ".wav", ".csv")
     }
@@ -187,7 +188,7 @@ def test_a_take_is_three_files_that_agree_and_goes_with_its_session(pipeline, vi
     sound = read_audio(take.sound, sample_rate=16_000)
     assert sound.shape[1] == round(session.seconds * 16_000)
     assert probe(take.video).has_audio and probe(take.video).duration_sec == pytest.approx(session.seconds, abs=1e-3)
-    again = make_take(pipeline, session, request, Sampling(2, 3.0, 1.0), number=1)
+    again = make_take(pipeline, session, replace(request, seed=take.take.seed), Sampling(2, 3.0), number=1)
     assert torch.equal(read_audio(again.sound, sample_rate=16_000), sound) and again.sound != take.sound
     assert take.obtained.values == pytest.approx(Envelope.from_audio(sound, 16_000).values, abs=1e-4)
     close_session(session)
