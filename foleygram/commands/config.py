@@ -38,8 +38,10 @@ def _spellings(parameter: Any) -> set[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Lists become what the command line would say: values with commas between them."""
-    return ",".join(map(str, value)) if isinstance(value, list) else value
+    """Lists become what the command line would say: values with commas between them, `true` as it is written."""
+    if not isinstance(value, list):
+        return value
+    return ",".join(str(item).lower() if isinstance(item, bool) else str(item) for item in value)
 
 
 Config = Annotated[

@@ -244,7 +244,12 @@ def test_the_table_names_its_columns_and_dashes_what_is_missing(judge):
 def run_evaluate(root, tmp_path, judge, monkeypatch, **options):
     checkpoint = tmp_path / "release"
     judge.save_pretrained(checkpoint / "judge")
-    index = {"spec": asdict(SPEC), "trained_on": {"data": "GH", "split": "train", "video_ids": options.pop("seen", [])}}
+    index = {
+        "spec": asdict(SPEC),
+        "parts": {},
+        "sha256": {"a": "b"},
+        "trained_on": {"data": "GH", "split": "train", "video_ids": options.pop("seen", [])},
+    }
     (checkpoint / "model_index.json").write_text(json.dumps(index))
     monkeypatch.setattr(run, "FoleyGRAMPipeline", Pipeline)
     monkeypatch.setattr(scoring, "MaterialJudge", Judge)
