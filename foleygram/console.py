@@ -11,8 +11,11 @@ from rich.table import Table
 
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.processes import joined_processes
+from foleygram.production.again import render_again
+from foleygram.production.delivery import Delivery
 from foleygram.production.generate import Outcome, generate_files
 from foleygram.production.manifest import DONE, FAILED, Row
+from foleygram.production.provenance import differences, read_sidecar, surroundings
 from foleygram.production.rendering import Sampling, TakeRule
 from foleygram.production.wishes import Wish
 from foleygram.weights import PartFacts
@@ -51,6 +54,7 @@ def generate_with_progress(
     *,
     sampling: Sampling,
     rule: TakeRule,
+    delivery: Delivery,
     batch_size: int = 1,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -77,15 +81,41 @@ def generate_with_progress(
                 return lambda done, names: bar.update(task, completed=done, description=names[:40])
 
             outcome = generate_files(
-                wishes, out, checkpoint, load, sampling=sampling, rule=rule, batch_size=batch_size,
+                wishes, out, checkpoint, load, sampling=sampling, rule=rule, delivery=delivery, batch_size=batch_size,
                 overwrite=overwrite, dry_run=dry_run, place=place, begun=begun,
                 planned=lambda done: bar.update(task, completed=done),
             )  # fmt: skip
-        print_outcome(console, outcome)
+        print_outcome(console, outcome, delivery.container)
     return outcome.num_failed
 
 
-def print_outcome(console: Console, outcome: Outcome) -> None:
+def render_again_with_progress(
+    path: Path, video: Path | None, out: Path, checkpoint: Path | None, *, device: str = "auto", offload: bool = False
+) -> int:
+    """Render what a sidecar recorded once more and say whether the bytes are the same; returns how many files differ.
+
+    On a CPU as many threads work as did then, because another number rounds otherwise.
+    """
+    console, recorded, chosen = Console(), read_sidecar(path, video), pick_device(device)
+    folder = checkpoint or Path(recorded.record["checkpoint"]["folder"])
+    torch.set_num_threads(recorded.record["threads"])
+    here = surroundings(folder, chosen)
+    for difference in differences(recorded.record, here):
+        console.print(f"the bytes may differ: {difference}", style="yellow", markup=False, soft_wrap=True)
+    pipeline = FoleyGRAMPipeline.from_pretrained(folder)
+    pipeline = pipeline.enable_model_cpu_offload(chosen) if offload else pipeline.to(chosen)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(recorded.video.name[:40], total=recorded.sampling.num_inference_steps)
+        again = render_again(pipeline, recorded, here, out, callback=lambda step: bar.update(task, completed=step))
+    for name in again.written:
+        told = "differs from the record" if name in again.changed else "the same bytes"
+        if not name.endswith(".json"):
+            console.print(f"{out / name}: {told}", markup=False, soft_wrap=True)
+    return len(again.changed)
+
+
+def print_outcome(console: Console, outcome: Outcome, container: str) -> None:
     """The closing table, then one line per file that failed, was left as it is, or has another container."""
     table = Table("file", "seconds", "envelope", "onsets", "batch", "seconds spent")
     for row in outcome.rows[:SHOWN_ROWS]:
@@ -109,8 +139,8 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
             console.print(f"failed: {row.reason}", style="red", highlight=False, markup=False, soft_wrap=True)
         elif outcome.kept.get(row.name, "already there") != "already there":
             console.print(f"{row.video.name}: {outcome.kept[row.name]}", markup=False, soft_wrap=True)
-        elif row.name not in outcome.kept and f"{row.name}.mkv" in row.written:
-            said = f"{row.video.name}: MP4 cannot carry its picture's codec, so it is {row.name}.mkv"
+        elif row.name not in outcome.kept and row.written and f"{row.name}.{container}" not in row.written:
+            said = f"{row.video.name}: {container} cannot carry its picture's codec, so it is {row.name}.mkv"
             console.print(said, markup=False, soft_wrap=True)
 
 

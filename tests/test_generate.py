@@ -42,7 +42,7 @@ def test_bad_files_are_named_and_the_rest_is_done(tiny_release, videos, tmp_path
     out = tmp_path / "out"
     result = run(videos, "--out", out, "--checkpoint", tiny_release, "--steps", 2, "--device", "cpu")
     assert result.exit_code == 1, result.output
-    assert names(out) == ["Schlag ü.mp4", "Schlag ü.wav", "zwei.mp4", "zwei.wav"]
+    assert names(out) == [f"{name}.{kind}" for name in ("Schlag ü", "zwei") for kind in ("json", "mp4", "wav")]
     for name in ("empty.mp4", "text.mp4", "cut.mp4"):
         line = next(line for line in result.output.replace("\n", " ").split("failed: ") if name in line)
         assert line
@@ -150,6 +150,12 @@ def test_a_drawn_envelope_is_followed(tiny_release, videos, tmp_path):
         (["{video}", "--out", "o", "--sparkle"], 2, "--sparkle"),
         (["{video}", "--out", "o", "--envelope", "drawn"], 1, "drawn"),
         (["{video}", "--out", "o", "--steps", "0"], 2, "steps"),
+        (["{video}", "--out", "o", "--container", "webm", "--audio-codec", "aac"], 1, "aac does not go into webm"),
+        (["{video}", "--out", "o", "--mix-original", "loud"], 1, "write a level in decibels"),
+        (["{video}", "--out", "o", "--segment", "1:2"], 1, "FROM:TO:PROMPT"),
+        (["{video}", "--out", "o", "--sheet", "absent.csv"], 1, "absent.csv: no such file"),
+        (["--from-sidecar", "absent.json", "--out", "o"], 1, "absent.json: no such file"),
+        (["--out", "o"], 2, "give a video"),
     ],
 )
 def test_wrong_use_is_one_clear_line(tiny_release, videos, tmp_path, arguments, code, named):

@@ -1,7 +1,7 @@
 """`foleygram generate`: sound for a video or a folder of videos."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,9 +9,12 @@ from foleygram.commands.errors import reported
 
 
 def generate(
-    source: Annotated[Path, typer.Argument(metavar="VIDEO_OR_FOLDER", help="A video, or a folder of videos.")],
+    *,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="VIDEO_OR_FOLDER", help="A video, or a folder of videos.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    checkpoint: Annotated[Path, typer.Option(help="Release folder.")] = Path("checkpoints/mini"),
+    checkpoint: Annotated[Path | None, typer.Option(help="Release folder; checkpoints/mini by default.")] = None,
     prompt: Annotated[str | None, typer.Option(help="What sounds, in words.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What must not sound.")] = None,
     envelope: Annotated[
@@ -44,6 +47,22 @@ def generate(
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
     control_scale: Annotated[float, typer.Option(help="Weight of the envelope.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    container: Annotated[
+        Literal["mp4", "mov", "mkv", "webm"], typer.Option(help="Of the video; MKV where it cannot carry the picture.")
+    ] = "mp4",
+    audio_codec: Annotated[
+        Literal["aac", "flac", "opus", "pcm"] | None, typer.Option(help="Of the video's sound; AAC, in WebM Opus.")
+    ] = None,
+    mix_original: Annotated[
+        str | None, typer.Option(metavar="DB", help="Keep the video's own sound beneath, at a level such as -12dB.")
+    ] = None,
+    stems: Annotated[bool, typer.Option("--stems", help="Also a sound file per segment.")] = False,
+    lufs: Annotated[
+        float | None, typer.Option(min=-70, max=0, help="Loudness of the video's sound (BS.1770), as -23.")
+    ] = None,
+    from_sidecar: Annotated[
+        Path | None, typer.Option(help="Render again what this .json records; a video says where its input lies now.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     offload: Annotated[
         bool, typer.Option("--offload", help="Keep networks in main memory, each on the device for its step alone.")
@@ -56,9 +75,18 @@ def generate(
 ) -> None:
     """Generate synchronised sound for a video or a folder of videos."""
     with reported():
+        if from_sidecar:
+            from foleygram.console import render_again_with_progress
+
+            if render_again_with_progress(from_sidecar, source, out, checkpoint, device=device, offload=offload):
+                raise typer.Exit(1)
+            return
+        if source is None:
+            raise typer.BadParameter("give a video or a folder of videos, or --from-sidecar")
         from foleygram.console import generate_with_progress
         from foleygram.datasets.folder import find_videos
         from foleygram.envelope.files import chosen_envelope
+        from foleygram.production.delivery import Delivery, parse_level
         from foleygram.production.rendering import Sampling, TakeRule
         from foleygram.production.sheet import read_wishes
         from foleygram.production.wishes import Wish, parse_segment, parse_weights
@@ -66,9 +94,11 @@ def generate(
         chosen_envelope(envelope)  # what cannot be read is said before anything begins
         segments = tuple(parse_segment(text) for text in segment or ())
         wish = Wish(prompt, negative_prompt, envelope, seed, reference_audio, parse_weights(weights), segments)
+        beneath = None if mix_original is None else parse_level(mix_original)
         failed = generate_with_progress(
-            read_wishes(find_videos(source), wish, sheet), out, checkpoint,
-            sampling=Sampling(steps, guidance, control_scale), rule=TakeRule(takes, max_e_l1), batch_size=batch_size,
+            read_wishes(find_videos(source), wish, sheet), out, checkpoint or Path("checkpoints/mini"),
+            sampling=Sampling(steps, guidance, control_scale), rule=TakeRule(takes, max_e_l1),
+            delivery=Delivery(container, audio_codec, beneath, stems, lufs), batch_size=batch_size,
             overwrite=overwrite, dry_run=dry_run, device=device, offload=offload,
         )  # fmt: skip
     if failed:

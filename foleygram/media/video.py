@@ -1,5 +1,6 @@
 """Probing and decoding pictures by time stamp, in a way that damaged files cannot bring down."""
 
+import math
 import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator
@@ -110,12 +111,15 @@ def probe(path: str | Path) -> MediaInfo:
         video = picture_stream(path, container)
         audio = container.streams.audio[0] if container.streams.audio else None
         rate = float(video.average_rate or video.guessed_rate or 0)
-        if rate > MAX_FRAME_RATE:
-            raise MediaError(f"{path}: {rate:g} frames per second; re-encode it at 60 or fewer")
         try:
-            duration = _picture_seconds(path, container, video)
+            duration, count = _picture_extent(path, container, video)
         except av.FFmpegError as error:
             raise MediaError(f"{path}: damaged ({error.strerror}); re-encode it as MP4") from error
+        counted = count / duration if duration > 0 else math.inf
+        if counted > MAX_FRAME_RATE:
+            raise MediaError(f"{path}: {count} frames in {duration:g} s; re-encode it at 60 per second or fewer")
+        if rate > MAX_FRAME_RATE:  # a variable rate's clock, taken for its rate
+            rate = counted
         return MediaInfo(
             path=Path(path),
             duration_sec=duration,
@@ -128,8 +132,8 @@ def probe(path: str | Path) -> MediaInfo:
         )
 
 
-def _picture_seconds(path: str | Path, container: InputContainer, video: Any) -> float:
-    """Length of the picture from its packets: headers lie in truncated and variable-rate files."""
+def _picture_extent(path: str | Path, container: InputContainer, video: Any) -> tuple[float, int]:
+    """Seconds and frames of the picture from its packets: headers lie in truncated and variable-rate files."""
     packets = (packet for packet in container.demux(video) if packet.pts is not None and not packet.is_discard)
     stamps = sorted((packet.pts, packet.duration or 0) for packet in packets)
     if not stamps:
@@ -140,7 +144,7 @@ def _picture_seconds(path: str | Path, container: InputContainer, video: Any) ->
     last, duration = stamps[-1]
     if not duration and len(stamps) > 1:  # a last frame without a length stays as long as the one before it
         duration = last - stamps[-2][0]
-    return float((last + duration) * video.time_base) - start_sec(video)
+    return float((last + duration) * video.time_base) - start_sec(video), len(stamps)
 
 
 def segment_middles(start: float, seconds: float, num_frames: int) -> np.ndarray:

@@ -1,24 +1,25 @@
 """Batches of a manifest through the pipeline, the next one read and the last one written while the model works."""
 
 import math
-import shutil
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from foleygram.envelope.files import chosen_envelope
 from foleygram.inputs import SoundRequest
 from foleygram.media.video import guarded
 from foleygram.pipeline import Extent, FoleyGRAMPipeline
-from foleygram.production.delivery import Track, deliver
+from foleygram.production.delivery import Delivery
 from foleygram.production.manifest import DONE, FAILED, TODO, Manifest, Row
+from foleygram.production.provenance import Surroundings, sidecar
 from foleygram.production.reading import read_request
 from foleygram.production.rendering import BatchError, Sampling, Take, TakeRule, render_takes
+from foleygram.production.results import write_results
 from foleygram.production.wishes import Wish
 
 READ_TIMEOUT_SEC = 300.0
@@ -39,11 +40,14 @@ class FolderRun:
         wishes: Mapping[str, Wish],
         sampling: Sampling,
         rule: TakeRule,
+        delivery: Delivery,
+        here: Surroundings,
         *,
         rank: int = 0,
         progress: Progress = lambda steps, names: None,
     ) -> None:
         self.pipeline, self.manifest, self.wishes = pipeline, manifest, wishes
+        self.delivery, self.here = delivery, here
         self.sampling, self.rule, self.rank, self.progress = sampling, rule, rank, progress
         self._journal = threading.Lock()
 
@@ -70,8 +74,8 @@ class FolderRun:
                 pending.result()
             spent = (time.monotonic() - begun) / max(1, sum(isinstance(r, SoundRequest) for r in read))
             writing = [
-                writers.submit(self._finish, row, outcome, spent)
-                for row, outcome in zip(batch, outcomes, strict=True)
+                writers.submit(self._finish, row, batch, request, outcome, spent)
+                for row, request, outcome in zip(batch, read, outcomes, strict=True)
                 if row.state == TODO
             ]
             if self.rank == 0:
@@ -114,11 +118,18 @@ class FolderRun:
             for request, outcome in zip(read, outcomes, strict=True)
         ]
 
-    def _finish(self, row: Row, outcome: list[Take] | BatchError | None, spent: float) -> None:
+    def _finish(
+        self,
+        row: Row,
+        batch: Sequence[Row],
+        request: SoundRequest | BatchError | None,
+        outcome: list[Take] | BatchError | None,
+        spent: float,
+    ) -> None:
         begun = time.monotonic()
-        if isinstance(outcome, list):
+        if isinstance(outcome, list) and isinstance(request, SoundRequest):
             try:
-                written = self._write(row, outcome)
+                written = self._write(row, batch, request, outcome)
                 row = replace(
                     row, state=DONE, onsets=len(outcome[0].output.envelope.onsets()), written=written,
                     takes=tuple(_figures(take) for take in outcome if take.score),
@@ -131,27 +142,19 @@ class FolderRun:
         with self._journal:
             self.manifest.record(row, self.rank)
 
-    def _write(self, row: Row, takes: Sequence[Take]) -> tuple[str, ...]:
-        """Write a row's files beside the manifest's, then move them into place; returns their names."""
-        output = takes[0].output
-        track = Track(row.name, output.audio.numpy(), output.sample_rate)
-        folder = self.manifest.work / uuid.uuid4().hex
-        folder.mkdir()
-        try:
-            guarded(deliver, row.video, track, folder, timeout_sec=READ_TIMEOUT_SEC)
-            return move_into(folder, self.manifest.out)
-        finally:
-            shutil.rmtree(folder)
+    def _write(self, row: Row, batch: Sequence[Row], request: SoundRequest, takes: Sequence[Take]) -> tuple[str, ...]:
+        extents = [Extent(other.latents, other.windows) for other in batch]
 
+        def record(results: Mapping[str, Path]) -> dict[str, Any]:
+            return sidecar(
+                self.here, row.video, self.wishes[row.name], self.sampling, takes[0], place=batch.index(row),
+                extents=extents, delivery=asdict(self.delivery), results=results,
+            )  # fmt: skip
 
-def move_into(folder: Path, out: Path) -> tuple[str, ...]:
-    """Move the files below `folder` to the same places below `out`; returns their relative names."""
-    files = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.suffix == ".json")
-    for path in files:
-        target = out / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-    return tuple(path.relative_to(folder).as_posix() for path in files)
+        return write_results(
+            row.video, row.name, takes, self.delivery, record, edges=[r.end for r in request.regions()[:-1]],
+            work=self.manifest.work, out=self.manifest.out,
+        )  # fmt: skip
 
 
 def _figures(take: Take) -> tuple[float, ...]:

@@ -12,9 +12,11 @@ from foleygram.checkpoints import INDEX, read_index
 from foleygram.media.files import file_hash
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.processes import ALONE, Place, from_all, from_first
+from foleygram.production.delivery import Delivery
 from foleygram.production.folder import FolderRun, Progress
 from foleygram.production.manifest import WORK, Manifest, Row
 from foleygram.production.planning import Job, plan, settings_hash
+from foleygram.production.provenance import surroundings
 from foleygram.production.reading import output_names
 from foleygram.production.rendering import Sampling, TakeRule
 from foleygram.production.wishes import Wish
@@ -42,6 +44,7 @@ def generate_files(
     *,
     sampling: Sampling,
     rule: TakeRule,
+    delivery: Delivery,
     batch_size: int = 1,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -56,7 +59,7 @@ def generate_files(
     ValueError or OSError when nothing can be done at all.
     """
     index = read_index(checkpoint)
-    settings = (file_hash(checkpoint / INDEX), sampling, rule, batch_size)
+    settings = (file_hash(checkpoint / INDEX), sampling, rule, delivery, batch_size)
     names = output_names(list(wishes))
     jobs = [
         Job(video, name, wish, settings_hash(*settings, wish))
@@ -79,8 +82,10 @@ def generate_files(
         batches = place.share(manifest.batches(names))
         if batches:
             steps = len(batches) * rule.takes * sampling.num_inference_steps
+            pipeline = pipeline or load()
             run = FolderRun(
-                pipeline or load(), manifest, {job.name: job.wish for job in jobs}, sampling, rule, rank=place.rank,
+                pipeline, manifest, {job.name: job.wish for job in jobs}, sampling, rule, delivery,
+                surroundings(checkpoint, pipeline.device), rank=place.rank,
                 progress=begun(steps) if begun else lambda steps, names: None,
             )  # fmt: skip
             run.run(batches)

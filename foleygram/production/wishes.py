@@ -116,3 +116,20 @@ def _seconds(value: Any) -> float:
     if not math.isfinite(seconds):
         raise ValueError(f"{value!r} is no time in seconds")
     return seconds
+
+
+def plain_wish(wish: Wish) -> dict[str, Any]:
+    """A wish as `told_wish` reads it, paths absolute."""
+    plain: dict[str, Any] = {name: getattr(wish, name) for name in ("prompt", "negative_prompt", "envelope", "seed")}
+    if wish.envelope not in CHOICES:
+        plain["envelope"] = str(Path(wish.envelope).absolute())
+    plain["reference"] = _absolute(wish.reference)
+    plain["weights"] = wish.weights._asdict()
+    plain["segments"] = [
+        {"from": s.start, "to": s.end, "prompt": s.prompt, "reference": _absolute(s.reference)} for s in wish.segments
+    ]
+    return plain
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())

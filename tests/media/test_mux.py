@@ -15,6 +15,9 @@ from foleygram.media.video import MediaError, probe, read_frames
 
 IRREGULAR = [Fraction(n, 90) for n in (0, 3, 5, 11, 12, 30, 33, 36, 70, 71, 90, 120, 150, 160, 170, 180)]
 
+FRAME = {"aac": 1024, "flac": 0, "opus": 320, "pcm_s16le": 0}
+"""Samples of one audio frame, by which a sound may be longer than what was written."""
+
 
 def packets(path):
     with av.open(str(path)) as container:
@@ -25,6 +28,11 @@ def packets(path):
             for packet in container.demux(stream)
             if packet.size
         ]
+
+
+def contents(path):
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
 
 
 def clicking(times, seconds, rate, channels=1):
@@ -83,6 +91,38 @@ def test_container_follows_the_codec(tmp_path, videos, codec, pixels, suffix, wr
     assert [videos.number_of(frame) for frame in read_frames(out, times, size=64).frames] == [1, 16, 28]
 
 
+@pytest.mark.parametrize(
+    ("picture", "suffix", "codec", "written", "heard"),
+    [
+        ("libx264", ".mp4", None, ".mp4", "aac"),
+        ("libx264", ".mp4", "flac", ".mp4", "flac"),
+        ("libx264", ".mp4", "opus", ".mp4", "opus"),
+        ("libx264", ".mov", None, ".mov", "aac"),
+        ("libx264", ".mov", "pcm", ".mov", "pcm_s16le"),
+        ("libx264", ".mkv", "flac", ".mkv", "flac"),
+        ("libx264", ".mkv", "pcm", ".mkv", "pcm_s16le"),
+        ("libvpx", ".webm", None, ".webm", "opus"),
+        ("libx264", ".webm", None, ".mkv", "opus"),
+        ("libvpx", ".mov", "pcm", ".mkv", "pcm_s16le"),
+    ],
+)
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_containers_and_sound_codecs(tmp_path, videos, picture, suffix, codec, written, heard, rate):
+    path = videos.write(tmp_path / "in.mkv", videos.constant(Fraction(24_000, 1001), 50), codec=picture)
+    audio = clicking((0.5, 1.5), 50 * 1001 / 24_000, rate)
+    out = mux(path, audio, rate, tmp_path / f"out{suffix}", codec=codec)
+    assert out.suffix == written
+    with av.open(str(out)) as container:
+        assert container.streams.audio[0].codec_context.name == heard
+    assert contents(out) == contents(path)
+    sound = read_audio(out, sample_rate=48_000)[0]
+    assert probe(out).duration_sec == pytest.approx(probe(path).duration_sec, abs=0.01)
+    assert len(sound) / 48_000 == pytest.approx(audio.shape[1] / rate, abs=FRAME[heard] / min(rate, 16_000) + 1e-3)
+    assert sound[:48_000].abs().argmax() / 48_000 == pytest.approx(0.5, abs=0.002)
+    again = mux(path, audio, rate, tmp_path / f"again{suffix}", codec=codec)
+    assert again.read_bytes() == out.read_bytes()
+
+
 def test_rotation_and_pixel_shape_are_kept(tmp_path, videos):
     path = videos.write(tmp_path / "in.mp4", videos.constant(25, 10), rotation=90)
     out = mux(path, clicking((), 1.0, 16_000), 16_000, tmp_path / "out.mp4")
@@ -125,8 +165,10 @@ def test_silence_and_no_sample_at_all(tmp_path, videos):
 
 def test_refusals_name_what_is_wrong(tmp_path, videos):
     path, audio = videos.write(tmp_path / "in.mp4", videos.constant(25, 5)), torch.zeros(1, 1_600)
-    with pytest.raises(ValueError, match=r"out\.mov.*\.mp4 or \.mkv"):
-        mux(path, audio, 16_000, tmp_path / "out.mov")
+    with pytest.raises(ValueError, match=r"out\.avi.*\.mp4, \.mov, \.mkv"):
+        mux(path, audio, 16_000, tmp_path / "out.avi")
+    with pytest.raises(ValueError, match=r"out\.webm: aac does not go into it; there are opus"):
+        mux(path, audio, 16_000, tmp_path / "out.webm", codec="aac")
     with pytest.raises(ValueError, match=r"\(3, 1600\)"):
         mux(path, audio.expand(3, -1), 16_000, tmp_path / "out.mp4")
     with pytest.raises(ValueError, match="finite"):
