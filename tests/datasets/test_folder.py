@@ -1,8 +1,12 @@
 """People's own videos as clips: their captions, and what cannot be used counted, named and passed over."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
+from foleygram.caching import read_spec
 from foleygram.datasets.datamodule import ClipDataModule, Readable
 from foleygram.datasets.folder import VideoFolder, find_videos, log_left_out, read_captions
 from foleygram.datasets.greatest_hits import GreatestHits
@@ -125,3 +129,45 @@ def test_in_training_others_take_the_place_of_what_cannot_be_read(caplog):
     assert [batch["index"].tolist() for batch in module.val_dataloader()] == [[0, 1, 2, 4, 4], [5, 6, 7, 8, 9]]
     with pytest.raises(ValueError, match=r"16 clips in a row cannot be read, the last: 5\.mp4: damaged"):
         Readable(Damaged(set(range(10))))[0]
+
+
+DATA_PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+
+
+def test_the_lists_of_vggsound_and_audioset_become_captions_as_the_docs_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    vggsound, audioset = re.findall(r"```python\n(.*?)```", DATA_PAGE.read_text(), re.S)
+    Path("vggsound.csv").write_text('--PJHxphWEs,30,male speech,train\n2Xam7kpr-fY,5,"playing bongo, slow",test\n')
+    exec(vggsound, {})
+    assert read_captions(Path("captions.csv"), "test") == {
+        "--PJHxphWEs_000030.mp4": None, "2Xam7kpr-fY_000005.mp4": "playing bongo, slow"
+    }  # fmt: skip
+    Path("class_labels_indices.csv").write_text(
+        'index,mid,display_name\n0,/m/09x0r,"Speech"\n1,/m/05zppz,"Male speech, man speaking"\n'
+    )
+    Path("balanced_train_segments.csv").write_text(
+        "# Segments csv created Sun Mar  5 10:54:31 2017\n# num_ytids=2\n# YTID, start_seconds, end_seconds, labels\n"
+        '--4gqARaEJE, 0.000, 10.000, "/m/09x0r,/m/05zppz"\n-0RWZT-miFs, 420.000, 430.000, "/m/09x0r"\n'
+    )
+    exec(audioset, {})
+    assert read_captions(Path("captions.csv"), "train") == {
+        "--4gqARaEJE_000000.mp4": "Speech, Male speech, man speaking", "-0RWZT-miFs_000420.mp4": "Speech"
+    }  # fmt: skip
+
+
+def test_the_sizes_in_the_docs_follow_from_the_clip():
+    spec, shared = read_spec(DATA_PAGE.parents[1] / "configs" / "greatest_hits" / "clip.yaml"), 64 * 2
+    latents, sound = spec.num_latents * shared, round(spec.seconds * spec.envelope_sample_rate) * 2
+    frames, motion = 3 * spec.image_size**2 * spec.num_frames, (3 * spec.motion_size**2 + 2) * spec.num_motion_frames
+    sizes = {
+        "`latents`": 2 * latents, "`control_latents` (three)": 3 * latents, "`embeddings`": 3 * 512 * 2,
+        "`frames`, `envelope_audio`": frames + sound, "`motion`, `envelope_audio`": motion + sound,
+    }  # fmt: skip
+    for name, size in sizes.items():
+        row = re.search(
+            rf"\| {re.escape(name)} \| (.*?) kB \| (.*?) GB \| (.*?) GB \| (.*?) GB \|", DATA_PAGE.read_text()
+        )
+        told = [float(cell.replace(",", "")) for cell in row.groups()]
+        assert told == pytest.approx([size / 1e3, *(size * n / 1e9 for n in (3_000, 190_000, 1_900_000))], rel=0.03), (
+            name
+        )
