@@ -15,6 +15,8 @@ DECAY_SEC = 0.1
 """A hit's fall by 20 dB where nothing else is said: the median of 597 rendered hits (wood 0.04, metal 0.2)."""
 TAIL_DB = 60.0
 """A hit ends, in exact silence as predicted envelopes do, this far below its peak."""
+LEAST_FALL_DB = -3.0
+"""A hit that falls by less than this before the next one says nothing about its decay."""
 FULL_LEVEL = 0.25
 """RMS level of velocity 127. Rendered hits lie between velocity 30 and 105 (0.015 to 0.17), their median at 60."""
 MAX_VELOCITY = 127
@@ -71,14 +73,29 @@ def draw_hits(hits: Sequence[Hit], *, seconds: float | None = None, rate: float 
 
 
 def find_hits(envelope: Envelope) -> list[Hit]:
-    """The onsets of `envelope` as hits, ascending: each with the peak it rises to."""
-    onsets = envelope.onsets()
-    ends = np.minimum(onsets + PEAK_SEC, np.append(onsets[1:], np.inf))
-    places = (np.floor(onsets * envelope.rate).astype(int), np.ceil(ends * envelope.rate).astype(int) + 1)
-    return [
-        Hit(float(time), float(envelope.values[first:last].max()))
-        for time, first, last in zip(onsets, *places, strict=True)
-    ]
+    """The onsets of `envelope` as hits, ascending: each with the peak it rises to and the decay that follows."""
+    onsets, rate = envelope.onsets(), envelope.rate
+    following = np.append(onsets, envelope.seconds + WINDOW_SEC)[1:]
+    ends = np.minimum(onsets + PEAK_SEC, following)
+    hits = []
+    for time, end, later in zip(onsets, ends, following, strict=True):
+        first, last = math.floor(time * rate), math.ceil(end * rate) + 1
+        peak = first + int(envelope.values[first:last].argmax())
+        tail = envelope.values[peak : max(peak + 1, math.floor((later - WINDOW_SEC / 2) * rate) + 1)]
+        hits.append(Hit(float(time), float(envelope.values[peak]), _decay_sec(tail, rate)))
+    return hits
+
+
+def _decay_sec(tail: np.ndarray, rate: float) -> float:
+    """Seconds until a curve (n,) that begins at its peak is 20 dB down; drawn on as a line where it ends before."""
+    decibels = 20 * np.log10(np.maximum(tail, 1e-6 * tail[0]) / tail[0])
+    down = int((decibels <= -20).argmax())
+    if down:
+        share = (decibels[down - 1] + 20) / (decibels[down - 1] - decibels[down])
+        return (down - 1 + share) / rate
+    if len(tail) < 3 or decibels[-1] > LEAST_FALL_DB:
+        return DECAY_SEC
+    return 20 * (len(tail) - 1) / -decibels[-1] / rate
 
 
 def hit_markers(envelope: Envelope, seconds: float = math.inf) -> list[Marker]:

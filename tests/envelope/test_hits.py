@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.hits import (
+    DECAY_SEC,
     FULL_LEVEL,
     RATE,
     Hit,
@@ -43,6 +44,20 @@ def test_drawn_hits_are_found_again(decay: float) -> None:
     found = find_hits(draw_hits(hits, seconds=2.5))
     np.testing.assert_allclose([hit.time for hit in found], [hit.time for hit in hits], atol=0.012)
     np.testing.assert_allclose([hit.level for hit in found], [hit.level for hit in hits], rtol=0.1)
+    assert [hit.decay for hit in found] == pytest.approx([decay] * 3, rel=0.15)
+
+
+@pytest.mark.parametrize("gap", [0.15, 0.3])
+def test_a_decay_that_the_next_hit_cuts_short_is_drawn_on(gap: float) -> None:
+    found = find_hits(draw_hits([Hit(0.5, 0.1, 0.4), Hit(0.5 + gap, 0.1, 0.4)], seconds=2.0))
+    assert [hit.decay for hit in found] == pytest.approx([0.4, 0.4], rel=0.15)
+
+
+def test_a_level_that_stays_has_the_usual_decay() -> None:
+    values = np.zeros(250, np.float32)
+    values[100:] = 0.1
+    [hit] = find_hits(Envelope(values, RATE))
+    assert (hit.level, hit.decay) == (pytest.approx(0.1), DECAY_SEC)
 
 
 def test_powers_of_simultaneous_hits_add() -> None:
