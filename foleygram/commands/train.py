@@ -1,5 +1,7 @@
 """`foleygram train`: LightningCLI on a stage's YAML."""
 
+import re
+
 import typer
 
 from foleygram.commands.errors import failed
@@ -11,6 +13,8 @@ def train(context: typer.Context) -> None:
     from typing import Any
 
     import torch
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.callbacks import Checkpoint
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
     from foleygram.training.checkpoints import SameRun, WholeCheckpoints
@@ -36,14 +40,17 @@ def train(context: typer.Context) -> None:
             """Build the parts; a file that is missing or does not fit is one line, not the parser's traceback."""
             try:
                 super().instantiate_classes()
-            except (ValueError, OSError) as error:
-                raise failed(_root(error)) from None
+            except (ValueError, OSError, MisconfigurationException) as error:
+                raise failed(_reason(error)) from None
 
         def instantiate_trainer(self, **kwargs: Any) -> Any:
             """A trainer whose checkpoints are written whole, beside the plugins of the YAML."""
             plugins = self._get(self.config_init, "trainer").plugins or []
             plugins = plugins if isinstance(plugins, list) else [plugins]
-            return super().instantiate_trainer(plugins=[*plugins, WholeCheckpoints()], **kwargs)
+            trainer: Any = super().instantiate_trainer(plugins=[*plugins, WholeCheckpoints()], **kwargs)
+            if trainer.fast_dev_run:  # Lightning's would still write `last.ckpt` at the end, over a real run's
+                trainer.callbacks = [part for part in trainer.callbacks if not isinstance(part, Checkpoint)]
+            return trainer
 
     try:
         StageCLI(
@@ -58,15 +65,17 @@ def train(context: typer.Context) -> None:
         raise failed(
             ValueError(f"{_first_line(error)} Smaller batches, gradient_checkpointing or bf16 need less")
         ) from None
-    except (OSError, ValueError, KeyError, FloatingPointError, Preempted) as error:
+    except (OSError, ValueError, KeyError, FloatingPointError, MisconfigurationException, Preempted) as error:
         raise failed(ValueError(_first_line(error))) from None
 
 
-def _root(error: BaseException) -> BaseException:
-    """What was raised first, beneath what was raised from it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+def _reason(error: BaseException) -> BaseException:
+    """What was raised first, beneath what was raised from it; a class that did not build where it is one of several."""
+    root = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    found = re.search(r"Problem with given class_path '(\S+)':\n\s+(.+)", str(error))
+    return ValueError(f"{found[1]}: {found[2]}") if found and "Not a valid subclass" in str(root) else root
 
 
 def _first_line(error: BaseException) -> str:

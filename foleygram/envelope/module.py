@@ -58,7 +58,7 @@ class EnvelopeModule(Stage):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """Loss of one batch, its frames augmented."""
-        motion, ages, envelope = batch["motion"], batch["motion_ages"], self._envelope(batch)
+        motion, ages, envelope = batch["motion"], batch["motion_ages"], self.true_envelope(batch)
         with self.draws(batch_index) as generator:
             if self.augment:
                 frame_rate = self.predictor.config.motion_frame_rate
@@ -69,7 +69,7 @@ class EnvelopeModule(Stage):
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Loss, E-L1, correlation after 50 ms smoothing, and agreement of the two envelopes' onsets."""
-        truth = self._envelope(batch)
+        truth = self.true_envelope(batch)
         logits = self.predictor(batch["motion"], batch["motion_ages"])
         predicted = decode_levels(logits)
         over: dict[str, Any] = {"batch_size": len(truth), "sync_dist": True}
@@ -92,7 +92,8 @@ class EnvelopeModule(Stage):
         matched, found, true = gathered.reshape(-1, 3).sum(0).tolist()
         self.log("val_onset_f1", 2 * matched / max(1, found + true), prog_bar=True)
 
-    def _envelope(self, batch: dict[str, Any]) -> Tensor:
+    def true_envelope(self, batch: dict[str, Any]) -> Tensor:
+        """Envelopes (B, values) of a batch's own sound; raises ValueError when they do not fit its frames."""
         envelope = rms_envelope(batch["envelope_audio"], self.frame_length, self.hop_length)
         expected = self.predictor.num_values(batch["motion"].shape[1])
         if envelope.shape[-1] != expected:

@@ -57,6 +57,7 @@ class GenerationModule(Stage):
         controlnet = controlnet or EnvelopeControlNet.from_transformer(backbone.transformer, depth_factor)
         self.controlnet = controlnet.requires_grad_(True)
         self.transformer, self.projection_model = backbone.transformer, backbone.projection_model
+        self.backbone = backbone  # no module by itself: its autoencoder stays on the CPU until previews call for it
         for network in (self.transformer, self.controlnet):
             if gradient_checkpointing:
                 network.enable_gradient_checkpointing()
@@ -80,30 +81,45 @@ class GenerationModule(Stage):
         latents = mean + scale * torch.randn(mean.shape, generator=generator).to(mean)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         timestep = sample_timesteps(len(latents), self.hparams.timesteps, generator=generator).to(mean)
-        conditions = self._conditions(batch, generator)
+        conditions = self._drawn_conditions(batch, generator)
         noised = add_noise(latents, noise, timestep)
-        residuals = self.controlnet(noised.latents, timestep, *conditions)
-        velocity = controlled_forward(
-            self.transformer, noised.latents, timestep, conditions.cross_tokens, conditions.global_states, residuals
-        )
+        velocity = self.velocity(noised.latents, timestep, conditions)
         return ((velocity.float() - noised.target) ** 2).mean((1, 2))
 
-    def _conditions(self, batch: dict[str, Any], generator: torch.Generator) -> Conditions:
-        video = batch["video_embedding"]
-        count = len(video)
-        present = MODALITY_SUBSETS[torch.randint(len(MODALITY_SUBSETS), (count,), generator=generator)].to(video.device)
-        tokens = self.projectors(video, batch["text_embedding"], batch["audio_embedding"], present)
+    def velocity(self, latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
+        """v (B, C, T) that the controlled DiT predicts of noised latents at t (B,)."""
+        residuals = self.controlnet(latents, timestep, *conditions)
+        return controlled_forward(
+            self.transformer, latents, timestep, conditions.cross_tokens, conditions.global_states, residuals
+        )
+
+    def conditions(
+        self, batch: dict[str, Any], present: Tensor | None = None, variant: Tensor | None = None
+    ) -> Conditions:
+        """Conditions of a batch with the modalities `present` (B, 3) and the envelopes `variant` (B,) of each clip.
+
+        All modalities where None, and the true envelope.
+        """
+        video, text, audio = (batch[f"{name}_embedding"] for name in ("video", "text", "audio"))
+        tokens = self.projectors(video, text, audio, video.new_ones(len(video), 3) if present is None else present)
         durations, global_states = duration_conditions(
             self.projection_model, batch["seconds_start"], batch["seconds_total"]
         )
+        variants = batch["control_latents"]  # (B, V, C, T), the true envelope first
+        chosen = torch.zeros(len(variants), dtype=torch.long) if variant is None else variant
+        control = variants[torch.arange(len(variants), device=variants.device), chosen.to(variants.device)]
+        return Conditions(torch.cat([tokens, durations], dim=1), global_states, control)
+
+    def _drawn_conditions(self, batch: dict[str, Any], generator: torch.Generator) -> Conditions:
+        video = batch["video_embedding"]
+        count, num_variants = len(video), batch["control_latents"].shape[1]
+        present = MODALITY_SUBSETS[torch.randint(len(MODALITY_SUBSETS), (count,), generator=generator)].to(video.device)
         # The same clips lose all tokens in ControlNet and DiT; the envelope is never dropped.
         keep = (torch.rand(count, generator=generator) >= self.hparams.unconditional_share).to(video)
-        cross_tokens = torch.cat([tokens, durations], dim=1) * keep[:, None, None]
-        variants = batch["control_latents"]  # (B, V, C, T), the true envelope first
-        augmented = torch.randint(1, variants.shape[1], (count,), generator=generator)
+        augmented = torch.randint(1, num_variants, (count,), generator=generator)
         is_true = torch.rand(count, generator=generator) < self.hparams.true_envelope_share
-        chosen = torch.where(is_true, 0, augmented).to(variants.device)
-        return Conditions(cross_tokens, global_states, variants[torch.arange(count, device=variants.device), chosen])
+        told = self.conditions(batch, present, torch.where(is_true, 0, augmented))
+        return told._replace(cross_tokens=told.cross_tokens * keep[:, None, None])
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Only what is trained: the frozen parts are named by the backbone's folder."""

@@ -122,14 +122,15 @@ def nested(dotted: dict[str, Any]) -> dict[str, Any]:
 def arguments(clips: Path, tiny_stages: dict[str, dict[str, Any]]) -> Callable[..., list[str]]:
     """What to type after `train.py` for a stage of the miniature at tiny sizes, everything kept below `folder`.
 
-    A checkpoint every second step; "callbacks" among the changes come besides.
+    A checkpoint every second step ("checkpoint_every"); "callbacks" among the changes come besides.
     """
 
     def typed(stage: str, folder: Path, steps: int, changes: dict[str, Any] | None = None, *more: object) -> list[str]:
         changes = dict(changes or {})
+        every = changes.pop("checkpoint_every", 2)
         checkpoints = {
             "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
-            "init_args": {"dirpath": str(folder), "save_last": True, "save_top_k": 0, "every_n_train_steps": 2},
+            "init_args": {"dirpath": str(folder), "save_last": True, "save_top_k": 0, "every_n_train_steps": every},
         }
         model = {f"model.init_args.{name}": value for name, value in tiny_stages[stage].items()}
         data = {f"data.init_args.{part}.init_args.folder": str(clips) for part in ("train", "val")}

@@ -1,0 +1,68 @@
+"""What stage 2 makes of validation clips, to hear and to look at (Lightning)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foleygram.envelope.rms import rms_envelope
+from foleygram.generation.backbone import decode_latents
+from foleygram.generation.conditioning import Conditions
+from foleygram.generation.module import GenerationModule
+from foleygram.generation.sampling import ClipNoise, denoiser_from_v, dpmpp_2m, exponential_sigmas
+from foleygram.training.previews import Preview, Previews
+
+ENVELOPE_RATE, WINDOW_SEC = 125.0, 0.032
+
+
+class SoundPreviews(Previews):
+    """Sounds generated from all three modalities and the true envelope, beside the clips' own; see `Previews`.
+
+    Noise levels, steps and guidance as when generating. The autoencoder visits the device and goes back to the CPU.
+    """
+
+    def __init__(
+        self,
+        num_clips: int = 4,
+        num_inference_steps: int = 25,
+        guidance_scale: float = 5.0,
+        sigma_min: float = 0.3,
+        sigma_max: float = 500.0,
+    ) -> None:
+        super().__init__(num_clips)
+        self.num_inference_steps, self.guidance_scale = num_inference_steps, guidance_scale
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
+
+    def make(self, stage: GenerationModule, batch: dict[str, Any]) -> list[Preview]:
+        """Sample and decode; noise depends on a clip's place alone, so that validations can be compared."""
+        true = batch["latents_mean"]
+        sampled = self._sampled(stage, stage.conditions(batch), true)
+        vae = stage.backbone.vae.to(true.device)
+        num_samples = true.shape[-1] * vae.hop_length
+        generated, original = (
+            decode_latents(vae, latents.to(vae.dtype), num_samples).float().mean(1).cpu() for latents in (sampled, true)
+        )
+        vae.to("cpu")
+        rate = vae.config.sampling_rate
+        sizes = round(WINDOW_SEC * rate), round(rate / ENVELOPE_RATE)
+        return [
+            Preview(
+                sounds={"generated": ours, "original": theirs},
+                curves={"generated": rms_envelope(ours, *sizes), "original": rms_envelope(theirs, *sizes)},
+                sample_rate=rate,
+                curve_rate=rate / sizes[1],
+            )
+            for ours, theirs in zip(generated, original, strict=True)
+        ]
+
+    def _sampled(self, stage: GenerationModule, told: Conditions, like: Tensor) -> Tensor:
+        both = Conditions(*(torch.cat(pair) for pair in zip(told, told.null(), strict=True)))
+
+        def guided(latents: Tensor, timestep: Tensor) -> Tensor:
+            doubled = torch.cat([latents, latents]), torch.cat([timestep, timestep])
+            positive, negative = stage.velocity(*doubled, both).float().chunk(2)
+            return negative + self.guidance_scale * (positive - negative)
+
+        sigmas = exponential_sigmas(self.num_inference_steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        noise = ClipNoise(range(len(like)))(like.float())
+        return dpmpp_2m(denoiser_from_v(guided), noise * (1 + self.sigma_max**2) ** 0.5, sigmas)
