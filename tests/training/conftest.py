@@ -133,7 +133,12 @@ def arguments(clips: Path, tiny_stages: dict[str, dict[str, Any]]) -> Callable[.
             "init_args": {"dirpath": str(folder), "save_last": True, "save_top_k": 0, "every_n_train_steps": every},
         }
         model = {f"model.init_args.{name}": value for name, value in tiny_stages[stage].items()}
-        data = {f"data.init_args.{part}.init_args.folder": str(clips) for part in ("train", "val")}
+        of_noise = {"folder": str(clips), "spec": None, "encoders": None}
+        data = {
+            f"data.init_args.{part}.init_args.{name}": value
+            for part in ("train", "val")
+            for name, value in of_noise.items()
+        }
         tiny = model | data | {
             "model.init_args.out": str(folder / "release"), "data.init_args.batch_size": 4,
             "trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.precision": "32-true",
