@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from foleygram.evaluation import flow
+from foleygram.evaluation import pwc, raft
 from foleygram.evaluation.extraction import AudioClip, Extraction
 from foleygram.evaluation.feature_cache import FeatureCache, Features, content_hash
-from foleygram.evaluation.i3d import FRAME_RATE, I3D, SHORT_SIDE, STACK
+from foleygram.evaluation.i3d import FRAME_RATE, I3D, SHORT_SIDE, STACK, FlowEstimator
 from foleygram.evaluation.i3d import WHERE as WHERE_I3D
+from foleygram.evaluation.pwc import PWCNet
 from foleygram.evaluation.vggish import WHERE as WHERE_VGGISH
 from foleygram.evaluation.vggish import Output, VGGish
 from foleygram.media.video import guarded, motion_times, probe, read_frames
@@ -21,20 +22,21 @@ STACKS_AT_ONCE = 8
 
 
 class Profile(NamedTuple):
-    """What a profile is made of: I3D on pictures, with or without I3D on RAFT's motion, and VGGish's output."""
+    """What a profile is made of: I3D on pictures, alone or with I3D on motion by PWC-Net or RAFT; VGGish's output."""
 
-    motion: bool
+    motion: Literal["pwc", "raft"] | None
     sound: Output
 
 
 PROFILES = {
-    "favd-rgb-raft-vggish": Profile(motion=True, sound="raw"),
-    "favd-rgb-raft-vggish-quantised": Profile(motion=True, sound="quantised"),
-    "favd-rgb-vggish": Profile(motion=False, sound="raw"),
-    "favd-rgb-vggish-quantised": Profile(motion=False, sound="quantised"),
+    "favd-rgb-pwc-vggish": Profile("pwc", "raw"),
+    "favd-rgb-pwc-vggish-quantised": Profile("pwc", "quantised"),
+    "favd-rgb-raft-vggish": Profile("raft", "raw"),
+    "favd-rgb-raft-vggish-quantised": Profile("raft", "quantised"),
+    "favd-rgb-vggish": Profile(None, "raw"),
+    "favd-rgb-vggish-quantised": Profile(None, "quantised"),
 }
-"""Each is a figure of its own. PEAVS' own takes PWC-Net's flow, for which there is no maintained package: any estimator
-of flow may be given to `I3D`, and names what it makes."""
+"""Each is a figure of its own; the first is the published one (PEAVS)."""
 
 
 class Needed(NamedTuple):
@@ -45,7 +47,7 @@ class Needed(NamedTuple):
 
 
 RGB, FLOW = Needed("i3d_rgb.pt", WHERE_I3D), Needed("i3d_flow.pt", WHERE_I3D)
-RAFT = Needed("raft_large*.pth", flow.WHERE)
+PWC, RAFT = Needed("pwc_net_sintel.pt", pwc.WHERE), Needed("raft_large*.pth", raft.WHERE)
 VGGISH, PCA = Needed("vggish-*.pth", WHERE_VGGISH), Needed("vggish_pca_params*", WHERE_VGGISH)
 
 
@@ -56,8 +58,8 @@ def lacking(name: str, weights: str | Path) -> list[str]:
     """
     found = _found(_profile(name), Path(weights))
     reasons = [f"{Path(weights) / one.pattern}: missing; {one.where}" for one, path in found.items() if path is None]
-    if _profile(name).motion and not flow.has_torchvision():
-        reasons.append(flow.WITHOUT)
+    if _profile(name).motion == "raft" and not raft.has_torchvision():
+        reasons.append(raft.WITHOUT)
     return reasons
 
 
@@ -73,7 +75,9 @@ def load_profile(name: str, weights: str | Path) -> tuple[I3D, VGGish]:
     profile = _profile(name)
     paths = {needed: path for needed, path in _found(profile, Path(weights)).items() if path is not None}
     sound = VGGish.from_weights(paths[VGGISH], output=profile.sound, pca_path=paths.get(PCA))
-    estimator = flow.Raft.from_weights(paths[RAFT]) if profile.motion else None
+    estimator: FlowEstimator | None = None
+    if profile.motion is not None:
+        estimator = PWCNet.from_weights(paths[PWC]) if profile.motion == "pwc" else raft.Raft.from_weights(paths[RAFT])
     return I3D.from_weights(paths[RGB], flow_path=paths.get(FLOW), estimator=estimator), sound
 
 
@@ -84,7 +88,8 @@ def _profile(name: str) -> Profile:
 
 
 def _found(profile: Profile, weights: Path) -> dict[Needed, Path | None]:
-    needed = [RGB, VGGISH, *([FLOW, RAFT] if profile.motion else []), *([PCA] if profile.sound == "quantised" else [])]
+    motion = {None: [], "pwc": [FLOW, PWC], "raft": [FLOW, RAFT]}[profile.motion]
+    needed = [RGB, VGGISH, *motion, *([PCA] if profile.sound == "quantised" else [])]
     return {one: min(weights.glob(one.pattern), default=None) for one in needed}
 
 

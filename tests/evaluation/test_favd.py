@@ -5,12 +5,16 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
-from foleygram.evaluation import favd, flow
+from foleygram.evaluation import favd
+from foleygram.evaluation import raft as raft_module
 from foleygram.evaluation.distances import FrechetAudioDistance, FrechetAudioVisualDistance
 from foleygram.evaluation.extraction import AudioClip
 from foleygram.evaluation.favd import PROFILES, extract_pictures, lacking, load_profile
 from foleygram.evaluation.feature_cache import FeatureCache
 from foleygram.evaluation.frechet import frechet_distance
+from foleygram.evaluation.i3d import I3DNetwork
+from foleygram.evaluation.pwc import PWCNetwork
+from foleygram.evaluation.vggish import VGGishNetwork
 from foleygram.media.video import motion_times, probe, read_frames
 
 
@@ -141,7 +145,7 @@ def torchvision(monkeypatch):
 
 def test_flow_is_the_last_guess_between_neighbours_on_padded_frames(torchvision, tmp_path):
     torch.save({"scale": torch.full((1,), 3.0)}, tmp_path / "raft_large_x.pth")
-    raft = flow.Raft.from_weights(tmp_path / "raft_large_x.pth")
+    raft = raft_module.Raft.from_weights(tmp_path / "raft_large_x.pth")
     frames = torch.randint(256, (20, 3, 130, 141), generator=torch.Generator().manual_seed(0)).float()
     found = raft(frames)
     scaled = frames / 127.5 - 1
@@ -156,15 +160,17 @@ def test_flow_is_the_last_guess_between_neighbours_on_padded_frames(torchvision,
 def test_without_torchvision_flow_says_so(tmp_path):
     (tmp_path / "raft_large_x.pth").touch()
     with pytest.raises(ImportError, match="another figure"):
-        flow.Raft.from_weights(tmp_path / "raft_large_x.pth")
+        raft_module.Raft.from_weights(tmp_path / "raft_large_x.pth")
     with pytest.raises(FileNotFoundError, match="Raft_Large_Weights"):
-        flow.Raft.from_weights(tmp_path / "absent.pth")
+        raft_module.Raft.from_weights(tmp_path / "absent.pth")
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_says_all_it_lacks_and_is_never_replaced(name, tmp_path):
     reasons = " ".join(lacking(name, tmp_path))
-    assert ("i3d_flow.pt: missing" in reasons) == ("torchvision" in reasons) == ("raft" in name)
+    assert ("i3d_flow.pt: missing" in reasons) == ("raft" in name or "pwc" in name)
+    assert ("torchvision" in reasons) == ("raft" in name)
+    assert ("pwc_net_sintel.pt: missing" in reasons) == ("pwc" in name)
     assert ("vggish_pca_params" in reasons) == ("quantised" in name)
     assert "v-iashin/video_features" in reasons
     assert "torchvggish" in reasons
@@ -178,5 +184,25 @@ def test_what_is_there_is_not_lacking(tmp_path):
     assert not lacking("favd-rgb-vggish", tmp_path)
     assert len(lacking("favd-rgb-vggish-quantised", tmp_path)) == 1
     assert len(lacking("favd-rgb-raft-vggish", tmp_path)) == 3
-    with pytest.raises(ValueError, match="there are favd-rgb-raft-vggish"):
+    assert len(lacking("favd-rgb-pwc-vggish", tmp_path)) == 2
+    with pytest.raises(ValueError, match="there are favd-rgb-pwc-vggish"):
         lacking("favd", tmp_path)
+
+
+def test_the_published_profile_loads_all_its_networks(tmp_path):
+    widths = ((3, 4, 6), ((3, 2, 3, 2, 2, 2),) * 9)
+    files = {
+        "i3d_rgb.pt": I3DNetwork(3, *widths), "i3d_flow.pt": I3DNetwork(2, *widths), "pwc_net_sintel.pt": PWCNetwork(),
+        "vggish-10086976.pth": VGGishNetwork((4, 6, 8, 8, 10, 10), 16),
+    }  # fmt: skip
+    for name, network in files.items():
+        torch.save(network.state_dict(), tmp_path / name)
+    eye, ear = load_profile("favd-rgb-pwc-vggish", tmp_path)
+    assert eye.identity["name"] == "i3d-rgb+pwc-net"
+    assert eye.identity["estimator"]["checkpoint"] == "pwc_net_sintel.pt"
+    assert ear.identity["name"] == "vggish-raw"
+    frames = torch.randint(256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    assert eye.estimator(frames.float()).shape == (1, 2, 64, 64)
+    alone, _ = load_profile("favd-rgb-vggish", tmp_path)
+    assert alone.identity["name"] == "i3d-rgb"
+    assert alone.estimator is alone.flow is None
