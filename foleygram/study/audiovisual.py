@@ -43,7 +43,7 @@ def see_sets(
         looked = extract_pictures(pictures, eye, cache=cache, progress=advance)
     heard = extract(sounds, ear, cache=cache)
     failures = [*looked.failures.values(), *heard.failures.values()]
-    into.notes += [f"{name}: {line}" for line in sorted({line for part in from_all(failures) for line in part})]
+    into.failures += [f"{name}: {line}" for line in sorted({line for part in from_all(failures) for line in part})]
     rows = dict(zip(sounds, heard.features, strict=True))
     views = dict(zip(pictures, looked.features, strict=True))
     into.labels[f"FAVD, {name}"] = f"favd_{name}"

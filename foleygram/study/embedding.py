@@ -19,6 +19,7 @@ from foleygram.evaluation.microsoft_clap import MicrosoftClap
 from foleygram.evaluation.scores import computed
 from foleygram.evaluation.vggish import VGGish
 from foleygram.processes import Place, from_all, progress_bar
+from foleygram.study.intervals import MIN_VIDEOS
 from foleygram.study.pairs import Pair
 
 OWN = "foleygram-audio"
@@ -26,6 +27,7 @@ PUBLISHED = ("laion-clap", "microsoft-clap", "vggish")
 AUDIO_SCORE, TEXT_SCORE = "audio_score_", "text_score_"
 """Columns of a clip's row begin with these; the network's name follows."""
 TITLES = {"laion-clap": "FAD-LC", "microsoft-clap": "FAD-C"}
+TOO_FEW = f"fewer than {2 * MIN_VIDEOS} videos: no floor, what two halves have in common would be chance"
 ClipKey = tuple[str, float]
 
 
@@ -93,11 +95,20 @@ class Embedded:
     columns: dict[str, dict[ClipKey, dict[str, float]]] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     protocol: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    remarks: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def note(self, label: str, set_name: str, lines: Sequence[str]) -> None:
-        """Remember what a distance says of itself."""
-        self.notes += [f"{label}, {set_name}: {line}" for line in lines]
+        """Remember what a distance of a set says of itself."""
+        for line in lines:
+            self.remarks.setdefault((label, line), []).append(set_name)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the reader, one for all sets of which the same is to be said."""
+        return self.failures + [
+            f"{label}: {line} ({', '.join(names)})" for (label, line), names in self.remarks.items()
+        ]
 
 
 def embed_sets(
@@ -124,7 +135,7 @@ def embed_sets(
         found = extract(files, embedder, cache=cache, progress=advance)
     rows = dict(zip(files, found.features, strict=True))
     failures = sorted({line for part in from_all(list(found.failures.values())) for line in part})
-    into.notes += [f"{name}: {line}" for line in failures]
+    into.failures += [f"{name}: {line}" for line in failures]
     into.labels |= figure_labels(name)
     into.protocol[name] = dict(embedder.identity) | {"windows": window_protocol(embedder)}
     halves = floor_half(next(iter(pairs.values())), seed)
@@ -146,8 +157,13 @@ def told_sounds(pair: Pair, seconds: Mapping[ClipKey, float]) -> tuple[AudioClip
 
 
 def floor_half(references: Sequence[Pair], seed: int) -> set[str]:
-    """Half of the references' videos, drawn by `seed`: real clips that stand in for generated ones."""
+    """Half of the references' videos, drawn by `seed`: real clips that stand in for generated ones.
+
+    None of fewer than ten: what two halves of them have in common is chance.
+    """
     videos = sorted({pair.video_id for pair in references})
+    if len(videos) < 2 * MIN_VIDEOS:
+        return set()
     drawn = np.random.default_rng(seed).permutation(len(videos))
     return {videos[i] for i in drawn[: len(videos) // 2]}
 
@@ -156,6 +172,10 @@ def _distances(
     name: str, group: str, both: Sequence[tuple[Pair, Features, Features]], half: set[str] | None, into: Embedded,
     seed: int,
 ) -> None:  # fmt: skip
+    if half is not None and not half:
+        into.summaries[group] = into.summaries.get(group, {}) | {f"{key}_{name}": None for key in ("fad", "kad")}
+        into.note(f"FAD and KAD, {name}", f"{group}, the floor", (TOO_FEW,))
+        return
     frechet, kernel = FrechetAudioDistance(seed=seed), KernelAudioDistance()
     for metric in (frechet, kernel):
         for pair, made, true in both:
@@ -173,8 +193,7 @@ def _distances(
         into.summaries.setdefault(group, {})[f"{key}_{name}"] = found.value
         if key == "fad":
             into.summaries[group][f"fad_infinity_{name}"] = found.infinity
-        floor = "floor, half of the real clips against the others" if half is not None else group
-        into.note(label, floor, found.notes)
+        into.note(label, f"{group}, the floor" if half is not None else group, found.notes)
 
 
 def _cosines(

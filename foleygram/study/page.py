@@ -10,12 +10,11 @@ from foleygram.media.files import atomic_path
 from foleygram.processes import progress_bar
 from foleygram.study.clip_cards import choose_clips, clip_card, shown_conditions
 from foleygram.study.comparison import Change
-from foleygram.study.report import LEGEND, Finding, Report, cell, changed_cells
+from foleygram.study.report import FLOOR, LEGEND, Finding, Report, cell, changed_cells
 
 INTERVALS = (
     "Small: 95% bootstrap intervals over videos; none where fewer than five videos carry the figure, and none for FAD, "
-    "FAVD and KAD, which drawing clips twice would bias: read them beside the floor in the first row, where half of "
-    "the real videos is scored against the other half."
+    "FAVD and KAD, which drawing clips twice would bias."
 )
 CARDS = (
     "Best and worst by onset F1 at 50 ms, then by envelope correlation, in the first condition. Upper half: mel "
@@ -68,7 +67,8 @@ def _notes(report: Report) -> str:
         f"<details><summary>{len(report.left_out)} metrics left out for want of weights, and how to get them</summary>"
         f"<ul>{lines}</ul></details>"
     )
-    return "".join(f'<p class="note">{escape(note)}</p>' for note in report.notes) + (left_out if lines else "")
+    notes = "".join(f"<p>{escape(note)}</p>" for note in report.notes)
+    return (f'<div class="note">{notes}</div>' if notes else "") + (left_out if lines else "")
 
 
 def _scores(report: Report) -> str:
@@ -78,24 +78,28 @@ def _scores(report: Report) -> str:
         tables.append("<h3>Borrowed from another clip</h3>" + _score_table(report, list(report.borrowed)))
     if not tables:
         return ""
-    legend = f"<p>{escape(LEGEND)}.</p>" if report.oracle else ""
-    return f'<section><h2>Scores</h2>{"".join(tables)}<p class="small">{INTERVALS}</p>{legend}</section>'
+    legend = f"{escape(LEGEND)}. " if report.oracle else ""
+    floor = f"{escape(FLOOR)}. " if report.labels else ""
+    return f'<section><h2>Scores</h2>{"".join(tables)}<p class="small">{legend}{floor}{INTERVALS}</p></section>'
 
 
 def _score_table(report: Report, names: list[str]) -> str:
-    keys = {
-        label: key
-        for label, key in report.rows.items()
-        if any(report.scores[name].summary.get(key) is not None for name in names)
-    }
-    head = "".join(f"<th>{escape(label)}</th>" for label in keys)
+    """A column per name, a line per figure that any of them has."""
+    truth = next(iter(report.scores))
+    kinds = ["truth" if name == truth else "oracle" if name in report.oracle else "" for name in names]
+    head = "".join(
+        f'<th class="{kind}">{escape(report.marked(name))}</th>' for name, kind in zip(names, kinds, strict=True)
+    )
     rows = []
-    for name in names:
-        kind = "truth" if name == next(iter(report.scores)) else "oracle" if name in report.oracle else ""
-        cells = "".join(f"<td>{_figure(report, name, key)}</td>" for key in keys.values())
-        rows.append(f'<tr class="{kind}"><th>{escape(report.marked(name))}</th>{cells}</tr>')
+    for label, key in report.rows.items():
+        if any(report.scores[name].summary.get(key) is not None for name in names):
+            cells = (
+                f'<td class="{kind}">{_figure(report, name, key)}</td>' for name, kind in zip(names, kinds, strict=True)
+            )
+            rows.append(f"<tr><th>{escape(label)}</th>{''.join(cells)}</tr>")
     return (
-        f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<div class="wide"><table class="scores"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

@@ -64,7 +64,7 @@ def draw_histograms(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], *, labe
     columns = 4 if len(panels) > 3 else len(panels)
     rows = -(-len(panels) // columns)
     figure = _figure(1.45 * rows + 0.6)
-    edges = np.linspace(0, 1, 26).tolist()
+    edges = np.linspace(0, 1, 41).tolist()
     for number, (name, pair) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, number + 1)
         for values, colour, label in zip(pair, (BLUE, ORANGE), labels, strict=True):

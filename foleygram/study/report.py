@@ -35,6 +35,11 @@ ROWS = {
 DIGITS = {"envelope_l1": 4, "median_absolute_lag_ms": 1, "lag_ms": 1, "leak_db": 1}
 LEGEND = f"{ORACLE} was told something of the reference sound: no figure of a system that sees the video alone"
 
+FLOOR = (
+    "FAD, FAVD and KAD of the reference are the floor: one half of the real videos against the other; a system that is "
+    "scored on the very clips of its references may lie below it"
+)
+
 
 class Finding(NamedTuple):
     """What an experiment shows: how to read it, a table, and a picture of it."""
@@ -121,6 +126,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(score_table(others, report.rows, title="borrowed conditions"))
     if report.oracle:
         console.print(LEGEND, markup=False)
+    if report.labels:
+        console.print(FLOOR, markup=False, highlight=False)
     for finding in report.findings:
         console.print(finding_table(finding))
         console.print(finding.text, markup=False, highlight=False)

@@ -113,6 +113,7 @@ def test_few_rows_have_no_frechet_distance_and_one_clip_no_floor(folders, tiny_r
     assert report.scores["system"].summary[f"fad_{EAR}"] is None
     assert report.scores["system"].summary[f"kad_{EAR}"] is not None
     assert any("6 rows for 8 dimensions: no figure" in note for note in report.notes)
+    assert any("no floor" in note for note in report.notes)
     report = score(folders, tiny_release, limit=1)
     floor = report.scores["reference"].summary
     assert floor[f"fad_{EAR}"] is None and floor[f"kad_{EAR}"] is None
@@ -198,8 +199,8 @@ def test_favd_pairs_each_picture_with_both_sounds(rendered, tmp_path, monkeypatc
         soundfile.write(generated / path.name, sound[::-1], rate)
     report = evaluate_folders(generated, rendered, metrics=["favd-rgb-vggish"], show_progress=False)
     assert all(pair.picture.suffix == ".mp4" for pair in report.pairs["system"])
-    values = [report.scores[name].summary["favd_favd-rgb-vggish"] for name in ("reference", "system")]
-    assert all(np.isfinite(value) and value >= 0 for value in values)
+    floor, value = (report.scores[name].summary["favd_favd-rgb-vggish"] for name in ("reference", "system"))
+    assert np.isfinite(value) and value >= 0 and floor is None
     assert report.protocol["embedders"]["favd-rgb-vggish"]["picture"] == {"name": "eye"}
 
 
