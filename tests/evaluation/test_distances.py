@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from foleygram.evaluation.distances import FrechetAudioDistance, KernelAudioDistance
+from foleygram.evaluation.distances import FrechetAudioDistance, FrechetAudioVisualDistance, KernelAudioDistance
 from foleygram.evaluation.frechet import frechet_distance, frechet_infinity
 from foleygram.evaluation.kernel import KAD_SCALE, kernel_distance, median_distance
 from foleygram.evaluation.metrics import ClapScore, clap_score
@@ -18,19 +18,21 @@ def clip_rows(index, num_rows=10, shift=0.0):
 
 
 def feed(indices, shares=((False, 0.0), (True, 0.3))):
-    metrics = FrechetAudioDistance(), KernelAudioDistance(), ClapScore()
+    metrics = FrechetAudioDistance(), KernelAudioDistance(), ClapScore(), FrechetAudioVisualDistance("p")
     for index in indices:
         for real, shift in shares:
             rows = clip_rows(2 * index + real, 10 + index % 3, shift)
             for metric in metrics[:2]:
                 metric.update(rows, real=real, clip=f"clip {index}")
+            metrics[3].update(clip_rows(900 + index, 11), rows, real=real, clip=f"clip {index}")
         metrics[2].update(clip_rows(2 * index), clip_rows(2 * index + 1, 4, 0.3))
     return metrics
 
 
 def results(metrics):
-    frechet, kernel, clap = (metric.compute() for metric in metrics)
-    return {"fad": frechet.value, "infinity": frechet.infinity, "kad": kernel.value, "clap": float(clap)}
+    frechet, kernel, clap, favd = (metric.compute() for metric in metrics)
+    values = {"fad": frechet.value, "infinity": frechet.infinity, "kad": kernel.value, "favd": favd.value}
+    return values | {"clap": float(clap)}
 
 
 def test_a_metric_equals_its_function_on_the_rows():

@@ -5,6 +5,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from foleygram.evaluation.condfoleygen import CondFoleyGenOnsets, OnsetAgreement
 from foleygram.evaluation.envelopes import clip_envelope
 from foleygram.evaluation.metrics import (
     EnvelopeCorrelation,
@@ -37,23 +38,33 @@ ONSETS = [
     ([0.4], [], []),
     ([2.0], [2.0], ["hit"]),
 ]
+AGREEMENTS = [
+    OnsetAgreement(True, 1.0, 0.9),
+    OnsetAgreement(False, 0.25, 0.4),
+    OnsetAgreement(False, None, None),
+    OnsetAgreement(True, 0.5, 1.0),
+    OnsetAgreement(True, 0.0, 0.5),
+]
 HEARD = [("wood", "wood"), (None, "metal"), ("wood", "metal"), ("rock", "rock"), ("tile", "tile")]
 
 
 def feed(indices):
     metrics = {name: cls() for name, cls in CURVES.items()} | {"onset": OnsetF1(0.05), "material": MaterialAccuracy()}
+    metrics["condfoleygen"] = CondFoleyGenOnsets()
     made = clips()
     for index in indices:
         for name in CURVES:
             metrics[name].update(*made[index])
         metrics["onset"].update(*ONSETS[index])
+        metrics["condfoleygen"].update(AGREEMENTS[index])
         metrics["material"].update([HEARD[index][0]], [HEARD[index][1]])
     return metrics
 
 
 def results(metrics):
-    values = {name: float(metric.compute()) for name, metric in metrics.items() if name != "onset"}
-    return values | {"onset": tuple(metrics["onset"].compute())}
+    several = ("onset", "condfoleygen")
+    values = {name: float(metric.compute()) for name, metric in metrics.items() if name not in several}
+    return values | {name: tuple(metrics[name].compute()) for name in several}
 
 
 def worker(rank, address, shares, out):
@@ -67,11 +78,13 @@ def test_two_processes_give_one_process_value(tmp_path, shares):
     # In the second case the first process holds the silent clip alone: it has no lag to contribute.
     mp.start_processes(worker, (f"file://{tmp_path}/meet", shares, str(tmp_path)), nprocs=2, start_method="fork")
     expected = results(feed(range(5)))
-    onsets = expected.pop("onset")
+    onsets, agreements = expected.pop("onset"), expected.pop("condfoleygen")
+    assert agreements == pytest.approx((3 / 5, 1.75 / 4, 2.8 / 4))
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert found.pop("onset") == onsets
-        assert found == pytest.approx(expected)
+        assert found.pop("condfoleygen") == pytest.approx(agreements, rel=1e-6)
+        assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_onset_scores_are_micro_averages():

@@ -48,6 +48,19 @@ def test_a_system_that_repeats_the_references_is_perfect(folders):
     assert report.notes == () and not any(vars(report.remarks).values())
 
 
+@pytest.mark.parametrize(("milliseconds", "narrow", "wide"), [(-30, 1, 1), (20, 1, 1), (70, 0, 1), (150, 0, 0)])
+def test_a_shift_moves_the_lag_by_itself_and_costs_the_onsets_past_their_tolerance(folders, milliseconds, narrow, wide):
+    generated, reference = folders
+    for path in generated.iterdir():
+        sound, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(path, np.roll(sound, round(rate * milliseconds / 1000)), rate)
+    _, summary = figures(generated, reference)
+    assert summary["median_absolute_lag_ms"] == pytest.approx(abs(milliseconds), abs=1)
+    assert (summary["onset_f1_50"], summary["onset_f1_100"]) == (narrow, wide)
+    assert summary["condfoleygen_accuracy"] == wide
+    assert summary["onset_count_ratio"] == 1
+
+
 @pytest.mark.parametrize("form", ["stereo", "44.1 kHz", "longer", "flac"])
 def test_form_does_not_matter(folders, form):
     generated, reference = folders
