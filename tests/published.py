@@ -1,6 +1,7 @@
 """Tiny weight files in every form that the world publishes them in, on the goldens' random weights."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from transformers import BertConfig, BertForMaskedLM, T5Config, T5EncoderModel
 from foleygram.alignment.encoders import train_wordpiece
 
 DATA = Path(__file__).parent / "data"
+T5_TOKENIZER = Path(__file__).parents[1] / "checkpoints" / "mini" / "prompt_tokenizer"
 BEATS_CFG = {
     "input_patch_size": 16, "embed_dim": 32, "conv_bias": False, "encoder_layers": 2, "encoder_embed_dim": 48,
     "encoder_ffn_embed_dim": 96, "encoder_attention_heads": 4, "deep_norm": True, "conv_pos": 16, "conv_pos_groups": 4,
@@ -176,7 +178,7 @@ def write_diffusers(folder: Path) -> Path:
     transformer().save_pretrained(folder / "transformer")
     vae().save_pretrained(folder / "vae")
     durations().save_pretrained(folder / "projection_model")
-    t5 = T5EncoderModel(T5Config(vocab_size=80, d_model=64, num_layers=1, num_heads=2, d_kv=8, d_ff=32))
+    t5 = T5EncoderModel(T5Config(vocab_size=256, d_model=64, num_layers=1, num_heads=2, d_kv=8, d_ff=32))
     t5.save_pretrained(folder / "text_encoder")
-    train_wordpiece(["A person hits wood with a wooden stick."], vocab_size=80).save_pretrained(folder / "tokenizer")
+    shutil.copytree(T5_TOKENIZER, folder / "tokenizer")
     return folder

@@ -9,6 +9,7 @@ from diffusers import ConfigMixin, ModelMixin, StableAudioDiTModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch import Tensor, nn
+from torch.nn import functional
 
 Rotary = tuple[Tensor, Tensor]
 
@@ -21,10 +22,15 @@ def rotary_embedding(attention_head_dim: int, num_latents: int, device: torch.de
     return cos.to(device), sin.to(device)
 
 
-def _timestep_features(net: Any, timestep: Tensor) -> Tensor:
-    # Always float32: in bf16 only 64 of 100 schedule values stay distinct.
-    angles = (2 * torch.pi * timestep.float())[:, None] * net.time_proj.weight.float()[None, :]
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+def embed_time(net: Any, timestep: Tensor) -> Tensor:
+    """Embedding (B, D) of times (B) in [0, 1], at least float32: bf16 keeps 64 of 100 schedule values apart."""
+    first, activation, second = net.timestep_proj
+    precise = torch.promote_types(first.weight.dtype, torch.float32)
+    with torch.autocast(timestep.device.type, enabled=False):
+        angles = (2 * torch.pi * timestep.to(precise))[:, None] * net.time_proj.weight.to(precise)[None, :]
+        hidden = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        hidden = activation(functional.linear(hidden, first.weight.to(precise), first.bias.to(precise)))
+        return functional.linear(hidden, second.weight.to(precise), second.bias.to(precise))
 
 
 def embed_inputs(
@@ -37,8 +43,8 @@ def embed_inputs(
 ) -> tuple[Tensor, Tensor]:
     """Input side of a DiT or of its ControlNet: hidden states (B, 1 + T, D) and projected cross-attention tokens."""
     cross = net.cross_attention_proj(cross_tokens)
-    features = _timestep_features(net, timestep).to(latents.dtype)
-    prepended = net.global_proj(global_states[:, None]) + net.timestep_proj(features)[:, None]  # (B, 1, D)
+    prepended = net.global_proj(global_states[:, None])  # (B, 1, D)
+    prepended = (prepended + embed_time(net, timestep)[:, None]).to(prepended.dtype)
     hidden = net.preprocess_conv(latents) + latents
     if control is not None:
         hidden = hidden + control

@@ -80,7 +80,7 @@ class GenerationModule(Stage):
         mean, scale = batch["latents_mean"], batch["latents_scale"]
         latents = mean + scale * torch.randn(mean.shape, generator=generator).to(mean)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
-        timestep = sample_timesteps(len(latents), self.hparams.timesteps, generator=generator).to(mean)
+        timestep = sample_timesteps(len(latents), self.hparams.timesteps, generator=generator).to(mean.device)
         conditions = self._drawn_conditions(batch, generator)
         noised = add_noise(latents, noise, timestep)
         velocity = self.velocity(noised.latents, timestep, conditions)
@@ -88,6 +88,7 @@ class GenerationModule(Stage):
 
     def velocity(self, latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
         """v (B, C, T) that the controlled DiT predicts of noised latents at t (B,)."""
+        latents = latents.to(self.transformer.dtype)  # the time stays float32 in every precision
         residuals = self.controlnet(latents, timestep, *conditions)
         return controlled_forward(
             self.transformer, latents, timestep, conditions.cross_tokens, conditions.global_states, residuals

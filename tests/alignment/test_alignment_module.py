@@ -170,6 +170,23 @@ def write_mini_cache(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+def test_checkpointing_changes_memory_alone(tmp_path: Path) -> None:
+    frames = torch.randint(256, (2, 2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    gradients, kept = [], []
+    for checkpointing in (False, True):
+        encoder = module(tmp_path, total_steps=1).video_encoder.train()
+        if checkpointing:
+            encoder.gradient_checkpointing_enable()
+        saved: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, saved=saved: saved.append(t.numel()) or t, lambda t: t):
+            encoder(frames)[:, 0].sum().backward()
+        gradients.append([p.grad for p in encoder.parameters()])
+        kept.append(sum(saved))
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+    assert kept[1] < 0.5 * kept[0]
+
+
 def test_matching_and_checkpointing_are_switches(tmp_path: Path) -> None:
     torch.manual_seed(0)
     captions = [caption([Event(0.1, name, "hit")]) for name in MATERIALS]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import StableAudioDiTModel
 
-from foleygram.generation.controlnet import EnvelopeControlNet, controlled_forward, rotary_embedding
+from foleygram.generation.controlnet import EnvelopeControlNet, controlled_forward, embed_time, rotary_embedding
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_without_residuals_equals_diffusers_bit_for_bit(dit, length):
     assert torch.equal(controlled_forward(dit, *arguments[:4]), diffusers_forward(dit, *arguments))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 def test_at_initialisation_the_dit_is_unchanged_bit_for_bit(dit, dtype):
     dit = dit.to(dtype)
     arguments = inputs(dtype=dtype)
@@ -94,6 +94,81 @@ def test_too_many_residuals_are_refused(dit):
 def test_impossible_depth_is_refused(dit, factor):
     with pytest.raises(ValueError, match="depth_factor"):
         EnvelopeControlNet.from_transformer(dit, factor)
+
+
+@pytest.mark.parametrize("how", ["autocast", "bfloat16", "float16"])
+def test_time_is_embedded_in_single_precision(dit, how):
+    timestep = torch.linspace(0.97, 0.99, 5)
+    angles = 2 * torch.pi * timestep[:, None] * dit.time_proj.weight[None]
+    expected = dit.timestep_proj(torch.cat([angles.cos(), angles.sin()], -1))
+    net = dit if how == "autocast" else dit.to(getattr(torch, how))
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        found = embed_time(net, timestep)
+    assert found.dtype == torch.float32
+    if how == "autocast":
+        assert torch.equal(found, expected)
+    steps, true_steps = found.diff(dim=0), expected.diff(dim=0)
+    cosine = torch.nn.functional.cosine_similarity(steps, true_steps)
+    assert (cosine > 0.9).all(), "rounded times would move in steps of their own"
+
+
+def test_residuals_are_what_diffusers_own_blocks_give(dit):
+    """With the outputs' convolutions at identity, residuals are the states behind the DiT's first blocks."""
+    controlnet = EnvelopeControlNet.from_transformer(dit, 0.5)
+    for convolution in controlnet.control_out:
+        torch.nn.init.dirac_(convolution.weight)
+    seen = []
+    hooks = [b.register_forward_hook(lambda _, __, out: seen.append(out)) for b in dit.transformer_blocks[:2]]
+    diffusers_forward(dit, *inputs())
+    for hook in hooks:
+        hook.remove()
+    for found, expected in zip(controlnet(*inputs()), seen, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_residuals_enter_before_diffusers_own_blocks(dit):
+    residuals = list(torch.randn(2, 2, 21, 128, generator=torch.Generator().manual_seed(2)))
+
+    def add(more):
+        return lambda _, args, given: (args, given | {"hidden_states": given["hidden_states"] + more})
+
+    pairs = zip(dit.transformer_blocks, residuals, strict=False)
+    hooks = [block.register_forward_pre_hook(add(more), with_kwargs=True) for block, more in pairs]
+    expected = diffusers_forward(dit, *inputs())
+    for hook in hooks:
+        hook.remove()
+    found = controlled_forward(dit, *inputs()[:4], residuals)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_control_enters_as_a_convolution_of_its_own(dit):
+    """A control convolution of weight w on latents c is a DiT on latents moved by what its input makes of w c."""
+    controlnet = EnvelopeControlNet.from_transformer(dit, 0.5)
+    torch.nn.init.dirac_(controlnet.control_out[0].weight)
+    torch.nn.init.normal_(controlnet.control_in.weight)
+    latents, timestep, tokens, states, control = inputs()
+    added = torch.einsum("oc,bct->bot", controlnet.control_in.weight[..., 0], control)
+    seen = []
+    hook = dit.proj_in.register_forward_pre_hook(lambda _, args: (args[0] + added.transpose(1, 2),))
+    other = dit.transformer_blocks[0].register_forward_hook(lambda _, __, out: seen.append(out))
+    diffusers_forward(dit, latents, timestep, tokens, states, control)
+    hook.remove(), other.remove()
+    torch.testing.assert_close(controlnet(latents, timestep, tokens, states, control)[0], seen[0], atol=1e-5, rtol=1e-5)
+
+
+def test_checkpointed_blocks_give_the_same_gradients(dit):
+    controlnet = EnvelopeControlNet.from_transformer(dit, 0.5)
+    for convolution in controlnet.control_out:
+        torch.nn.init.normal_(convolution.weight, std=0.1)
+    gradients = []
+    for checkpointing in (False, True):
+        for network in (dit, controlnet):
+            network.enable_gradient_checkpointing() if checkpointing else network.disable_gradient_checkpointing()
+        controlnet.zero_grad()
+        controlled_forward(dit, *inputs()[:4], controlnet(*inputs())).square().mean().backward()
+        gradients.append({name: p.grad for name, p in controlnet.named_parameters() if p.grad is not None})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
 
 
 @pytest.mark.parametrize("autocast", [True, False])

@@ -12,6 +12,7 @@ from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.generation.module import MODALITY_SUBSETS, GenerationModule
+from foleygram.media.files import file_hash
 
 
 class Features(Dataset):
@@ -67,6 +68,33 @@ def test_only_projectors_and_controlnet_are_trained_and_saved(tiny_release, tmp_
     assert {key.split(".")[0] for key in saved} == {"projectors", "controlnet"}
     again = EnvelopeControlNet.from_pretrained(tmp_path / "out" / "controlnet")
     torch.testing.assert_close(again.state_dict(), stage.controlnet.state_dict())
+
+
+def test_frozen_files_have_the_same_hash_after_fit(tiny_release, tmp_path):
+    stage = module(tiny_release, tmp_path / "out")
+    trainer(tmp_path, 1).fit(stage, data())
+    for name, part in {"transformer": stage.transformer, "projection_model": stage.projection_model}.items():
+        part.save_pretrained(tmp_path / name)
+        file = "diffusion_pytorch_model.safetensors"
+        assert file_hash(tmp_path / name / file) == file_hash(tiny_release / name / file)
+    held = {id(p) for group in stage.optimizers().param_groups for p in group["params"]}
+    assert held == {id(p) for part in (stage.projectors, stage.controlnet) for p in part.parameters()}
+    assert all(p.grad is None for part in (stage.transformer, stage.projection_model) for p in part.parameters())
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_a_step_in_bfloat16_learns_and_keeps_what_is_frozen(tiny_release, tmp_path, precision):
+    stage = module(tiny_release, tmp_path / "out")
+    before = {name: p.clone() for name, p in stage.named_parameters()}
+    fitting = lightning.Trainer(
+        max_steps=1, accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    fitting.fit(stage, data())
+    after = {name: p.to(before[name].dtype) for name, p in stage.named_parameters()}
+    expected = {name: p.bfloat16().float() if precision == "bf16-true" else p for name, p in before.items()}
+    changed = {name.split(".")[0] for name, p in after.items() if not torch.equal(p, expected[name])}
+    assert changed == {"projectors", "controlnet"}
 
 
 def test_resumed_equals_uninterrupted_bit_for_bit(tiny_release, tmp_path):

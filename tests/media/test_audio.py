@@ -214,7 +214,9 @@ def test_fbank_equals_kaldi_as_transformers_computes_it(rate, num_mel_bins):
     ).T
     ours = kaldi_fbank(torch.from_numpy(waveform), rate, num_mel_bins)
     assert ours.shape == oracle.shape
-    assert np.abs(ours.numpy() - oracle).max() < 1e-3
+    difference = np.abs(ours.numpy() - oracle)
+    assert difference[oracle.max(1) > 5].max() < 1e-4
+    assert difference.max() < 1e-3, "in frames that are nearly silent, whose last digits pre-emphasis leaves"
 
 
 def test_fbank_takes_batches_and_refuses_less_than_a_window():
