@@ -2,7 +2,6 @@
 
 import ipaddress
 import os
-import re
 import shutil
 import signal
 import socket
@@ -13,51 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foleygram.app.guard import OwnFilesOnly
 from foleygram.app.limits import Limits
 
 if TYPE_CHECKING:
     from foleygram.pipeline import FoleyGRAMPipeline
 
-FILE_ROUTE, PROXY_ROUTE = re.compile(r"/file[=/](.*)", re.DOTALL), "/proxy="
-POLICY = (
-    b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    b"img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    b"worker-src 'self' blob:; frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
-)
 GRACE_SEC = 2
 """How long open connections may go on when the page is stopped."""
-
-
-class OwnFilesOnly:
-    """ASGI layer in front of gradio: it serves files of one folder, and neither server nor page ask anybody else.
-
-    gradio guards files too, but would also serve a cache in the working folder and fetch a URL that a visitor names,
-    and parts of its page load scripts from elsewhere.
-    """
-
-    def __init__(self, app: Any, folder: Path) -> None:
-        self.app, self.folder = app, folder.resolve()
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer 403 for what lies elsewhere, pass everything else on."""
-        if scope["type"] == "http" and not self.allows(scope["path"]):
-            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"not a file of this page"})
-            return
-
-        async def marked(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), (b"content-security-policy", POLICY)]
-            await send(message)
-
-        await self.app(scope, receive, marked)
-
-    def allows(self, path: str) -> bool:
-        """Whether a request's path asks for nothing beyond the folder."""
-        if PROXY_ROUTE in path:
-            return False
-        asked = FILE_ROUTE.search(path)
-        return asked is None or Path(asked[1]).resolve().is_relative_to(self.folder)
 
 
 def require_gradio() -> None:

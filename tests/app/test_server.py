@@ -13,8 +13,9 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from foleygram import FoleyGRAMPipeline
+from foleygram.app.guard import OwnFilesOnly
 from foleygram.app.limits import Limits
-from foleygram.app.server import OwnFilesOnly, is_loopback, web_app
+from foleygram.app.server import is_loopback, web_app
 from foleygram.cli import app as command
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,47 @@ def test_the_guard_alone_refuses_what_gradio_would_serve(folder: Path) -> None:
     for path in (f"file={folder.parent}/x", "file=http://example.com/x", "file=x", f"file={folder}/../x", "file="):
         assert not guard.allows(f"/gradio_api/{path}")
     assert not guard.allows("/gradio_api/proxy=https://example.com/x")
+
+
+def joined(client: TestClient, target: str, data: list[Any]) -> Any:
+    """The answer to what the page sends when the action that `target` names is called with `data`."""
+    config = client.get("/config").json()
+    ids = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
+    number = next(i for i, d in enumerate(config["dependencies"]) if target in {ids.get(t[0]) for t in d["targets"]})
+    body = {"data": data, "fn_index": number, "session_hash": "abc", "event_data": None, "trigger_id": None}
+    return client.post("/gradio_api/queue/join", json=body)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{folder}/../secret.txt", "https://example.com/x", "pyproject.toml"])
+def test_a_message_that_names_a_file_beyond_the_folder_is_refused(client: TestClient, folder: Path, path: str) -> None:
+    for file in (
+        {"path": path.format(folder=folder)},
+        {"path": path.format(folder=folder), "meta": {"_type": "gradio.FileData"}},
+    ):
+        for data in ([file, None], [[{"deep": [file]}], None]):
+            assert joined(client, "video", data).status_code == 403
+    assert not any(p.name == "passwd" for p in folder.rglob("*"))
+    own = folder / "own.mp4"
+    own.write_bytes(b"no video")
+    file = {"path": str(own), "meta": {"_type": "gradio.FileData"}}
+    assert joined(client, "video", [file, None]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "accepted"),
+    [
+        (b"", True), (b"{}", True), (b'{"path": null}', True), (b'{"path": 5}', False), (b"no JSON", False),
+        (b"[" * 100_000, False), (b'{"path": "a\\u0000b"}', False), (b'{"a": [{"path": "/etc/passwd"}]}', False),
+    ],
+)  # fmt: skip
+def test_a_message_that_is_none_is_refused(folder: Path, body: bytes, accepted: bool) -> None:
+    assert OwnFilesOnly(None, folder).accepts(body) is accepted
+
+
+def test_a_message_is_no_way_to_bring_much(client: TestClient) -> None:
+    assert client.post("/gradio_api/queue/join", content=b" " * 1_000_001).status_code == 403
+    multipart = {"files": ("x.mp4", b"x")}
+    assert client.post("/gradio_api/component_server", files=multipart).status_code == 403
 
 
 def test_a_name_that_another_site_points_here_is_refused(client: TestClient) -> None:
