@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test lint bench full-size parity train-mini
+.PHONY: demo test lint bench full-size parity msclap-parity train-mini
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
@@ -50,6 +50,16 @@ parity: $(READY) .parity/.installed
 	test -x .parity/bin/python || $(RUN) -m venv .parity
 	.parity/bin/python -m pip install --quiet -c constraints.txt torch transformers safetensors einops scipy torchsde pillow
 	.parity/bin/python -m pip install --quiet --no-deps stable-audio-tools==0.0.19 k-diffusion==0.1.1 einops-exts==0.0.4 alias-free-torch==0.0.6 torchdiffeq==0.2.5
+	touch $@
+
+msclap-parity: $(READY) .msclap/.installed  # the package `msclap` on the same random weights, likewise
+	$(RUN) -m benchmarks.msclap_parity --python .msclap/bin/python
+
+.msclap/.installed: constraints.txt | $(READY)
+	test -x .msclap/bin/python || $(RUN) -m venv .msclap
+	.msclap/bin/python -m pip install --quiet -c constraints.txt torch numpy safetensors librosa pyyaml
+	.msclap/bin/python -m pip install --quiet 'transformers<5'
+	.msclap/bin/python -m pip install --quiet --no-deps msclap==1.3.4 torchlibrosa==0.1.0
 	touch $@
 
 # ---- Training the miniature ----------------------------------------------------------------------------------------
