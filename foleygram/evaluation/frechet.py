@@ -1,5 +1,7 @@
 """Frechet distance between two sets of embeddings (paper notes, section 6)."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -18,10 +20,22 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     Raises ValueError for sets that do not fit, have fewer than two rows or hold values that are not finite.
     """
     x, y = comparable_rows(x, y)
-    shift = x.mean(0) - y.mean(0)
-    factor_x, factor_y = _covariance_factor(x), _covariance_factor(y)
-    root = root_trace(factor_x, factor_y)
-    return float(shift @ shift + (factor_x**2).sum() + (factor_y**2).sum() - 2 * root)
+    return _distance(_fitted(x), _fitted(y))
+
+
+class _Gaussian(NamedTuple):
+    mean: np.ndarray
+    factor: np.ndarray
+    """Triangular R with R^T R the covariance."""
+
+
+def _fitted(rows: np.ndarray) -> _Gaussian:
+    return _Gaussian(rows.mean(0), _covariance_factor(rows))
+
+
+def _distance(x: _Gaussian, y: _Gaussian) -> float:
+    shift, root = x.mean - y.mean, root_trace(x.factor, y.factor)
+    return float(shift @ shift + (x.factor**2).sum() + (y.factor**2).sum() - 2 * root)
 
 
 def root_trace(factor_x: np.ndarray, factor_y: np.ndarray) -> float:
@@ -92,5 +106,6 @@ def frechet_infinity(
         raise ValueError(f"{len(x)} rows: a fit against 1/N needs at least {2 * smallest}")
     rng = np.random.default_rng(seed)
     sizes = np.linspace(smallest, len(x), num_fits).round().astype(int)
-    distances = [frechet_distance(x[rng.permutation(len(x))[:size]], y) for size in sizes]
+    reference = _fitted(y)
+    distances = [_distance(_fitted(x[rng.permutation(len(x))[:size]]), reference) for size in sizes]
     return float(np.polyfit(1 / sizes, distances, 1)[1])
