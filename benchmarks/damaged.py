@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from foleygram.media.audio import read_audio
-from foleygram.media.video import probe
+from foleygram.media.video import MediaError, probe
 from foleygram.production.manifest import DONE, FAILED, MANIFEST, Manifest
 
 SOURCES = {".mp4": "libx264", ".mkv": "libx264", ".avi": "mpeg4", ".webm": "libvpx", ".ts": "libx264"}
@@ -182,8 +182,12 @@ def check_results(out: Path, videos: Path, kinds: dict[str, str]) -> list[str]:
         elif row.state == FAILED and (not row.reason or list(out.glob(f"{name}.*"))):
             wrong.append(f"{name}: failed without a reason, or with results")
         elif row.state == DONE:
-            sound = read_audio(out / f"{name}.wav", sample_rate=16_000)
-            shown = probe(next(out / w for w in row.written if not w.endswith((".wav", ".json"))))
+            try:
+                sound = read_audio(out / f"{name}.wav", sample_rate=16_000)
+                shown = probe(next(out / w for w in row.written if not w.endswith((".wav", ".json"))))
+            except MediaError as error:
+                wrong.append(f"{name}: {error}")
+                continue
             if abs(sound.shape[1] / 16_000 - row.seconds) > 0.01 or shown.num_audio_channels == 0:
                 wrong.append(f"{name}: {row.seconds} s of picture, {sound.shape[1] / 16_000} s of sound")
     named = {MANIFEST, *(name for row in rows.values() for name in row.written)}

@@ -115,7 +115,7 @@ def probe(path: str | Path) -> MediaInfo:
             duration, count = _picture_extent(path, container, video)
         except av.FFmpegError as error:
             raise MediaError(f"{path}: damaged ({error.strerror}); re-encode it as MP4") from error
-        counted = count / duration if duration > 0 else math.inf
+        counted = count / duration if duration > 0 else math.inf if count > 1 else 0.0
         if counted > MAX_FRAME_RATE:
             raise MediaError(f"{path}: {count} frames in {duration:g} s; re-encode it at 60 per second or fewer")
         if rate > MAX_FRAME_RATE:  # a variable rate's clock, taken for its rate

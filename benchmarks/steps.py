@@ -1,0 +1,54 @@
+"""Sampling steps against quality: envelope correlation, onset F1, leak, material, Frechet distance, seconds a clip.
+
+The Frechet distance is between the release's own audio embeddings of generated and true clips: good for comparing
+rows, no published figure. From this table the default number of steps is chosen.
+"""
+
+import time
+
+import numpy as np
+import torch
+
+from benchmarks.heldout import load, parse_options, read_clips
+from foleygram.datasets.datamodule import collate_clips
+from foleygram.evaluation.frechet import frechet_distance
+from foleygram.evaluation.scores import ClipScorer, ScoredClip
+
+STEPS = (8, 16, 25, 50, 100, 150)
+COLUMNS = ("envelope_correlation", "onset_f1_50", "leak_db", "material_accuracy")
+
+
+def main() -> None:
+    """Generate the same clips from the same seeds with each number of steps, and print a row of figures for each."""
+    options = parse_options(__doc__, clips=24, batch=8)
+    pipeline, judge = load(options.checkpoint)
+    clips = read_clips(options.data, pipeline.spec, options.clips)
+    truth = embedded(pipeline, [clip["envelope_audio"] for clip in clips])
+    print(f"{len(clips)} clips of {pipeline.spec.seconds:g} s, video alone, predicted envelope, seed {options.seed}")
+    for steps in STEPS:
+        begun, made = time.perf_counter(), []
+        for first in range(0, len(clips), options.batch):
+            some = clips[first : first + options.batch]
+            seeds = [options.seed + first + i for i in range(len(some))]
+            told = {k: v for k, v in collate_clips(some).items() if k in ("frames", "motion", "motion_ages")}
+            made += list(pipeline.generate_clips(told, envelopes="predicted", num_inference_steps=steps, seeds=seeds))
+        spent = (time.perf_counter() - begun) / len(clips)
+        scorer = ClipScorer(judge, ("onsets", "envelope", "material"))
+        for clip, sound in zip(clips, made, strict=True):
+            scorer.add(ScoredClip(
+                sound.mean(0), clip["audio"].mean(0), pipeline.spec.sample_rate, clip["event_times"],
+                clip["event_actions"], clip["materials"], clip["video_id"], clip["start"],
+            ))  # fmt: skip
+        figures = scorer.scores().summary
+        distance = frechet_distance(embedded(pipeline, [sound.mean(0) for sound in made]), truth)
+        row = "  ".join(f"{name} {figures[name]:7.3f}" for name in COLUMNS if figures.get(name) is not None)
+        print(f"{steps:4} steps  {row}  frechet {distance:.4f}  {spent:.2f} s/clip", flush=True)
+
+
+def embedded(pipeline, sounds: list[torch.Tensor]) -> np.ndarray:
+    """The release's audio embeddings (N, d) of mono sounds at 16 kHz."""
+    return torch.cat([pipeline.embed({"envelope_audio": sound[None]})["audio"] for sound in sounds]).numpy()
+
+
+if __name__ == "__main__":
+    main()
