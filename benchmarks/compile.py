@@ -1,0 +1,43 @@
+"""A training step of each stage with and without `torch.compile` of its blocks, and how long compiling takes.
+
+Run: python -m benchmarks.compile [--batch 16] [--steps 8]. Miniature's sizes; a CPU needs a C++ compiler.
+"""
+
+import argparse
+import logging
+import statistics
+import warnings
+
+import torch
+
+from benchmarks.stages import alignment_stage, generation_stage, train
+
+STAGES = {"alignment": alignment_stage, "generation": generation_stage}
+
+
+def main() -> None:
+    """Train both stages both ways and print first step, median of the rest, and ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=8)
+    args = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    print(f"miniature, batch {args.batch}, {torch.get_num_threads()} threads")
+    for name, build in STAGES.items():
+        medians = {}
+        for compiled in (False, True):
+            stage, clips = build(compile=compiled)
+            figures = train(stage, clips, steps=args.steps, batch_size=args.batch, devices=1, accelerator="auto")
+            medians[compiled] = statistics.median(figures.seconds[2:])
+            told = "compiled" if compiled else "as it is"
+            print(
+                f"{name:<11} {told:<9} first step {figures.seconds[0]:6.1f} s   then {1000 * medians[compiled]:7.0f} ms"
+                f"   loss {figures.losses[-1]:.6f}",
+                flush=True,
+            )
+        print(f"{name:<11} compiled, a step takes {medians[True] / medians[False]:.2f} of its time")
+
+
+if __name__ == "__main__":
+    main()
