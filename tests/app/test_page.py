@@ -72,7 +72,7 @@ def served(folder: Path, *options: str) -> Iterator[Served]:
 def visit(browser: Any, address: str) -> Any:
     """The page, which keeps its errors and what it asked for."""
     page = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)  # where tests share two cores, all takes its time
     page.failures, page.asked = [], []
     page.on("pageerror", lambda error: page.failures.append(str(error)))
     page.on("request", lambda request: page.asked.append(request.url))

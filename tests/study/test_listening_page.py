@@ -5,6 +5,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -199,6 +201,46 @@ def test_damaged_storage_starts_afresh(browser: Any, page_folder: Path, kept: st
     page.keyboard.press("Enter")
     assert count(page) == "Comparison 1 of 4" and page.errors == []
     page.context.close()
+
+
+def test_pictures_are_seen_with_each_sound(browser: Any, tmp_path: Path) -> None:
+    for system, level in (("good", 0.3), ("poor", 0.05)):
+        (tmp_path / system).mkdir()
+        silent_film(tmp_path / system / "clip.mp4")
+        tone = level * torch.sin(torch.arange(6400) / 20)[None]
+        write_audio(tmp_path / system / "clip.wav", tone, 16_000)
+    folder = tmp_path / "page"
+    plan = write_page(folder, match_systems([tmp_path / "good", tmp_path / "poor"]), seed=0)
+    page = visit(browser, folder, EVEN)
+    page.keyboard.press("Enter")
+    assert len(media_shown(page)) == 2
+    answer_comparison(page, plan)
+    page.keyboard.press("Enter")
+    for number in range(1, 3):
+        assert count(page) == f"Rating {number} of 2"
+        page.wait_for_function("document.querySelector('main video').videoWidth == 64")
+        page.keyboard.press("Space")
+        page.wait_for_selector(".player.done")
+        page.keyboard.press("4")
+        assert page.is_disabled("#next")  # with a picture, its timing is asked as well
+        page.keyboard.press("5")
+        page.keyboard.press("Enter")
+    content = download(page, tmp_path / "answers.json")
+    ratings = [answer["ratings"] for answer in content["answers"] if "ratings" in answer]
+    assert ratings == [{"timing": 4, "quality": 5}] * 2 and page.errors == []
+    page.context.close()
+
+
+def silent_film(path: Path) -> None:
+    """Ten frames of 64 x 64 pixels in 0.4 seconds, as browsers show them."""
+    with av.open(str(path), "w") as target:
+        stream: Any = target.add_stream("h264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * number, np.uint8))
+            frame.pts = number
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
 
 
 def test_it_asks_nobody_but_its_own_folder(browser: Any, page_folder: Path) -> None:
