@@ -261,6 +261,27 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str) -> Non
     assert str(tmp_path / name) in str(caught.value)
 
 
+@settings(max_examples=300)
+@given(
+    st.sampled_from(["clip.csv", "clip.json", "clip.mid", "clip.markers.csv", "clip.reaper.csv"]),
+    st.floats(0, 1),
+    st.integers(0, 9),
+    st.binary(max_size=9) | st.text("0123456789eE-+.,;:nainf\n", max_size=9).map(str.encode),
+)
+def test_damage_gives_an_envelope_or_an_error_that_names_the_file(
+    tmp_path_factory: pytest.TempPathFactory, name: str, place: float, lost: int, put: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / name
+    write_envelope(path, struck(1.6))
+    good = path.read_bytes()
+    start = int(place * len(good))
+    path.write_bytes(good[:start] + put + (good[start + lost :] if lost < 9 else b""))
+    try:
+        assert np.isfinite(read_envelope(path).values).all()
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: ")
+
+
 def test_a_recording_with_samples_that_are_no_numbers_is_refused(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "nan.wav", 16_000, np.array([0.0, np.nan, 0.1], np.float32))
     with pytest.raises(ValueError, match=r"nan\.wav.*finite"):
