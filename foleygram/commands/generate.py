@@ -60,6 +60,9 @@ def generate(
     lufs: Annotated[
         float | None, typer.Option(min=-70, max=0, help="Loudness of the video's sound (BS.1770), as -23.")
     ] = None,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Also the onsets for an editor: an .edl and Reaper's table.")
+    ] = False,
     from_sidecar: Annotated[
         Path | None, typer.Option(help="Render again what this .json records; a video says where its input lies now.")
     ] = None,
@@ -98,7 +101,7 @@ def generate(
         failed = generate_with_progress(
             read_wishes(find_videos(source), wish, sheet), out, checkpoint or Path("checkpoints/mini"),
             sampling=Sampling(steps, guidance, control_scale), rule=TakeRule(takes, max_e_l1),
-            delivery=Delivery(container, audio_codec, beneath, stems, lufs), batch_size=batch_size,
+            delivery=Delivery(container, audio_codec, beneath, stems, lufs, timeline), batch_size=batch_size,
             overwrite=overwrite, dry_run=dry_run, device=device, offload=offload,
         )  # fmt: skip
     if failed:

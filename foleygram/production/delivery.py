@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foleygram.envelope.curve import Envelope
+from foleygram.envelope.hits import hit_markers
 from foleygram.media.audio import fit_length, read_audio, resample, sound_rate, write_audio
 from foleygram.media.loudness import loudness_gain
+from foleygram.media.markers import Marker, Region, edit_list, reaper_table
 from foleygram.media.mux import SOUNDS, SoundCodec, mux
+from foleygram.media.timecode import TimeCode
 from foleygram.media.video import probe
 
 STEM_FADE_SEC = 0.02
@@ -33,6 +39,9 @@ class Delivery:
     """Also a file per segment."""
     lufs: float | None = None
     """Loudness of what lies beneath the picture (ITU-R BS.1770); None leaves the level as it is."""
+
+    timeline: bool = False
+    """Also the onsets as an edit decision list, where the picture's rate has time code, and as Reaper's table."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a sound codec that does not go into the container."""
@@ -66,13 +75,19 @@ class Track:
 
 
 def deliver(video: Path, track: Track, delivery: Delivery, folder: Path) -> None:
-    """Write a track, the video with it, its stems and its other takes below `folder`; levels change together."""
+    """Write a track, the video with it, its stems and its other takes below `folder`; levels change together.
+
+    Sounds carry their onsets as cue points.
+    """
     audio, rate = torch.from_numpy(track.samples), track.sample_rate
     beneath, beneath_rate = audio, rate
     if delivery.mix_original_db is not None and probe(video).has_audio:
         beneath, beneath_rate = mixed_with_original(video, audio, rate, delivery.mix_original_db)
     gain = 1.0 if delivery.lufs is None else loudness_gain(beneath, beneath_rate, delivery.lufs)
-    write_audio(folder / f"{track.name}.wav", gain * audio, rate)
+    markers = onset_markers(audio, rate)
+    write_audio(folder / f"{track.name}.wav", gain * audio, rate, markers=markers)
+    if delivery.timeline:
+        write_timeline(folder / track.name, video, markers, [0.0, *track.edges, audio.shape[-1] / rate])
     for name, stem in stems(audio, rate, track.edges) if delivery.stems else ():
         path = folder / "stems" / track.name / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,8 +95,28 @@ def deliver(video: Path, track: Track, delivery: Delivery, folder: Path) -> None
     for number, samples in track.others:
         path = folder / "takes" / track.name / f"{number}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_audio(path, gain * torch.from_numpy(samples), rate)
+        take = torch.from_numpy(samples)
+        write_audio(path, gain * take, rate, markers=onset_markers(take, rate))
     mux(video, gain * beneath, beneath_rate, folder / f"{track.name}.{delivery.container}", codec=delivery.codec)
+
+
+def onset_markers(audio: Tensor, sample_rate: int) -> list[Marker]:
+    """The onsets of a sound (channels, n), named, with their MIDI velocity."""
+    return hit_markers(Envelope.from_audio(audio, sample_rate), audio.shape[-1] / sample_rate)
+
+
+def write_timeline(stem: Path, video: Path, markers: Sequence[Marker], bounds: Sequence[float]) -> None:
+    """Write `markers`, as Reaper's table with the segments between `bounds` (seconds), and as an edit decision list.
+
+    Of the list there is none where the picture's rate has no time code, or there are too many markers for one.
+    """
+    spans = list(pairwise(bounds))
+    regions = [Region(*span, f"segment {number}") for number, span in enumerate(spans, start=1)]
+    table = reaper_table(markers, regions if len(regions) > 1 else ())
+    stem.with_name(f"{stem.name}.reaper.csv").write_text(table, encoding="utf-8")
+    with suppress(ValueError):
+        listed = edit_list(markers, TimeCode.of(probe(video).frame_rate), title=stem.name)
+        stem.with_name(f"{stem.name}.edl").write_text(listed, encoding="utf-8", newline="")
 
 
 def mixed_with_original(video: Path, audio: Tensor, sample_rate: int, level_db: float) -> tuple[Tensor, int]:

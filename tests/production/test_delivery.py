@@ -1,7 +1,10 @@
 """What is handed over: levels, stems, takes, lengths; and the record from which the same bytes come again."""
 
+import csv
+import dataclasses
 import json
 import shutil
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -84,6 +87,43 @@ def test_files_of_a_delivery(sounding, tmp_path):
     assert level(alone, 16_000, 440) == pytest.approx(level(beneath[0], 48_000, 440), rel=0.02)  # one gain for all
     both = [read_audio(path, sample_rate=16_000)[0] for path in sorted((tmp_path / "stems/clip").iterdir())]
     torch.testing.assert_close(both[0] + both[1], alone, atol=1e-4, rtol=0)
+
+
+def knocks(times, seconds, rate):
+    clock = np.arange(round(seconds * rate)) / rate
+    struck = sum(np.where(clock >= time, np.exp(-(clock - time) / 0.03), 0.0) for time in times)
+    return (0.3 * struck * np.random.default_rng(0).standard_normal(len(clock))).astype(np.float32).clip(-1, 1)[None]
+
+
+def cue_times(path):
+    """Times of the cue points of a mono 16-bit file, in seconds, by the layout that the format prescribes."""
+    wav = path.read_bytes()
+    at, rate = wav.index(b"cue ") + 8, soundfile.info(path).samplerate
+    return [struct.unpack_from("<I", wav, at + 4 + 24 * n + 20)[0] / rate for n in range(wav[at])]
+
+
+def test_onsets_go_with_the_sound_and_onto_timelines(sounding, tmp_path):
+    times = [0.3, 0.9, 1.5]
+    track = Track("clip", knocks(times, 2.0, 16_000), 16_000, (1.2,), ((2, knocks([0.5], 2.0, 16_000)),))
+    deliver(sounding, track, Delivery(timeline=True), tmp_path)
+    assert cue_times(tmp_path / "clip.wav") == pytest.approx(times, abs=0.013)
+    assert cue_times(tmp_path / "takes/clip/2.wav") == pytest.approx([0.5], abs=0.013)
+    table = list(csv.DictReader((tmp_path / "clip.reaper.csv").open()))
+    assert [row["#"] for row in table] == ["M1", "M2", "M3", "R1", "R2"]
+    assert [float(row["Start"][5:]) for row in table] == pytest.approx([*times, 0.0, 1.2], abs=0.013)
+    events = [line.split()[4] for line in (tmp_path / "clip.edl").read_text().splitlines() if " AX " in line]
+    frames = [int(label[6:8]) * 25 + int(label[9:]) for label in events]  # 25 frames per second
+    assert [frame / 25 for frame in frames] == pytest.approx(times, abs=0.02 + 0.013)
+
+
+def test_without_time_code_there_is_a_table_and_no_list(write_flicker, tmp_path, monkeypatch):
+    from foleygram.production import delivery
+
+    video = write_flicker(tmp_path / "v.mp4", 1.0)
+    odd = dataclasses.replace(probe(video), frame_rate=27.3)
+    monkeypatch.setattr(delivery, "probe", lambda _: odd)
+    deliver(video, Track("a", knocks([0.4], 1.0, 16_000), 16_000), Delivery(timeline=True), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a.reaper.csv", "a.wav", "v.mp4"]
 
 
 def test_a_video_without_sound_has_nothing_to_mix(write_flicker, tmp_path):
