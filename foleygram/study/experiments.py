@@ -6,9 +6,10 @@ from statistics import median
 from typing import Protocol
 
 from foleygram.study.conditions import ORACLE, Condition, parse_condition
+from foleygram.study.embedding import OWN
 from foleygram.study.intervals import Interval, difference_intervals
 from foleygram.study.plots import draw_dots, draw_lines
-from foleygram.study.report import ROWS, Finding, Report, cell
+from foleygram.study.report import Finding, Report, cell
 
 
 class Run(Protocol):
@@ -33,7 +34,7 @@ def conditioning(run: Run, *, true_envelope: bool = False) -> Report:
     text = (
         "a: the reference sound itself, v: the video, t: the caption; the letters choose the semantic tokens. The "
         f"envelope is {envelope}. {ORACLE}: told something of the reference sound, so an oracle and no figure of a "
-        "system that sees the video alone."
+        f"system that sees the video alone. {OWN} is the encoder that makes a's token: no second opinion of those rows."
     )
     return replace(report, findings=(_finding("Conditioning", text, report, names),))
 
@@ -69,7 +70,10 @@ def _shift_name(ms: float) -> str:
 def _finding(title: str, text: str, report: Report, names: Sequence[str]) -> Finding:
     """The figures that matter, a row per name, with their intervals, as table and picture."""
     keys = {
-        label: ROWS[label] for label in SHOWN if any(_value(report, name, ROWS[label]) is not None for name in names)
+        label: key
+        for label, key in report.rows.items()
+        if label in SHOWN or label.startswith("KAD")
+        if any(_value(report, name, key) is not None for name in names)
     }
     panels = {label: {report.marked(name): _value(report, name, key) for name in names} for label, key in keys.items()}
     known = {

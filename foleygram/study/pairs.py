@@ -116,6 +116,8 @@ def _picture(stem: str, reference: Path) -> Path | None:
 
 
 def _read_captions(path: Path, stems: Iterable[str]) -> dict[str, str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; give a CSV with the columns `file` and `caption`")
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         if not {"file", "caption"} <= set(rows.fieldnames or ()):

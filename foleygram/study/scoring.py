@@ -27,7 +27,7 @@ from foleygram.study.embedding import (
     load_class,
     load_published,
 )
-from foleygram.study.intervals import bootstrap_intervals
+from foleygram.study.intervals import MIN_VIDEOS, bootstrap_intervals
 from foleygram.study.pairs import Pair, Remarks, read_pair
 from foleygram.study.protocol import scoring_protocol
 from foleygram.study.report import Report
@@ -144,9 +144,16 @@ def score(
         intervals={name: bootstrap_intervals(found.rows, seed=seed) for name, found in scores.items()},
         labels=embedded.labels,
         remarks=remarks,
-        notes=tuple(embedded.notes),
+        notes=(*_few(references), *embedded.notes),
         left_out=networks.left_out,
     )
+
+
+def _few(references: Sequence[Pair]) -> list[str]:
+    videos = len({pair.video_id for pair in references})
+    if videos >= MIN_VIDEOS:
+        return []
+    return [f"{videos} of the {MIN_VIDEOS} videos that an interval needs: the figures are of these clips alone"]
 
 
 def _with_embedded(scores: Scores, embedded: Embedded, name: str) -> Scores:

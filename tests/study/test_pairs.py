@@ -120,6 +120,7 @@ def test_no_onset_scores_without_annotated_times(folders):
 def test_one_clip_has_figures_and_no_interval(folders):
     report, summary = figures(*folders, limit=1)
     assert summary["num_clips"] == 1 and report.intervals[folders[0].name] == {}
+    assert "1 of the 5 videos that an interval needs" in report.notes[0]
 
 
 def test_file_order_and_names_of_folders_change_nothing(folders, tmp_path):
@@ -148,6 +149,8 @@ def test_captions_are_matched_by_name(folders, tmp_path):
     table.write_text("file,caption\nnobody.wav,wood\n")
     with pytest.raises(ValueError, match="first nobody"):
         match_folders(*folders, table)
+    with pytest.raises(FileNotFoundError, match="columns `file` and `caption`"):
+        match_folders(*folders, tmp_path / "none.csv")
 
 
 def test_a_video_is_taken_for_its_sound(rendered):
