@@ -35,7 +35,7 @@ def train(name: str, folder: Path, cache: Path, **changes: object) -> None:
     given = {
         f"{MODEL}.total_steps": 1, f"{MODEL}.out": folder / "release", "trainer.max_steps": 1,
         "trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.default_root_dir": folder,
-        "trainer.callbacks.init_args.dirpath": folder, "trainer.logger": "false",
+        "trainer.callbacks": "null", "trainer.enable_checkpointing": "false", "trainer.logger": "false",
         "trainer.limit_val_batches": 1, "trainer.val_check_interval": 1, "trainer.num_sanity_val_steps": 0,
         "data.init_args.batch_size": 2, "data.init_args.num_workers": 0,
         f"{TRAIN}.folder": cache / "train", f"{VAL}.folder": cache / "test",

@@ -105,12 +105,22 @@ def test_gradient_is_finite_at_collapse(k: int, eps: float) -> None:
         assert all(row.grad is not None and row.grad.isfinite().all() for row in rows)
 
 
-def test_computes_in_single_precision_under_autocast() -> None:
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_computes_in_single_precision_under_autocast(precision: torch.dtype) -> None:
     inputs = [unit(4, 64, seed=n) for n in range(3)]
     expected = volume_matrix(*inputs)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", precision):
         torch.testing.assert_close(volume_matrix(*inputs), expected)
         torch.testing.assert_close(gram_volume(torch.stack(inputs, 1)), expected.diagonal(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_short_digits_come_out_as_single_precision(precision: torch.dtype) -> None:
+    inputs = [unit(4, 64, seed=n).to(precision) for n in range(3)]
+    volumes = volume_matrix(*inputs)
+    assert volumes.dtype == torch.float32
+    torch.testing.assert_close(volumes, volume_matrix(*(rows.float() for rows in inputs)))
+    assert gram_volume(torch.stack(inputs, 1)).dtype == torch.float32
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:
