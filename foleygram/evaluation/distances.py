@@ -12,8 +12,12 @@ from torchmetrics.utilities import dim_zero_cat
 from foleygram.evaluation.frechet import SMALLEST_FIT, frechet_distance, frechet_infinity
 from foleygram.evaluation.kernel import kernel_distance
 
+FEW = 100
+"""Rows below which a kernel distance carries a note. In 64 dimensions 10 rows of one Gaussian scatter by 0.55 around 0,
+100 by 0.06; shifted by a fifth of their deviation in each dimension they are at 1.1."""
 COMFORTABLE = 8
-"""From so many rows per dimension on, two samples of one distribution score about 0.04 of their total variance."""
+"""With so many rows per dimension two samples of one Gaussian, alike in all directions, are 0.07 of its variance apart;
+with one row per dimension 0.52."""
 
 
 class Distance(NamedTuple):
@@ -138,8 +142,10 @@ class KernelAudioDistance(_RowSets):
         counts = len(generated), len(reference), int(self.dim)
         if min(counts[:2]) < 2:
             return Distance(None, None, *counts, (f"{min(counts[:2])} rows: a distance needs two in both sets",))
+        few = min(counts[:2])
+        notes = (f"{few} rows: it scatters widely, read it beside the floor",) if few < FEW else ()
         try:
-            return Distance(kernel_distance(generated, reference), None, *counts, ())
+            return Distance(kernel_distance(generated, reference), None, *counts, notes)
         except ValueError as error:
             return Distance(None, None, *counts, (str(error),))
 

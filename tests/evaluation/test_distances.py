@@ -89,6 +89,15 @@ def test_too_few_rows_have_no_figure_but_a_reason():
     assert any("FAD-infinity" in note for note in allowed.compute().notes)
 
 
+@pytest.mark.parametrize(("count", "noted"), [(99, True), (100, False)])
+def test_a_kernel_distance_of_few_rows_says_that_it_scatters(count, noted):
+    metric = KernelAudioDistance()
+    metric.update(clip_rows(0, 200), real=True, clip="a")
+    metric.update(clip_rows(1, count), real=False, clip="a")
+    assert metric.compute().value is not None
+    assert any("99 rows: it scatters" in note for note in metric.compute().notes) == noted
+
+
 def test_without_rows_there_is_no_figure():
     assert FrechetAudioDistance().compute().value is None
     assert "0 rows" in KernelAudioDistance().compute().notes[0]
@@ -119,6 +128,14 @@ def test_infinity_takes_the_bias_of_few_rows_away():
     assert abs(infinity) < plain / 3
     assert infinity == frechet_infinity(generated, reference, seed=0)
     assert infinity != frechet_infinity(generated, reference, seed=1)
+
+
+def test_the_bias_is_what_the_documents_say():
+    rng, dim = np.random.default_rng(1), 100
+    for multiple, expected in ((1, 0.52), (2, 0.26), (8, 0.065)):
+        sets = rng.standard_normal((8, multiple * dim, dim))
+        found = np.mean([frechet_distance(a, b) for a, b in zip(sets[::2], sets[1::2], strict=True)]) / dim
+        assert found == pytest.approx(expected, rel=0.05)
 
 
 def test_infinity_needs_a_lever():
