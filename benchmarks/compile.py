@@ -1,6 +1,6 @@
 """A training step of each stage with and without `torch.compile` of its blocks, and how long compiling takes.
 
-Run: python -m benchmarks.compile [--batch 16] [--steps 8]. Miniature's sizes; a CPU needs a C++ compiler.
+Run: python -m benchmarks.compile [--stage NAME] [--batch 16]. Miniature's sizes; on a CPU by a C++ compiler.
 """
 
 import argparse
@@ -18,16 +18,17 @@ STAGES = {"alignment": alignment_stage, "generation": generation_stage}
 def main() -> None:
     """Train both stages both ways and print first step, median of the rest, and ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stage", choices=STAGES, action="append", help="this one only; may be given again")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=8)
     args = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     print(f"miniature, batch {args.batch}, {torch.get_num_threads()} threads")
-    for name, build in STAGES.items():
+    for name in args.stage or STAGES:
         medians = {}
         for compiled in (False, True):
-            stage, clips = build(compile=compiled)
+            stage, clips = STAGES[name](compile=compiled)
             figures = train(stage, clips, steps=args.steps, batch_size=args.batch, devices=1, accelerator="auto")
             medians[compiled] = statistics.median(figures.seconds[2:])
             told = "compiled" if compiled else "as it is"
