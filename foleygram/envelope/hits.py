@@ -82,7 +82,8 @@ def find_hits(envelope: Envelope) -> list[Hit]:
         first, last = math.floor(time * rate), math.ceil(end * rate) + 1
         peak = first + int(envelope.values[first:last].argmax())
         tail = envelope.values[peak : max(peak + 1, math.floor((later - WINDOW_SEC / 2) * rate) + 1)]
-        hits.append(Hit(float(time), float(envelope.values[peak]), _decay_sec(tail, rate)))
+        decay = max(0.001, round(_decay_sec(tail, rate), 3))  # to the millisecond, as far as a table is read by people
+        hits.append(Hit(float(time), float(envelope.values[peak]), decay))
     return hits
 
 
