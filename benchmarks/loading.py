@@ -62,8 +62,9 @@ def endless(dataset: Dataset, batch_size: int) -> Iterator[dict[str, Any]]:
 
 
 def step(module: lightning.LightningModule, batch: dict[str, Any]) -> Callable[[], None]:
-    """One training step on `batch`, without Lightning around it."""
+    """One training step on `batch`, without Lightning's loop around it."""
     module.log = lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    module.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-6)
 
     def run() -> None:

@@ -54,6 +54,11 @@ class CachedClips(Dataset):
         self._crop = LatentCrop(self.manifest, fields, crop_seconds, seed) if crop_seconds else None
         self._open: dict[int, Any] = {}
 
+    @property
+    def crops(self) -> bool:
+        """Whether latents are random stretches of those cached."""
+        return self._crop is not None
+
     def __len__(self) -> int:
         return len(self.places)
 
@@ -94,7 +99,7 @@ class JoinedClips(Dataset):
     """Clips whose fields lie in several caches, embeddings of one run beside the latents of another for example.
 
     The caches must hold the same clips in the same order. Raises ValueError naming the first that differs, a field that
-    two of them give, and caches of other lengths.
+    two of them give, caches of other lengths, and crops of latents beside whole ones.
     """
 
     def __init__(self, caches: list[CachedClips]) -> None:
@@ -107,6 +112,12 @@ class JoinedClips(Dataset):
             raise ValueError(f"{', '.join(str(c.folder) for c in caches)}: {twice} asked of more than one; choose one")
         for other in caches[1:]:
             _check_same_clips(caches[0], other)
+        cropped = {cache for cache in caches if cache.crops}
+        if cropped and any(OVER_LATENTS & set(cache.fields) for cache in caches if cache not in cropped):
+            names = ", ".join(str(cache.folder) for cache in caches)
+            raise ValueError(
+                f"{names}: crops of latents in one of them and whole ones in another; cache those together"
+            )
 
     def __len__(self) -> int:
         return len(self.caches[0])

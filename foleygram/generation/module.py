@@ -24,7 +24,8 @@ class GenerationModule(Stage):
     """Trains `projectors` and `controlnet` by the v-objective; every other part is frozen and left out of checkpoints.
 
     Batches hold cached features: latents, control latents of several envelope variants, three embeddings.
-    `controlnet` is one to go on from; where None, a copy of the DiT's first blocks (`depth_factor` of them).
+    `controlnet` is one to go on from; where None, a copy of the DiT's first blocks (`depth_factor` of them). Raises
+    ValueError when it or the projectors are of another backbone's sizes.
     `projectors_lr` is the projectors' own rate, the ControlNet's where None. `gradient_checkpointing` computes the
     blocks of DiT and ControlNet again in the backward pass, for memory; `compile` compiles them, each by itself.
     """
@@ -53,6 +54,7 @@ class GenerationModule(Stage):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        check_fits(backbone, projectors, controlnet)
         self.projectors = projectors
         controlnet = controlnet or EnvelopeControlNet.from_transformer(backbone.transformer, depth_factor)
         self.controlnet = controlnet.requires_grad_(True)
@@ -154,3 +156,21 @@ class GenerationModule(Stage):
             optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def check_fits(backbone: Backbone, projectors: SemanticProjectors, controlnet: EnvelopeControlNet | None) -> None:
+    """Raise ValueError naming the sizes in which trained parts differ from the backbone that they are to steer."""
+    dit = backbone.transformer.config
+    told = [
+        f"{name}.{key} {part.config[key]} where the backbone has {dit[key]}"
+        for name, part in (("projectors", projectors), ("controlnet", controlnet))
+        if part is not None
+        for key in part.config
+        if key in dit and key != "num_layers" and not key.startswith("_") and part.config[key] != dit[key]
+    ]
+    if controlnet is not None and controlnet.config.num_layers > dit.num_layers:
+        told.append(f"controlnet.num_layers {controlnet.config.num_layers} for a backbone of {dit.num_layers}")
+    if told:
+        raise ValueError(
+            f"trained parts of another backbone: {', '.join(told)}; name the backbone they were trained on"
+        )

@@ -272,6 +272,16 @@ def test_a_crop_of_latents_moves_its_start(tmp_path):
         CachedClips(tmp_path, fields=("latents_mean",), crop_seconds=1.0)
 
 
+def test_crops_do_not_join_with_whole_latents(tmp_path):
+    spec = ClipSpec(seconds=4.0, sample_rate=1000, latent_hop=500)
+    write_cache(Long(), tmp_path, identity={"spec": asdict(spec)}, progress=False)
+    crops = CachedClips(tmp_path, fields=("latents_mean", "seconds_start"), crop_seconds=1.2)
+    with pytest.raises(ValueError, match="crops of latents in one of them and whole ones in another"):
+        JoinedClips([crops, CachedClips(tmp_path, fields=("control_latents",))])
+    item = JoinedClips([crops, CachedClips(tmp_path, fields=("seconds_total",))])[0]
+    assert item["latents_mean"].shape == (2, 3) and item["seconds_total"] == 60.0
+
+
 class Named(Dataset):
     """Clips of two videos, from `first` seconds on."""
 

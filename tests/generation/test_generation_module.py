@@ -114,6 +114,20 @@ def test_training_goes_on_from_a_controlnet(tiny_release, tmp_path):
     assert "controlnet" not in stage.hparams
 
 
+def test_parts_of_another_backbone_are_refused(tiny_release, tmp_path):
+    backbone, projectors = load_backbone(str(tiny_release)), load_projectors(str(tiny_release))
+    with pytest.raises(ValueError, match=r"projectors\.cross_attention_input_dim 16 where the backbone has 8"):
+        GenerationModule(backbone, SemanticProjectors(8, 16), out=str(tmp_path))
+    other = EnvelopeControlNet(
+        num_layers=3, in_channels=6, control_channels=6, num_attention_heads=2, num_key_value_attention_heads=1,
+        cross_attention_dim=8, time_proj_dim=16, global_states_input_dim=16, cross_attention_input_dim=8,
+    )  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"controlnet\.in_channels 6 where .* has 4.*_heads 2 where.*num_layers 3 for a"
+    ):
+        GenerationModule(backbone, projectors, out=str(tmp_path), controlnet=other)
+
+
 def test_a_foreign_checkpoint_is_refused(tiny_release, tmp_path):
     stage = module(tiny_release, tmp_path)
     with pytest.raises(KeyError, match="does not fit"):
