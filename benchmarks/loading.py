@@ -64,10 +64,11 @@ def endless(dataset: Dataset, batch_size: int) -> Iterator[dict[str, Any]]:
 def step(module: lightning.LightningModule, batch: dict[str, Any]) -> Callable[[], None]:
     """One training step on `batch`, without Lightning's loop around it."""
     module.log = lambda *_, **__: None  # type: ignore[method-assign, assignment]
-    module.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module.trainer = trainer  # which the module holds weakly
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=1e-6)
 
-    def run() -> None:
+    def run(trainer: lightning.Trainer = trainer) -> None:
         optimizer.zero_grad()
         module.training_step(batch, 0).backward()
         optimizer.step()
