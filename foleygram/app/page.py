@@ -33,6 +33,7 @@ class Editor(NamedTuple):
     summary: gr.HTML
     start: gr.Number
     end: gr.Number
+    source: gr.Dropdown
 
 
 class Card(NamedTuple):
@@ -65,12 +66,12 @@ def build_page(studio: Studio, *, steps: int = DEFAULT_STEPS) -> gr.Blocks:
                 meant = _meaning()
         with gr.Column(visible=False) as working:
             editor = _editor(studio, session)
-            _takes(studio, session, meant, steps)
+            shown_takes = _takes(studio, session, meant, steps)
         gr.on(
             [video.upload, video.clear],
             studio.open,
             [video, session],
-            [video, session, editor.timeline, editor.summary, editor.start, editor.end, asking, working],
+            [video, session, *editor, asking, working, *shown_takes],
             show_progress_on=[video],
             **MODEL,
         )
@@ -123,7 +124,7 @@ def _editor(studio: Studio, session: gr.State) -> Editor:
     load.upload(studio.load, [load, *region], shown, **LIGHT)
     gr.on([start.input, end.input], studio.redraw, region, timeline, trigger_mode="always_last", **LIGHT)
     timeline.region(studio.choose, None, [start, end], **LIGHT)
-    return Editor(timeline, summary, start, end)
+    return Editor(timeline, summary, start, end, source)
 
 
 def _button(label: str, name: str) -> gr.Button:
@@ -145,8 +146,8 @@ def _amount(label: str, name: str, unit: str, value: float | None) -> tuple[Any,
         return field, _button(label, name)
 
 
-def _takes(studio: Studio, session: gr.State, meant: list[Any], steps: int) -> None:
-    """How many takes, how they are made, and the cards that show them."""
+def _takes(studio: Studio, session: gr.State, meant: list[Any], steps: int) -> list[Any]:
+    """How many takes, how they are made, and the cards that show them: what goes with a video's takes."""
     with gr.Row(equal_height=True):
         count = gr.Slider(1, MOST_TAKES, value=3, step=1, label="Takes", elem_id="takes", min_width=160)
         number = gr.Number(label="Seed", value=0, precision=0, minimum=0, elem_id="seed", min_width=90)
@@ -172,6 +173,7 @@ def _takes(studio: Studio, session: gr.State, meant: list[Any], steps: int) -> N
         **MODEL,
     )
     stop.click(None, cancels=[making], api_visibility="private")
+    return [status, *(card.column for card in cards)]
 
 
 def _card() -> Card:

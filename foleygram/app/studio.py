@@ -25,6 +25,8 @@ from foleygram.production.rendering import Sampling
 from foleygram.production.takes import rank_takes
 
 MOST_TAKES = 6
+NO_TAKES = ("", *[gr.update(visible=False)] * MOST_TAKES)
+"""Status and cards before there is a take."""
 SOURCES = PREDICTED, OWN_SOUND = "predicted from the picture", "of the video's own sound"
 """Envelopes that edits may start from."""
 PLAYABLE = frozenset({"h264", "vp8", "vp9", "av1"})
@@ -70,9 +72,9 @@ class Studio:
     limits: Limits
 
     def open(self, video: str | None, old: Session | None) -> tuple[Any, ...]:
-        """Video, session, timeline, summary, region, and whether the rest of the page is seen; no video closes it.
+        """Video, session, timeline, summary, region, source, whether the rest is seen, and no takes yet.
 
-        A video that cannot be used is said and taken away again.
+        Without a video the rest is hidden. A video that cannot be used is said and taken away again.
         """
         close_session(old)
         try:
@@ -82,9 +84,9 @@ class Studio:
             gr.Warning(error.message, duration=error.duration, title=error.title)
             session = None
         if session is None:
-            return None, None, "", "", 0.0, 0.0, *[gr.update(visible=False)] * 2
+            return None, None, "", "", 0.0, 0.0, PREDICTED, *[gr.update(visible=False)] * 2, *NO_TAKES
         region = (0.0, round(session.seconds, 3))
-        return gr.skip(), *_view(session, *region), *region, *[gr.update(visible=True)] * 2
+        return gr.skip(), *_view(session, *region), *region, PREDICTED, *[gr.update(visible=True)] * 2, *NO_TAKES
 
     def edit(self, name: str) -> Callable[..., tuple[Any, ...]]:
         """What a button does that edits the chosen stretch: session, timeline and summary after it."""

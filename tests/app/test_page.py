@@ -190,6 +190,12 @@ def test_one_loop_from_a_dropped_video_to_its_takes(browser: Any, tmp_path: Path
         page.wait_for_function("!document.querySelector('#summary').innerText.includes('add-hit')")
         picture(page, tmp_path / "page.png")
         assert (tmp_path / "page.png").stat().st_size < 300_000
+
+        page.click("#video button[aria-label=Clear]")  # another video has no takes yet
+        page.wait_for_selector("#make", state="hidden")
+        drop(page, VIDEO)
+        page.wait_for_selector("#make")
+        assert page.locator("#cards .take:visible").count() == 0
         assert page.failures == []
         outside = [url for url in page.asked if not url.startswith((running.address, "data:", "blob:"))]
         assert outside == [] and any("/file=" in url for url in page.asked)

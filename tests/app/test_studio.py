@@ -42,11 +42,13 @@ def quiet(share: float, desc: str) -> None:
 
 
 def test_opening_shows_the_rest_and_no_video_hides_it(studio: Studio, rendered: Path) -> None:
-    _, session, timeline, summary, start, end, *shown = studio.open(str(min(rendered.glob("*.mp4"))), None)
+    _, session, timeline, summary, start, end, source, *shown = studio.open(str(min(rendered.glob("*.mp4"))), None)
     assert timeline.startswith("<svg") and "frames/s" in summary and "Edits" not in summary
-    assert (start, end) == (0, round(session.seconds, 3)) and [update["visible"] for update in shown] == [True, True]
-    video, closed, _, _, _, _, *hidden = studio.open(None, session)
-    assert video is closed is None and [update["visible"] for update in hidden] == [False, False]
+    assert (start, end) == (0, round(session.seconds, 3)) and source == PREDICTED
+    assert [update["visible"] for update in shown[:2]] == [True, True] and shown[2] == ""
+    assert [update["visible"] for update in shown[3:]] == [False] * MOST_TAKES  # no take of the video before
+    video, closed, _, _, _, _, _, *hidden = studio.open(None, session)
+    assert video is closed is None and [update["visible"] for update in hidden[:2]] == [False, False]
     assert not session.folder.exists()
 
 
