@@ -160,7 +160,8 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
             time_proj_dim=config.time_proj_dim,
             global_states_input_dim=config.global_states_input_dim,
             cross_attention_input_dim=config.cross_attention_input_dim,
-        ).to(dit.dtype)
+        )
+        nn.Module.to(controlnet, dit.dtype)  # diffusers' own warns of modules kept in float32, of which there is none
         controlnet._adopt(copy.deepcopy(dit))
         return controlnet.requires_grad_(True)
 
