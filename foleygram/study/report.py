@@ -32,6 +32,8 @@ ROWS = {
     "CondFoleyGen: onset AP": "condfoleygen_average_precision",
     "clips": "num_clips",
 }
+COLUMNS = 4
+"""So many conditions fit beside the figures' names on a terminal of 80 characters."""
 DIGITS = {"envelope_l1": 4, "median_absolute_lag_ms": 1, "lag_ms": 1, "leak_db": 1}
 LEGEND = f"{ORACLE} was told something of the reference sound: no figure of a system that sees the video alone"
 
@@ -119,8 +121,9 @@ def print_report(report: Report, console: Console | None = None) -> None:
     """One table of what is scored against its own clip alone, one of what borrows from another; remarks below."""
     console = console or Console()
     own = {report.marked(name): value for name, value in report.scores.items() if name not in report.borrowed}
-    if own:
-        console.print(score_table(own, report.rows, title=report.title))
+    for first in range(0, len(own), COLUMNS):
+        names = list(own)[first : first + COLUMNS]
+        console.print(score_table({name: own[name] for name in names}, report.rows, title=report.title))
     if report.borrowed:
         others = {report.marked(name): report.scores[name] for name in report.borrowed}
         console.print(score_table(others, report.rows, title="borrowed conditions"))

@@ -238,6 +238,9 @@ def test_the_table_names_its_columns_and_dashes_what_is_missing(judge):
     assert "true †" in text and "† was told" in text
     lines = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in text.splitlines() if "│" in line}
     assert lines["onset F1, 50 ms"] == "1.000"
+    narrow = Console(width=80, record=True)
+    print_report(Report("t", {}, dict.fromkeys("abcdefgh", scores["true"])), narrow)
+    assert "…" not in narrow.export_text()
     assert lines["material accuracy"] == "-"
 
 
