@@ -34,8 +34,8 @@ lint: $(READY)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: $(READY)
-	for benchmark in $(filter-out full_size,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+bench: $(READY)  # but those that take long: python -m benchmarks.NAME
+	for benchmark in $(filter-out full_size compile damaged steps takes conflict throughput long_video training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
 		echo "== $$benchmark"; $(RUN) -m benchmarks.$$benchmark; done
 
 full-size: $(READY)  # the paper's sizes with random weights: up to 20 GB of memory and some minutes
@@ -109,7 +109,7 @@ $M/features-%.done: | $(READY)
 	touch $@
 
 $M/export.done: | $(READY)
-	$(FOLEYGRAM) weights export $M/release checkpoints/mini --spec $(SPEC) --half
+	$(FOLEYGRAM) weights export $M/release checkpoints/mini --spec $(SPEC) --half --trained-on $(DATA)/cache/features/train
 	touch $@
 
 # The judge learns from videos of its own: it shares nothing with the networks it scores.

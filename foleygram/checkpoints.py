@@ -65,10 +65,12 @@ def write_index(
     spec: ClipSpec,
     sigmas: tuple[float, float] | None,
     licences: Mapping[str, str] = MappingProxyType({}),
+    trained_on: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Describe the parts that lie in `folder`, each under its licence in `licences`, or else this project's own.
 
     Without `sigmas`, a sampler's last and first noise level, the folder holds parts that cannot generate yet.
+    `trained_on` (`data`, `video_ids`) is what an evaluation warns of, should it meet the same videos.
     Raises FileNotFoundError when a part is missing that generating needs.
     """
     missing = missing_parts(folder.iterdir()) if sigmas else []
@@ -80,6 +82,7 @@ def write_index(
         "foleygram": version("foleygram"),
         "spec": asdict(spec),
         **({"sigma_min": sigmas[0], "sigma_max": sigmas[1]} if sigmas else {}),
+        **({"trained_on": dict(trained_on)} if trained_on else {}),
         "parts": {name: {"class": PARTS[name], "licence": licences.get(name, OWN_LICENCE)} for name in present},
         "sha256": {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.glob("*/*.safetensors"))},
     }
@@ -181,6 +184,7 @@ def export_release(
     backbone: str | None = None,
     half: bool = False,
     licences: Mapping[str, str] = MappingProxyType({}),
+    trained_on: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Copy a run's trained parts, and those of the release `base` that it did not train, into an indexed release.
 
@@ -204,4 +208,4 @@ def export_release(
             tensors = {k: v.half() if v.dtype == torch.float32 else v for k, v in load_file(path).items()}
             with atomic_path(path) as temporary:
                 save_file(tensors, temporary, metadata={"format": "pt"})
-    write_index(out, spec, sigmas, {**known, **licences})
+    write_index(out, spec, sigmas, {**known, **licences}, trained_on)

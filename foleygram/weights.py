@@ -1,7 +1,7 @@
 """Weight files of others and of one's own: what a release holds, and weights brought into their other form."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import nn
 from foleygram.alignment.encoders import load_tokenizer
 from foleygram.alignment.pretrained import load_gram_checkpoint
 from foleygram.checkpoints import load_parts, read_index, write_index
+from foleygram.datasets.cache import CachedClips
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.native_folders import CONFIG, load_native, save_native
 from foleygram.media.files import atomic_path
@@ -43,6 +44,26 @@ def check_release(folder: Path) -> list[PartFacts]:
         kind = index[name]["class"].rpartition(".")[2]
         rows.append(PartFacts(name, kind, _count(part), name in TRAINED_IN_STAGE_2, index[name]["licence"]))
     return rows
+
+
+def seen_videos(sources: Sequence[Path], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a release says of the videos it learnt from: those of caches or of lists of ids, and those `known` already.
+
+    Empty where there are none. Raises FileNotFoundError for a source that is not there, ValueError for an empty one.
+    """
+    names, ids = ([known["data"]], set(known["video_ids"])) if known else ([], set())
+    for source in sources:
+        if source.is_dir():
+            found = {video for video, _ in CachedClips(source, fields=()).names() if video}
+        elif source.is_file():
+            found = set(source.read_text(encoding="utf-8-sig").split())
+        else:
+            raise FileNotFoundError(f"{source}: neither a cache nor a list of ids")
+        if not found:
+            raise ValueError(f"{source}: names no video")
+        names.append(source.name)
+        ids |= found
+    return {"data": ", ".join(dict.fromkeys(names)), "video_ids": sorted(ids)} if ids else {}
 
 
 def _count(part: Any) -> int:

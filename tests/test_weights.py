@@ -181,6 +181,21 @@ def test_what_cannot_be_converted_leaves_nothing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "model_config.json"]
 
 
+def test_an_exported_release_says_which_videos_it_has_seen(tiny_release, tmp_path):
+    listed = tmp_path / "train.txt"
+    listed.write_text("b\na\n")
+    shutil.copytree(tiny_release, tmp_path / "run")
+    first = run("export", tmp_path / "run", tmp_path / "one", "--base", tiny_release, "--trained-on", listed)
+    assert first.exit_code == 0, first.output
+    assert read_index(tmp_path / "one")["trained_on"] == {"data": "train.txt", "video_ids": ["a", "b"]}
+    listed.write_text("c")
+    run("export", tmp_path / "run", tmp_path / "two", "--base", tmp_path / "one", "--trained-on", listed)
+    assert read_index(tmp_path / "two")["trained_on"]["video_ids"] == ["a", "b", "c"]
+    listed.write_text("")
+    empty = run("export", tmp_path / "run", tmp_path / "three", "--base", tiny_release, "--trained-on", listed)
+    assert empty.exit_code == 1 and "names no video" in empty.output
+
+
 def test_an_exported_release_names_its_backbones_licence(tiny_release, tmp_path):
     run_folder, backbone = tmp_path / "run", tmp_path / "stable-audio-open"
     shutil.copytree(tiny_release, run_folder)

@@ -1,7 +1,7 @@
 """`foleygram weights`: weight files checked, fetched, converted, assembled into releases."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,20 +24,31 @@ def export(
     licence: Annotated[
         list[str] | None, typer.Option(metavar="PART=LICENCE", help="A part's licence, if not Apache-2.0; repeatable.")
     ] = None,
+    trained_on: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Cache or list of ids it was trained on: evaluating warns of videos among them; repeatable. "
+            "--base's own are kept."
+        ),
+    ] = None,
 ) -> None:
     """Assemble a release folder from trained parts."""
     from foleygram.caching import read_spec
     from foleygram.checkpoints import INDEX, export_release, read_index
+    from foleygram.weights import seen_videos
 
     with reported():
         if spec is None and base is None:
             raise ValueError("--spec or --base is needed, for the clip's rates")
-        known = read_index(base) if base else {"sigma_min": 0.05, "sigma_max": 80.0}
+        known: dict[str, Any] = read_index(base) if base else {"sigma_min": 0.05, "sigma_max": 80.0}
         low = known["sigma_min"] if sigma_min is None else sigma_min
         high = known["sigma_max"] if sigma_max is None else sigma_max
         rates = read_spec(spec or base / INDEX)  # type: ignore[operator]
         licences = dict(_part_and_licence(text) for text in licence or ())
-        export_release(run, out, rates, (low, high), base=base, backbone=backbone, half=half, licences=licences)
+        seen = seen_videos(trained_on or (), known.get("trained_on"))
+        export_release(
+            run, out, rates, (low, high), base=base, backbone=backbone, half=half, licences=licences, trained_on=seen
+        )
 
 
 def _part_and_licence(text: str) -> tuple[str, str]:

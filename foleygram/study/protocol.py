@@ -117,9 +117,9 @@ def _short(value: Any) -> str:
 
 
 def split_overlap(index: Mapping[str, Any], video_ids: Sequence[str]) -> list[str]:
-    """A warning when a release was trained on videos that are scored, or where it does not say on which it was.
+    """A warning when a release was trained on videos that are scored; none where it does not say on which it was.
 
-    `index` is a release's; its `trained_on` holds `data`, `split` and `video_ids`.
+    `index` is a release's; its `trained_on` holds `data` and `video_ids`.
     """
     trained_on = index.get("trained_on")
     if not trained_on:
@@ -127,8 +127,7 @@ def split_overlap(index: Mapping[str, Any], video_ids: Sequence[str]) -> list[st
     seen = sorted(set(trained_on["video_ids"]) & set(video_ids))
     if not seen:
         return []
-    name = f"{trained_on.get('data', 'its data')}, {trained_on.get('split', 'train')}"
     return [
-        f"the checkpoint was trained on {len(seen)} of the {len(set(video_ids))} videos scored here ({name}; "
-        f"first {seen[0]}): the figures overstate how it does on videos it has not seen"
+        f"the checkpoint was trained on {len(seen)} of the {len(set(video_ids))} videos scored here "
+        f"({trained_on['data']}; first {seen[0]}): the figures overstate how it does on videos it has not seen"
     ]
