@@ -31,14 +31,18 @@ class VideoInput:
 
 
 class ModalityWeights(NamedTuple):
-    """How much each modality says, as a factor of its cross-attention token; 0 leaves it out."""
+    """How much each modality says, as a factor of its cross-attention token; 0 leaves it out.
+
+    A reference sound that somebody gives is meant to be heard: at a factor of 1, video and text that agree on another
+    material outvote it (`benchmarks/conflict.py`).
+    """
 
     video: float = 1.0
     text: float = 1.0
-    audio: float = 1.0
+    audio: float = 2.0
 
 
-EVEN = ModalityWeights()
+DEFAULT_WEIGHTS = ModalityWeights()
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class SoundRequest:
     negative_prompt: str | None = None
     reference_audio: Tensor | None = None
     envelope: str | Envelope = "predicted"
-    weights: ModalityWeights = EVEN
+    weights: ModalityWeights = DEFAULT_WEIGHTS
     segments: tuple[Segment, ...] = ()
 
     def __post_init__(self) -> None:

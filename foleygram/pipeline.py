@@ -17,7 +17,15 @@ from foleygram.generation.conditioning import MODALITIES, Conditions
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.sampling import SOLVERS, ClipNoise, Denoiser, Noise, denoiser_from_v, exponential_sigmas
 from foleygram.generation.windows import NoiseEndToEnd, Window, end_to_end, windowed
-from foleygram.inputs import EVEN, ModalityWeights, Segment, SoundRequest, VideoInput, read_video, total_latents
+from foleygram.inputs import (
+    DEFAULT_WEIGHTS,
+    ModalityWeights,
+    Segment,
+    SoundRequest,
+    VideoInput,
+    read_video,
+    total_latents,
+)
 from foleygram.spec import ClipSpec
 
 DEFAULT_STEPS = 50
@@ -81,7 +89,7 @@ class FoleyGRAMPipeline(ConditionEncoding):
         solver: str = DEFAULT_SOLVER,
         callback: Callable[[int], None] | None = None,
         *,
-        weights: ModalityWeights = EVEN,
+        weights: ModalityWeights = DEFAULT_WEIGHTS,
         segments: Sequence[Segment] = (),
     ) -> FoleyOutput:
         """Generate a track as long as `video`.

@@ -7,6 +7,7 @@ import gradio as gr
 
 from foleygram.app.session import close_session
 from foleygram.app.studio import MOST_TAKES, PREDICTED, SOURCES, Studio
+from foleygram.inputs import DEFAULT_WEIGHTS
 from foleygram.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS
 
 ASSETS = files("foleygram.app") / "assets"
@@ -14,6 +15,7 @@ MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api
 """Actions that use the networks wait for each other."""
 STYLE = (ASSETS / "page.css").read_text(encoding="utf-8")
 CURVES = [".csv", ".tsv", ".json", ".mid", ".midi", ".wav", ".flac"]
+WEIGHED = ("envelope", "picture", "words", "sound given")
 """Files that hold an envelope."""
 LIGHT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -158,8 +160,8 @@ def _takes(studio: Studio, session: gr.State, meant: list[Any], steps: int) -> l
             gr.Slider(1, 150, value=steps, step=1, label="Steps", elem_id="steps"),
             gr.Slider(1, 12, value=DEFAULT_GUIDANCE, step=0.5, label="Guidance"),
             *(
-                gr.Slider(0, 2, value=1, step=0.1, label=f"Weight of the {name}")
-                for name in ("envelope", "picture", "words", "sound given")
+                gr.Slider(0, 2, value=weight, step=0.1, label=f"Weight of the {name}")
+                for name, weight in zip(WEIGHED, (1.0, *DEFAULT_WEIGHTS), strict=True)
             ),
         ]
     status = gr.HTML(elem_id="status")

@@ -30,7 +30,7 @@ def generate(
     ] = None,
     weights: Annotated[
         str, typer.Option(help="How much each speaks, as video=1,text=0.5,audio=0.")
-    ] = "video=1,text=1,audio=1",
+    ] = "video=1,text=1,audio=2",
     segment: Annotated[
         list[str] | None, typer.Option(help="FROM:TO:PROMPT, in seconds: words for a stretch; may be given again.")
     ] = None,

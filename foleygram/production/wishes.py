@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foleygram.envelope.files import CHOICES
-from foleygram.inputs import EVEN, ModalityWeights
+from foleygram.inputs import DEFAULT_WEIGHTS, ModalityWeights
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Wish:
     seed: int = 0
     reference: Path | None = None
     """A sound file, or a video with sound, of any length and rate."""
-    weights: ModalityWeights = EVEN
+    weights: ModalityWeights = DEFAULT_WEIGHTS
     segments: tuple[SegmentWish, ...] = ()
 
 
@@ -83,7 +83,7 @@ def parse_segment(text: str) -> SegmentWish:
 
 
 def parse_weights(text: Any) -> ModalityWeights:
-    """The weights that `video=1,text=0.5,audio=0` or a mapping names, 1 for what is left out; raises ValueError."""
+    """The weights that `video=1,text=0.5,audio=0` or a mapping names, the default for the others; raises ValueError."""
     if isinstance(text, Mapping):
         pairs = {str(name): value for name, value in text.items()}
     else:
