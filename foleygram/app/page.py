@@ -15,8 +15,8 @@ MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api
 """Actions that use the networks wait for each other."""
 STYLE = (ASSETS / "page.css").read_text(encoding="utf-8")
 CURVES = [".csv", ".tsv", ".json", ".mid", ".midi", ".wav", ".flac"]
-WEIGHED = ("envelope", "picture", "words", "sound given")
 """Files that hold an envelope."""
+WEIGHED = ("envelope", "picture", "words", "sound given")
 LIGHT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
