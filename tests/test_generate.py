@@ -19,9 +19,9 @@ def run(*arguments):
 
 
 def names(folder):
-    """Results in a folder; what a run keeps of itself is hidden, and gone at its end."""
+    """Results in a folder, none where there is no folder; what a run keeps of itself is hidden, and gone at its end."""
     assert not (folder / ".foleygram").exists()
-    return sorted(path.name for path in folder.iterdir() if path.name != "manifest.csv")
+    return sorted(path.name for path in folder.glob("*") if path.name != "manifest.csv")
 
 
 @pytest.fixture

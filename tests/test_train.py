@@ -11,7 +11,8 @@ from foleygram.cli import app
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = CONFIGS / "mini" / "autoencoder.yaml"
-TRAINED = sorted(set(CONFIGS.glob("*/*.yaml")) - set(CONFIGS.glob("*/clip.yaml")) - set(CONFIGS.glob("cluster/*")))
+OTHERS = ("*/clip.yaml", "*/evaluation.yaml", "cluster/*")
+TRAINED = sorted(set(CONFIGS.glob("*/*.yaml")) - {path for pattern in OTHERS for path in CONFIGS.glob(pattern)})
 
 
 def fit(folder: Path, rendered: Path, steps: int, *more: object) -> None:

@@ -5,6 +5,7 @@ Run as a script it writes the picture of the documentation: python tests/app/tes
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,8 +52,7 @@ class Served(NamedTuple):
 @contextmanager
 def served(folder: Path, *options: str) -> Iterator[Served]:
     """`foleygram app` with the shipped miniature, on a free port."""
-    temporary = folder / "temporary"
-    temporary.mkdir()
+    temporary = Path(tempfile.mkdtemp(prefix="app-", dir="/tmp"))  # short: sockets' names have 107 characters
     command = [sys.executable, "-c", WATCHED, "--port", "0", "--device", "cpu", *options]
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(
@@ -67,6 +67,7 @@ def served(folder: Path, *options: str) -> Iterator[Served]:
     finally:
         process.kill()
         process.wait()
+        shutil.rmtree(temporary)
 
 
 def visit(browser: Any, address: str) -> Any:

