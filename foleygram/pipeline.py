@@ -28,7 +28,8 @@ from foleygram.inputs import (
 )
 from foleygram.spec import ClipSpec
 
-DEFAULT_STEPS = 50
+DEFAULT_STEPS = 25
+"""The miniature's figures do not change past 16 (`benchmarks/steps.py`)."""
 DEFAULT_GUIDANCE = 5.0
 DEFAULT_SOLVER = "dpmpp_2m"
 

@@ -21,7 +21,7 @@ def serve_page(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any that is free.")] = 7860,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest video taken.")] = 120.0,
     max_megabytes: Annotated[float, typer.Option(min=0.001, help="Largest file taken.")] = 500.0,
-    steps: Annotated[int, typer.Option(min=1, max=150, help="Sampling steps that the page starts with.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, max=150, help="Sampling steps that the page starts with.")] = 25,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
 ) -> None:
     """Serve a page: drop a video, see and edit its envelope, make takes, choose one."""

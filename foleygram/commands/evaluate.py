@@ -25,7 +25,7 @@ def evaluate(
     controls: Annotated[
         bool, typer.Option(help="Also the controls: no control, flat envelope, another clip's.")
     ] = True,
-    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 25,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
     generated: Annotated[
         Path | None, typer.Option(help="Instead of --checkpoint: a folder of sounds or videos to score.")

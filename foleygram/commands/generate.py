@@ -43,7 +43,7 @@ def generate(
         float | None,
         typer.Option(min=0, help="Up to four more takes while E-L1 is above this share of the level asked for."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 25,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
     control_scale: Annotated[float, typer.Option(help="Weight of the envelope.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,

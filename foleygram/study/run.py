@@ -41,7 +41,7 @@ def evaluate(
     *,
     conditions: Sequence[Condition],
     metrics: Sequence[str] | None = None,
-    num_inference_steps: int = 50,
+    num_inference_steps: int = 25,
     guidance_scale: float = 5.0,
     seed: int = 0,
     limit: int | None = None,
