@@ -125,5 +125,7 @@ def ask_at(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Let the client library ask at `endpoint`, and start from an empty cache."""
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # CI is offline, and this hub is on this machine
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # for processes that a test starts
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
