@@ -19,7 +19,8 @@ import av
 import numpy as np
 
 from foleygram.media.audio import read_audio
-from foleygram.media.video import MediaError, probe
+from foleygram.media.guarded import MediaError
+from foleygram.media.video import probe
 from foleygram.production.manifest import DONE, FAILED, MANIFEST, Manifest
 
 SOURCES = {".mp4": "libx264", ".mkv": "libx264", ".avi": "mpeg4", ".webm": "libvpx", ".ts": "libx264"}

@@ -22,7 +22,7 @@ from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.datasets.shards import write_tar
 from foleygram.features import NEEDS, NETWORKS, FeatureEncoder
 from foleygram.media.files import atomic_path
-from foleygram.media.video import MediaError
+from foleygram.media.guarded import MediaError
 from foleygram.spec import ClipSpec
 
 Encode = Callable[[dict[str, Any]], dict[str, Any]]

@@ -13,17 +13,8 @@ from foleygram.app.drawing import num_strip_frames
 from foleygram.app.limits import Limits
 from foleygram.inputs import VideoInput, read_video
 from foleygram.media.audio import read_audio
-from foleygram.media.video import (
-    MediaError,
-    MediaInfo,
-    decodable,
-    guarded,
-    open_media,
-    picture_stream,
-    probe,
-    read_frames,
-    segment_middles,
-)
+from foleygram.media.guarded import MediaError, guarded
+from foleygram.media.video import MediaInfo, decodable, open_media, picture_stream, probe, read_frames, segment_middles
 from foleygram.spec import ClipSpec
 
 READ_TIMEOUT_SEC = 300.0

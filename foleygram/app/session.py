@@ -17,7 +17,7 @@ from foleygram.envelope.files import write_envelope
 from foleygram.envelope.hits import RATE
 from foleygram.evaluation.envelopes import ENVELOPE_RATE
 from foleygram.inputs import SoundRequest, envelope_of_sound
-from foleygram.media.video import guarded
+from foleygram.media.guarded import guarded
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.production.delivery import Delivery, Track, deliver
 from foleygram.production.rendering import Sampling, Take, take_seed

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from foleygram.datasets.shards import ShardedClips, ShardLoader, Share
-from foleygram.media.video import MediaError
+from foleygram.media.guarded import MediaError
 
 UNREADABLE_IN_A_ROW = 16
 

@@ -12,7 +12,8 @@ from rich.progress import track
 from torch.utils.data import Dataset
 
 from foleygram.datasets.clip import FIELDS, Clip, check_fields, cut_clips, read_clip
-from foleygram.media.video import MediaError, MediaInfo, probe
+from foleygram.media.guarded import MediaError
+from foleygram.media.video import MediaInfo, probe
 from foleygram.spec import ClipSpec
 
 SUFFIXES = frozenset(

@@ -9,7 +9,8 @@ from torch.utils.data import Dataset
 
 from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import FIELDS, Clip, check_fields, cut_clips, parse_events, read_clip
-from foleygram.media.video import MediaError, probe
+from foleygram.media.guarded import MediaError
+from foleygram.media.video import probe
 from foleygram.spec import ClipSpec
 
 VIDEO_ENDINGS = ("_denoised.mp4", "_denoised_thumb.mp4", "_mic.mp4", "_mic_thumb.mp4")

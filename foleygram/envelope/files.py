@@ -15,9 +15,9 @@ from foleygram.envelope.midi_notes import encode_notes, parse_notes
 from foleygram.envelope.tables import curve_table, marker_table, parse_table
 from foleygram.media.audio import read_audio, sound_rate
 from foleygram.media.files import atomic_path
+from foleygram.media.guarded import MediaError, guarded
 from foleygram.media.markers import edit_list, reaper_table, with_cues
 from foleygram.media.timecode import TimeCode
-from foleygram.media.video import MediaError, guarded
 
 TABLES, NOTES = (".csv", ".tsv"), (".mid", ".midi")
 MARKERS, REAPER = "markers.csv", "reaper.csv"

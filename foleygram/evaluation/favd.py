@@ -15,7 +15,8 @@ from foleygram.evaluation.i3d import WHERE as WHERE_I3D
 from foleygram.evaluation.pwc import PWCNet
 from foleygram.evaluation.vggish import WHERE as WHERE_VGGISH
 from foleygram.evaluation.vggish import Output, VGGish
-from foleygram.media.video import guarded, motion_times, probe, read_frames
+from foleygram.media.guarded import guarded
+from foleygram.media.video import motion_times, probe, read_frames
 
 STACKS_AT_ONCE = 8
 """Rows made of one reading of a video: about 70 MB of frames."""

@@ -15,8 +15,9 @@ from av.container import InputContainer
 from torch import Tensor
 
 from foleygram.media.files import atomic_path
+from foleygram.media.guarded import MediaError
 from foleygram.media.markers import Marker, with_cues
-from foleygram.media.video import MediaError, decodable, open_media, start_sec
+from foleygram.media.video import decodable, open_media, start_sec
 
 BEATS_MEAN, BEATS_STD = 15.41663, 6.55582
 """Filterbank statistics that BEATs was trained with; it divides by twice the deviation."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from foleygram.media.audio import resample
 from foleygram.media.files import atomic_path
-from foleygram.media.video import MediaError, open_media, picture_stream
+from foleygram.media.guarded import MediaError
+from foleygram.media.video import open_media, picture_stream
 
 SoundCodec = Literal["aac", "flac", "opus", "pcm"]
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}

@@ -1,8 +1,6 @@
-"""Probing and decoding pictures by time stamp, in a way that damaged files cannot bring down."""
+"""Probing and decoding pictures by time stamp."""
 
 import math
-import multiprocessing
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +17,8 @@ from av.stream import Disposition
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from foleygram.media.guarded import MediaError
+
 MAX_PIXELS = 8192 * 8192
 MAX_FRAME_RATE = 1000.0
 MAX_GAP_SEC = 120.0
@@ -31,12 +31,6 @@ INDEXED = frozenset({".mp4", ".m4v", ".mov"})
 
 Shrink = Callable[[Any], Tensor]
 """From a decoded frame to a small upright picture."""
-GUARD_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-"""How the guarded worker starts; never by plain fork, which would copy this process's threads half."""
-
-
-class MediaError(ValueError):
-    """A media file that cannot be used; the message names the file and the way out."""
 
 
 @dataclass(frozen=True)
@@ -262,41 +256,3 @@ def _scaled(frame: Any, size: int) -> Tensor:
 def _upright(frame: Any, degrees: float) -> Tensor:
     upright = np.rot90(frame.to_ndarray(), round(degrees / 90))
     return torch.from_numpy(np.ascontiguousarray(upright)).permute(2, 0, 1).contiguous()
-
-
-def guarded(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 120.0, **options: Any) -> Any:
-    """Run `function` in a process of its own: a decoder that crashes or hangs on damage becomes a MediaError.
-
-    The first argument names the file in the message. Errors that the function raises become MediaErrors too.
-    """
-    context: Any = multiprocessing.get_context(GUARD_START)
-    if GUARD_START == "forkserver":  # what the first call needs is imported once; a file then costs milliseconds
-        context.set_forkserver_preload([function.__module__])
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(sender, function, arguments, options), daemon=True)
-    process.start()
-    sender.close()
-    try:
-        if not receiver.poll(timeout_sec):
-            raise MediaError(f"{arguments[0]}: decoding took more than {timeout_sec:g} s; the file seems damaged")
-        outcome = pickle.loads(receiver.recv_bytes())
-    except EOFError:
-        raise MediaError(f"{arguments[0]}: the decoder crashed on it; the file seems damaged") from None
-    finally:
-        process.kill()
-        process.join()
-        receiver.close()
-    if isinstance(outcome, MediaError):
-        raise outcome
-    return outcome
-
-
-def _report(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-    try:
-        outcome: Any = function(*arguments, **options)
-    except MediaError as error:
-        outcome = error
-    except Exception as error:
-        outcome = MediaError(f"{arguments[0]}: {error!r}; check that it is a sound video")
-    # plain pickle copies tensors; the pipe's own would share memory that dies with this process
-    sender.send_bytes(pickle.dumps(outcome))

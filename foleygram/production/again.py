@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from foleygram.envelope.files import chosen_envelope
 from foleygram.inputs import SoundRequest
 from foleygram.media.files import file_hash
-from foleygram.media.video import guarded
+from foleygram.media.guarded import guarded
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.production.delivery import Delivery
 from foleygram.production.folder import READ_TIMEOUT_SEC

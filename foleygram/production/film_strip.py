@@ -10,7 +10,8 @@ from torch import Tensor
 
 from foleygram.envelope.curve import Envelope
 from foleygram.media.files import atomic_path
-from foleygram.media.video import guarded, probe, read_frames, segment_middles
+from foleygram.media.guarded import guarded
+from foleygram.media.video import probe, read_frames, segment_middles
 
 NUM_FRAMES, FRAME_SIZE = 9, 240
 WIDTH_IN, LEFT, RIGHT = 11.0, 0.075, 0.985

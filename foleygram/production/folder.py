@@ -12,7 +12,7 @@ from typing import Any
 
 from foleygram.envelope.files import chosen_envelope
 from foleygram.inputs import SoundRequest
-from foleygram.media.video import guarded
+from foleygram.media.guarded import guarded
 from foleygram.pipeline import Extent, FoleyGRAMPipeline
 from foleygram.production.delivery import Delivery
 from foleygram.production.manifest import DONE, FAILED, TODO, Manifest, Row

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foleygram.envelope.files import CHOICES
-from foleygram.media.video import MediaError, guarded
+from foleygram.media.guarded import MediaError, guarded
 from foleygram.production.manifest import FAILED, SKIPPED, TODO, Manifest, Row, cut_batches
 from foleygram.production.reading import Length, read_length
 from foleygram.production.wishes import Wish

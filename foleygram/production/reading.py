@@ -11,7 +11,8 @@ from torch import Tensor
 from foleygram.envelope.curve import Envelope
 from foleygram.inputs import Segment, SoundRequest, VideoInput, envelope_of_sound, read_video, total_latents
 from foleygram.media.audio import read_audio
-from foleygram.media.video import MediaError, probe
+from foleygram.media.guarded import MediaError
+from foleygram.media.video import probe
 from foleygram.production.wishes import Wish
 from foleygram.spec import ClipSpec
 

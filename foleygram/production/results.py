@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foleygram.media.video import guarded
+from foleygram.media.guarded import guarded
 from foleygram.production.delivery import Delivery, Track, deliver
 from foleygram.production.rendering import Take
 

@@ -11,7 +11,8 @@ from foleygram.envelope.files import CHOICES
 from foleygram.envelope.hits import RATE
 from foleygram.inputs import VideoInput, envelope_of_sound, read_video
 from foleygram.media.audio import read_audio
-from foleygram.media.video import MediaInfo, guarded, probe
+from foleygram.media.guarded import guarded
+from foleygram.media.video import MediaInfo, probe
 from foleygram.spec import ClipSpec
 
 READ_TIMEOUT_SEC = 300.0

@@ -16,8 +16,9 @@ from foleygram.checkpoints import file_hash
 from foleygram.datasets.folder import SUFFIXES as VIDEO_SUFFIXES
 from foleygram.media.audio import read_audio
 from foleygram.media.files import atomic_path
+from foleygram.media.guarded import MediaError, guarded
 from foleygram.media.mux import mux
-from foleygram.media.video import MediaError, guarded, probe
+from foleygram.media.video import probe
 from foleygram.study.trials import ANCHOR, SCALES, Plan, Stimulus, Tasks, plan_trials
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff"})

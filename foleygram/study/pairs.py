@@ -12,7 +12,7 @@ from foleygram.evaluation.envelopes import INAUDIBLE
 from foleygram.evaluation.onsets import peak
 from foleygram.evaluation.scores import ScoredClip
 from foleygram.media.audio import SOUND_FILES, fit_length, read_audio, sound_rate
-from foleygram.media.video import MediaError, guarded
+from foleygram.media.guarded import MediaError, guarded
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aiff", ".aif")
 """Preferred in this order over a video of the same name, whose sound may be a coarser copy."""

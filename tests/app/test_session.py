@@ -20,7 +20,8 @@ from foleygram.envelope.files import read_envelope
 from foleygram.envelope.hits import Hit, draw_hits
 from foleygram.inputs import SoundRequest
 from foleygram.media.audio import read_audio, write_audio
-from foleygram.media.video import MediaError, probe
+from foleygram.media.guarded import MediaError
+from foleygram.media.video import probe
 from foleygram.production.rendering import Sampling, take_seed
 from foleygram.spec import ClipSpec
 

@@ -17,7 +17,7 @@ from foleygram.datasets.cache import CachedClips, JoinedClips
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.datasets.shards import ShardedClips
-from foleygram.media.video import MediaError
+from foleygram.media.guarded import MediaError
 from foleygram.spec import ClipSpec
 
 

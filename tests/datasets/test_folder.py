@@ -10,8 +10,8 @@ from foleygram.caching import read_spec
 from foleygram.datasets.datamodule import ClipDataModule, Readable
 from foleygram.datasets.folder import VideoFolder, find_videos, log_left_out, read_captions
 from foleygram.datasets.greatest_hits import GreatestHits
+from foleygram.media.guarded import MediaError
 from foleygram.media.mux import mux
-from foleygram.media.video import MediaError
 from foleygram.spec import ClipSpec
 
 SPEC = ClipSpec(

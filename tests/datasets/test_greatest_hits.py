@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.media.video import MediaError
+from foleygram.media.guarded import MediaError
 from foleygram.spec import ClipSpec
 
 SPEC = ClipSpec(

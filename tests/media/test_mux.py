@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from foleygram.media.audio import read_audio
+from foleygram.media.guarded import MediaError
 from foleygram.media.mux import mux
-from foleygram.media.video import MediaError, probe, read_frames
+from foleygram.media.video import probe, read_frames
 
 IRREGULAR = [Fraction(n, 90) for n in (0, 3, 5, 11, 12, 30, 33, 36, 70, 71, 90, 120, 150, 160, 170, 180)]
 

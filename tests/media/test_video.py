@@ -1,7 +1,5 @@
 """Which frame is on screen when, at any rate and any start; damaged files become MediaErrors."""
 
-import os
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from foleygram.media.video import MediaError, guarded, motion_times, probe, read_frames, segment_middles
+from foleygram.media.guarded import MediaError
+from foleygram.media.video import motion_times, probe, read_frames, segment_middles
 
 IRREGULAR = [Fraction(n, 1000) for n in (0, 33, 50, 117, 133, 300, 317, 350, 700, 717, 733, 900, 1500, 1517, 1800)]
 RATES = [Fraction(15), Fraction(24_000, 1001), Fraction(25), Fraction(30), Fraction(30_000, 1001), Fraction(60)]
@@ -173,25 +172,6 @@ def test_file_cut_short_shows_its_last_frame(tmp_path, videos):
     assert 0.3 < seconds < 2.5
     frames, ages = read_frames(path, np.array([0.2, seconds, 3.0]), size=64)
     assert videos.number_of(frames[0]) == 6 and torch.equal(frames[1], frames[2]) and ages[2] > 0.4
-
-
-def test_guarded_returns_results_and_errors(tmp_path, videos):
-    path = videos.write(tmp_path / "v.mp4", videos.constant(15, 10))
-    frames, ages = guarded(read_frames, path, np.array([0.3]), size=64)
-    assert videos.number_of(frames[0]) == 4 and ages.shape == (1,)
-    with pytest.raises(MediaError, match=r"gone\.mp4: no such file"):
-        guarded(probe, tmp_path / "gone.mp4")
-    with pytest.raises(MediaError, match=r"not a number: .*ValueError"):
-        guarded(float, "not a number")
-
-
-def test_guarded_survives_a_crash_and_a_hang():
-    with pytest.raises(MediaError, match="crashed"):
-        guarded(os._exit, 11)
-    begun = time.monotonic()
-    with pytest.raises(MediaError, match=r"more than 0\.5 s"):
-        guarded(time.sleep, 60, timeout_sec=0.5)
-    assert time.monotonic() - begun < 30
 
 
 def test_frames_that_keep_their_proportions_are_scaled_as_pillow_scales(tmp_path):

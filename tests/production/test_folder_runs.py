@@ -60,7 +60,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from foleygram.cli import main
 from foleygram.console import generate_with_progress
-from foleygram.media.video import guarded
+from foleygram.media.guarded import guarded
 from foleygram.production.manifest import Manifest
 from foleygram.production.planning import read_length
 from foleygram.production.wishes import Wish

@@ -1,0 +1,70 @@
+"""Functions run in processes of their own, so that a damaged file brings no other down."""
+
+import multiprocessing
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+"""How a worker starts; never by plain fork, which would copy this process's threads half."""
+_starting = threading.Lock()
+
+
+class MediaError(ValueError):
+    """A media file that cannot be used; the message names the file and the way out."""
+
+
+def guarded(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 120.0, **options: Any) -> Any:
+    """Run `function` in a process of its own: a decoder that crashes or hangs on damage becomes a MediaError.
+
+    The first argument names the file in the message. Errors that the function raises become MediaErrors too.
+    """
+    context: Any = multiprocessing.get_context(START)
+    if START == "forkserver":  # what the first call needs is imported once; a file then costs milliseconds
+        context.set_forkserver_preload([function.__module__])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_report, args=(sender, function, arguments, options), daemon=True)
+    with _without_main(function):
+        process.start()
+    sender.close()
+    try:
+        if not receiver.poll(timeout_sec):
+            raise MediaError(f"{arguments[0]}: decoding took more than {timeout_sec:g} s; the file seems damaged")
+        outcome = pickle.loads(receiver.recv_bytes())
+    except EOFError:
+        raise MediaError(f"{arguments[0]}: the decoder crashed on it; the file seems damaged") from None
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    if isinstance(outcome, MediaError):
+        raise outcome
+    return outcome
+
+
+@contextmanager
+def _without_main(function: Callable[..., Any]) -> Iterator[None]:
+    """Start a worker that does not run the caller's script again: its imports alone would cost seconds per file."""
+    with _starting:
+        main = sys.modules["__main__"]
+        if function.__module__ != main.__name__:
+            sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def _report(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    try:
+        outcome: Any = function(*arguments, **options)
+    except MediaError as error:
+        outcome = error
+    except Exception as error:
+        outcome = MediaError(f"{arguments[0]}: {error!r}; check that it is a sound video")
+    # plain pickle copies tensors; the pipe's own would share memory that dies with this process
+    sender.send_bytes(pickle.dumps(outcome))
