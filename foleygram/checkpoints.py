@@ -53,11 +53,12 @@ def save_release(
     spec: ClipSpec,
     sigmas: tuple[float, float],
     licences: Mapping[str, str] = MappingProxyType({}),
+    trained_on: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write every part and the index below `folder`; the index comes last, so half a release has none."""
     for name, part in parts.items():
         part.save_pretrained(folder / name)
-    write_index(folder, spec, sigmas, licences)
+    write_index(folder, spec, sigmas, licences, trained_on)
 
 
 def write_index(

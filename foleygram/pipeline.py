@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from foleygram.checkpoints import licences_of, load_release, save_release
+from foleygram.checkpoints import licences_of, load_release, read_index, save_release
 from foleygram.encoding import ROWS_AT_ONCE, ConditionEncoding
 from foleygram.envelope.curve import Envelope
 from foleygram.generation.backbone import decode_latents
@@ -63,18 +63,20 @@ class FoleyGRAMPipeline(ConditionEncoding):
         spec: ClipSpec,
         sigmas: tuple[float, float],
         licences: Mapping[str, str] = MappingProxyType({}),
+        trained_on: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__(parts, spec)
-        self.sigmas, self.licences = sigmas, licences
+        self.sigmas, self.licences, self.trained_on = sigmas, licences, trained_on
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "FoleyGRAMPipeline":
         """Load a release folder; raises FileNotFoundError or ValueError naming the part that is missing or damaged."""
-        return cls(*load_release(Path(folder)), licences_of(Path(folder)))
+        folder = Path(folder)
+        return cls(*load_release(folder), licences_of(folder), read_index(folder).get("trained_on", {}))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a release folder."""
-        save_release(Path(folder), self.parts, self.spec, self.sigmas, self.licences)
+        save_release(Path(folder), self.parts, self.spec, self.sigmas, self.licences, self.trained_on)
 
     def __call__(
         self,

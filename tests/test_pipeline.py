@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from foleygram import Envelope, FoleyGRAMPipeline
-from foleygram.checkpoints import load_release
+from foleygram.checkpoints import load_release, read_index
 from foleygram.generation.backbone import decode_latents
 from foleygram.inputs import (
     ModalityWeights,
@@ -202,7 +202,14 @@ def test_an_unknown_envelope_is_refused(pipeline, word):
 
 
 def test_saved_again_it_is_the_same(pipeline, tmp_path):
-    pipeline.save_pretrained(tmp_path / "again")
+    seen_videos, licences = {"data": "a cache", "video_ids": ["v1"]}, {"vae": "its own"}
+    FoleyGRAMPipeline(pipeline.parts, pipeline.spec, pipeline.sigmas, licences, seen_videos).save_pretrained(
+        tmp_path / "first"
+    )
+    FoleyGRAMPipeline.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "again")
+    index = read_index(tmp_path / "again")
+    assert index == read_index(tmp_path / "first")
+    assert index["trained_on"] == seen_videos and index["parts"]["vae"]["licence"] == "its own"
     video = seen(pipeline, 2.0)
     again = FoleyGRAMPipeline.from_pretrained(tmp_path / "again")
     assert torch.equal(again(video, num_inference_steps=2).audio, pipeline(video, num_inference_steps=2).audio)
