@@ -16,10 +16,11 @@ from foleygram.envelope.curve import Envelope
 from foleygram.envelope.hits import Hit, draw_hits
 from foleygram.evaluation.envelopes import ENVELOPE_RATE, clip_envelope
 from foleygram.inputs import VideoInput, read_video, window_seconds
-from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
 
 CHECKPOINT = Path("checkpoints/mini")
-NEAR_SEC = 0.25
+NEAR_SEC, SPACING_SEC = 0.25, 0.41
+SEAM_SECONDS, SEAM_RUNS = 60.0, 6
 
 
 def long_input(pipeline: FoleyGRAMPipeline, seconds: float, video: Path) -> VideoInput:
@@ -30,9 +31,13 @@ def long_input(pipeline: FoleyGRAMPipeline, seconds: float, video: Path) -> Vide
     return VideoInput(seconds, frames, short.motion[torch.arange(count) % len(short.motion)], torch.zeros(count))
 
 
-def steady_hits(seconds: float) -> Envelope:
-    """Equal hits 0.41 s apart: no multiple of the windows' hop, so that seams fall anywhere between them."""
-    return draw_hits([Hit(time, 0.05, 0.15) for time in np.arange(0.2, seconds - 0.2, 0.41)], seconds=seconds)
+def steady_hits(seconds: float, phase: float = 0.0) -> Envelope:
+    """Equal hits, their distance no multiple of the windows' hop, so that seams fall anywhere between them.
+
+    `phase` in [0, 1) moves them all by a part of that distance.
+    """
+    times = np.arange(0.2 + phase * SPACING_SEC, seconds - 0.2, SPACING_SEC)
+    return draw_hits([Hit(time, 0.05, 0.15) for time in times], seconds=seconds)
 
 
 def seam_errors(
@@ -64,10 +69,29 @@ def measure(seconds: float, steps: int) -> None:
     )
 
 
+def measure_seams(seconds: float, steps: int, runs: int) -> None:
+    """Seams against elsewhere over seeds, the hits moved from run to run so that no seam meets more of them."""
+    pipeline = FoleyGRAMPipeline.from_pretrained(CHECKPOINT)
+    seen = long_input(pipeline, seconds, sorted(Path("data/examples").glob("*.mp4"))[0])
+    pairs = []
+    for seed in range(runs):
+        asked = steady_hits(seconds, seed / runs)
+        audio = pipeline(seen, envelope=asked, num_inference_steps=steps, generator=seed).audio
+        pairs.append(seam_errors(audio, asked, pipeline, seconds))
+    near, elsewhere = np.array(pairs).T
+    gain = near - elsewhere
+    print(
+        f"{runs} x {seconds:.0f} s, {steps} steps: envelope error at seams {near.mean():.5f}, elsewhere "
+        f"{elsewhere.mean():.5f} ({near.mean() / elsewhere.mean():.3f} x), difference {gain.mean():+.5f} +- "
+        f"{1.96 * gain.std(ddof=1) / runs**0.5:.5f}; by run {' '.join(f'{x:.2f}' for x in near / elsewhere)}",
+        flush=True,
+    )
+
+
 def main() -> None:
-    """One and ten minutes, few steps; then a minute at a usual number of steps for the seams."""
-    for seconds, steps in ((60.0, 4), (600.0, 4), (60.0, 25)):
-        process = multiprocessing.get_context("spawn").Process(target=measure, args=(seconds, steps))
+    """Memory for one and ten minutes, few steps; then the seams at a usual number of steps."""
+    for work in ((measure, 60.0, 4), (measure, 600.0, 4), (measure_seams, SEAM_SECONDS, DEFAULT_STEPS, SEAM_RUNS)):
+        process = multiprocessing.get_context("spawn").Process(target=work[0], args=work[1:])
         process.start()
         process.join()
 

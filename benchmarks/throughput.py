@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.heldout import parse_options
 from foleygram.checkpoints import read_index
-from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
 from foleygram.production import folder, results
 from foleygram.production.delivery import Delivery
 from foleygram.production.generate import generate_files
@@ -47,7 +47,7 @@ class Clock:
 
 def main() -> None:
     """Run the same videos with each batch size and print rates and shares."""
-    options = parse_options(__doc__, clips=16, steps=50)
+    options = parse_options(__doc__, clips=16, steps=DEFAULT_STEPS)
     seconds = read_index(options.checkpoint)["spec"]["seconds"]
     with tempfile.TemporaryDirectory() as place:
         videos = cut_videos(options.data, Path(place) / "videos", options.clips, seconds)

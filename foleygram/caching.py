@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from foleygram.datasets.shards import write_tar
 from foleygram.features import NEEDS, NETWORKS, FeatureEncoder
 from foleygram.media.files import atomic_path
 from foleygram.media.guarded import MediaError
+from foleygram.processes import process_place
 from foleygram.spec import ClipSpec
 
 Encode = Callable[[dict[str, Any]], dict[str, Any]]
@@ -145,22 +145,6 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
-def process_place() -> tuple[int, int]:
-    """This process's rank and how many there are, from torchrun's environment or SLURM's; (0, 1) without either."""
-    for rank, world_size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
-        if rank in os.environ and world_size in os.environ:
-            return int(os.environ[rank]), int(os.environ[world_size])
-    return 0, 1
-
-
-def local_device(device: torch.device) -> torch.device:
-    """`device`, or where it is CUDA without a number, the one that falls to this of a node's processes."""
-    if device.type != "cuda" or device.index is not None:
-        return device
-    place = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
-    return torch.device("cuda", place % torch.cuda.device_count())
-
-
 def _encoded(
     loader: DataLoader, encode: Encode | None, device: torch.device | None, unread: list[str]
 ) -> Iterator[dict[str, Any]]:
@@ -266,7 +250,7 @@ def cache_dataset(
     identity = {
         "spec": asdict(spec), "fields": sorted(fields), "encoders": encoder.identity, "clips": clips_hash(dataset),
     }  # fmt: skip
-    rank, world_size = process_place()
+    place = process_place()
     return write_cache(
         dataset,
         out,
@@ -276,7 +260,7 @@ def cache_dataset(
         batch_size=batch_size,
         shard_size=shard_size,
         num_workers=num_workers,
-        rank=rank,
-        world_size=world_size,
-        device=None if device is None else local_device(device),
+        rank=place.rank,
+        world_size=place.world_size,
+        device=device,
     )

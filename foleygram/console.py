@@ -1,6 +1,5 @@
 """What people see: a progress bar with the time left, and tables."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from foleygram.pipeline import FoleyGRAMPipeline
-from foleygram.processes import joined_processes
+from foleygram.processes import joined_processes, process_place
 from foleygram.production.again import render_again
 from foleygram.production.delivery import Delivery
 from foleygram.production.generate import Outcome, generate_files
@@ -31,12 +30,12 @@ TAKES_LEGEND = (
 
 
 def pick_device(device: str) -> torch.device:
-    """The device that a name stands for; `auto`: CUDA (a process's own), then MPS, then the CPU.
+    """The device that a name stands for; `auto`: CUDA, then MPS, then the CPU. A bare `cuda` is this process's own.
 
     Raises ValueError for an absent one.
     """
-    if device == "auto" and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", process_place().local_rank % torch.cuda.device_count())
     if device == "auto":
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
@@ -63,7 +62,7 @@ def generate_with_progress(
 ) -> int:
     """Run `generate_files` with progress bars and print its table; returns the number of files that failed.
 
-    Started by torchrun, every process does its share of the batches and the first one prints.
+    Started by torchrun or srun, every process does its share of the batches and the first one prints.
     """
 
     def load() -> FoleyGRAMPipeline:

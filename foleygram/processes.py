@@ -14,10 +14,11 @@ PATIENCE = timedelta(hours=12)
 
 
 class Place(NamedTuple):
-    """Which of how many processes this one is."""
+    """Which of how many processes this one is, and which of those on its machine."""
 
     rank: int = 0
     world_size: int = 1
+    local_rank: int = 0
 
     @property
     def first(self) -> bool:
@@ -30,19 +31,46 @@ class Place(NamedTuple):
 
 
 ALONE = Place()
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+"""Variables in which each says a process's place."""
+
+
+def process_place() -> Place:
+    """This process's place among those that torchrun or srun started; alone without either."""
+    shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # in an allocation, yet no task of it
+    for names in (TORCHRUN, SLURM)[: 1 if shell else 2]:
+        if os.environ.keys() >= set(names):
+            return Place(*(int(os.environ[name]) for name in names))
+    return ALONE
 
 
 @contextmanager
 def joined_processes() -> Iterator[Place]:
-    """Meet the other processes that torchrun started; alone without its environment."""
-    if "MASTER_ADDR" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """Meet the other processes that torchrun or srun started."""
+    place = process_place()
+    if place.world_size == 1:
         yield ALONE
         return
-    distributed.init_process_group("gloo", timeout=PATIENCE)
+    distributed.init_process_group(
+        "gloo", init_method=_meeting_place(), rank=place.rank, world_size=place.world_size, timeout=PATIENCE
+    )
     try:
-        yield Place(distributed.get_rank(), distributed.get_world_size())
+        yield place
     finally:
         distributed.destroy_process_group()
+
+
+def _meeting_place() -> str:
+    """Where processes meet: as torchrun or the user says, else on the job's first node, at a port by its number."""
+    if "MASTER_ADDR" not in os.environ:
+        from lightning.fabric.plugins.environments import SLURMEnvironment
+
+        nodes = os.environ.get("SLURM_NODELIST", "127.0.0.1")
+        os.environ["MASTER_ADDR"] = SLURMEnvironment.resolve_root_node_address(nodes)
+    job = int(os.environ.get("SLURM_JOB_ID", "0"))
+    port = os.environ.setdefault("MASTER_PORT", str(15_000 + job % 10_000))
+    return f"tcp://{os.environ['MASTER_ADDR']}:{port}"
 
 
 def from_first(value: Any) -> Any:

@@ -15,7 +15,15 @@ RANKS = {
     "placement": 6, "encoding": 6.5, "features": 7, "weights": 7, "pipeline": 7, "caching": 8,
     "production": 9, "console": 10, "app": 10, "study": 11, "commands": 12, "cli": 13, "__main__": 14,
 }  # fmt: skip
-TRAINING_FILES = {"autoencoder_training.py", "pretraining.py", "datamodule.py", "caching.py", "train.py", "module.py"}
+TRAINING_FILES = {
+    "autoencoder_training.py",
+    "pretraining.py",
+    "datamodule.py",
+    "caching.py",
+    "train.py",
+    "module.py",
+    "processes.py",
+}
 TRAINING_FILES |= {path.name for path in (ROOT / "foleygram" / "training").glob("*.py")} - {"steps.py"}
 
 

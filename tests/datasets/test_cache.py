@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from foleygram.caching import process_place, write_cache
+from foleygram.caching import write_cache
 from foleygram.datasets.cache import CachedClips, JoinedClips
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.greatest_hits import GreatestHits
@@ -129,18 +129,6 @@ def test_two_processes_killed_go_on_to_what_one_would_have_written(tmp_path):
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == sorted(path.name for path in (tmp_path / "two").iterdir())
     assert all((tmp_path / "one" / n).read_bytes() == (tmp_path / "two" / n).read_bytes() for n in names)
-
-
-def test_the_place_among_processes_comes_from_torchrun_or_slurm(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"):
-        monkeypatch.delenv(name, raising=False)
-    assert process_place() == (0, 1)
-    monkeypatch.setenv("SLURM_PROCID", "3")
-    monkeypatch.setenv("SLURM_NTASKS", "4")
-    assert process_place() == (3, 4)
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert process_place() == (1, 2)
 
 
 def test_another_cache_is_refused(tmp_path):
