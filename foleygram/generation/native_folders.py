@@ -9,7 +9,7 @@ from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjec
 from safetensors.torch import save_file
 from torch import nn
 
-from foleygram.generation.native_weights import from_native, to_native
+from foleygram.generation.native_weights import from_native, to_native, with_context_width
 from foleygram.media.files import atomic_path
 from foleygram.state_dicts import load_state, read_weights
 
@@ -61,27 +61,38 @@ def save_native(
 ) -> None:
     """Write a backbone as stable-audio-tools reads it: `model.safetensors` and `model_config.json`.
 
-    The T5 that encodes its prompts is no part of that form, only its name. Raises ValueError for a transformer whose
-    key-value heads that package would not build.
+    The T5 that encodes its prompts is no part of that form, only its name. That package has width / head size
+    key-value heads: where the transformer has more, its conditions are widened by zeros, which changes no output.
+    Raises ValueError for heads that no width gives.
     """
-    dit = transformer.config
-    if dit.num_key_value_attention_heads * dit.attention_head_dim != dit.cross_attention_dim:
-        raise ValueError(
-            f"transformer: {dit.num_key_value_attention_heads} key-value heads of {dit.attention_head_dim} for a "
-            f"cross_attention_dim of {dit.cross_attention_dim}; stable-audio-tools has width / head size of them alone"
-        )
+    dit, width = transformer.config, _native_context_width(transformer)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {"transformer": transformer, "vae": vae, "projection_model": projection_model}
-    state = to_native(
-        {name: part.state_dict() for name, part in parts.items()},
-        attention_head_dim=transformer.config.attention_head_dim,
-    )
+    states = {
+        "transformer": with_context_width(transformer.state_dict(), width),
+        "vae": vae.state_dict(),
+        "projection_model": projection_model.state_dict(),
+    }
+    state = to_native(states, attention_head_dim=dit.attention_head_dim)
     with atomic_path(folder / "model.safetensors") as path:
         save_file({key: value.contiguous() for key, value in state.items()}, path)
     config = _native_config(transformer, vae, projection_model, t5_model_name)
     with atomic_path(folder / CONFIG) as path:
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def _native_context_width(transformer: StableAudioDiTModel) -> int:
+    """How many values of a condition cross-attention reads in the native form: heads x head size, or the model's."""
+    dit = transformer.config
+    width = dit.num_key_value_attention_heads * dit.attention_head_dim
+    model_width = dit.num_attention_heads * dit.attention_head_dim
+    if width not in (dit.cross_attention_input_dim, model_width) or width < dit.cross_attention_dim:
+        raise ValueError(
+            f"transformer: {dit.num_key_value_attention_heads} key-value heads of {dit.attention_head_dim} for a "
+            f"cross_attention_dim of {dit.cross_attention_dim}; stable-audio-tools has as many as fit a condition's "
+            f"{dit.cross_attention_input_dim} values, or the model's {model_width}"
+        )
+    return width
 
 
 def _diffusers_configs(path: Path) -> dict[str, dict[str, Any]]:
@@ -199,7 +210,7 @@ def _native_config(
                     "num_heads": dit.num_attention_heads,
                     "cond_token_dim": dit.cross_attention_input_dim,
                     "global_cond_dim": dit.global_states_input_dim,
-                    "project_cond_tokens": dit.cross_attention_dim != dit.cross_attention_input_dim,
+                    "project_cond_tokens": _native_context_width(transformer) != dit.cross_attention_input_dim,
                     "transformer_type": "continuous_transformer",
                 },
             },

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 StateDict = dict[str, Tensor]
 PREFIXES = {
@@ -110,6 +111,21 @@ def to_native(parts: Mapping[str, Mapping[str, Tensor]], *, attention_head_dim: 
         if name == "transformer":
             result[PREFIXES[name] + ROTARY] = _rotary(max(attention_head_dim // 2, 32))
     return result
+
+
+def with_context_width(transformer: Mapping[str, Tensor], width: int) -> StateDict:
+    """A DiT's state dict, diffusers' names, whose cross-attention reads `width` values: those added are always zero.
+
+    Its outputs stay the same, for every matrix that meets the new values is padded with zeros.
+    """
+    padded = dict(transformer)
+    for key, value in transformer.items():
+        writes = key.startswith("cross_attention_proj.")
+        reads = key == "cross_attention_proj.2.weight" or key.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
+        if writes or reads:
+            rows, columns = value.shape
+            padded[key] = pad(value, (0, width - columns if reads else 0, 0, width - rows if writes else 0))
+    return padded
 
 
 def _reshaped(key: str, value: Tensor, *, native: bool) -> Tensor:

@@ -14,6 +14,8 @@ from foleygram.generation.native_folders import load_native, save_native
 from foleygram.generation.native_weights import PREFIXES, from_native, to_native
 from tests.published import NATIVE_CONFIG, durations, golden, native_state, transformer, vae, write_native
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -171,5 +173,24 @@ def test_code_in_a_pickle_never_runs(folder: Path, capsys: pytest.CaptureFixture
 def test_heads_that_the_package_would_not_build_are_refused(tmp_path: Path) -> None:
     parts = {"vae": vae(), "projection_model": durations()}
     with pytest.raises(ValueError, match="2 key-value heads of 64 for a cross_attention_dim of 64"):
-        save_native(tmp_path, transformer=transformer(num_key_value_attention_heads=2), **parts)  # type: ignore[arg-type]
+        save_native(tmp_path, transformer=transformer(num_attention_heads=4, num_key_value_attention_heads=2), **parts)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_shipped_backbone_goes_back(tmp_path: Path) -> None:
+    """Its conditions have 128 values for 3 heads of 64, which that package builds of 192: widened by zeros."""
+    ours = load_backbone(str(ROOT / "checkpoints" / "mini"))
+    save_native(tmp_path, transformer=ours.transformer, vae=ours.vae, projection_model=ours.projection_model)
+    theirs = load_native(tmp_path)
+    assert theirs["transformer"].config.cross_attention_dim == 192
+    config = json.loads((tmp_path / "model_config.json").read_text())["model"]["diffusion"]["config"]
+    assert (config["cond_token_dim"], config["project_cond_tokens"]) == (128, True)
+    generator = torch.Generator().manual_seed(0)
+    x, tokens, states = (torch.randn(2, *size, generator=generator) for size in ((16, 125), (4, 128), (256,)))
+    t = torch.tensor([0.2, 0.9])
+    with torch.no_grad():
+        expected = controlled_forward(ours.transformer, x, t, tokens, states)
+        got = controlled_forward(theirs["transformer"], x, t, tokens, states)
+        assert expected.std() > 0.1
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+        assert torch.equal(theirs["vae"].decode(x).sample, ours.vae.decode(x).sample)
