@@ -1,30 +1,34 @@
 """Everything at the paper's sizes with random weights: parameter counts, one step of each stage, sampling, decoding.
 
-Run: python -m benchmarks.full_size [--part NAME ...] [--device auto]. One part after another, each in a process of its
-own, so that a machine with 20 GB gets through; prints seconds and peak memory. On a CPU in bfloat16, the alignment step
-with gradient checkpointing and 2 frames, forward and backward without the optimiser (its state is said, not taken). On
-a GPU besides: steps per second, and a 10 s clip at 100 steps with and without `torch.compile`.
+Run: python -m benchmarks.full_size [--part NAME ...], on a GPU where there is one. One part after another, each in a
+process of its own, so that a machine with 20 GB gets through; prints seconds, steps per second and each line's own peak
+of memory. Guidance doubles every sampling step, as in the pipeline. On a CPU in bfloat16, the alignment step with
+gradient checkpointing and 2 frames, forward and backward without the optimiser (its state is said, not taken). On a GPU
+besides: the optimiser's step, and a 10 s clip at 100 steps with and without `torch.compile`.
 """
 
 import argparse
-import resource
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
 from torch import Tensor, nn
+from torch.nn import functional
 
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.alignment.losses import GramLoss
 from foleygram.generation.backbone import decode_latents, freeze
-from foleygram.generation.conditioning import SemanticProjectors, control_latents, duration_conditions
+from foleygram.generation.conditioning import Conditions, SemanticProjectors, control_latents, duration_conditions
 from foleygram.generation.controlnet import EnvelopeControlNet, controlled_forward
 from foleygram.generation.objective import add_noise
 from foleygram.generation.sampling import ClipNoise, denoiser_from_v, dpmpp_2m, exponential_sigmas
+from foleygram.pipeline import DEFAULT_GUIDANCE
 from foleygram.spec import ClipSpec
 
 SPEC = ClipSpec()
@@ -33,18 +37,29 @@ DTYPE = torch.bfloat16
 
 
 @contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Print how long the block took and the highest memory so far."""
+def timed(what: str, *, steps: int = 0) -> Iterator[None]:
+    """Print how long the block took, its steps per second where it has `steps`, and the most memory it held."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts anew from here
     begun = time.perf_counter()
     yield
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-        peak = torch.cuda.max_memory_allocated() / 2**30
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"  {what:<58} {time.perf_counter() - begun:8.2f} s   peak {peak:6.2f} GiB", flush=True)
+    seconds = time.perf_counter() - begun
+    rate = f"{steps / seconds:8.2f} steps/s" if steps else ""
+    print(f"  {what:<58} {seconds:8.2f} s   peak {peak_gib():6.2f} GiB {rate}", flush=True)
+
+
+def peak_gib() -> float:
+    """The most memory since it was reset: of the GPU, or of this process where it runs on Linux."""
+    if DEVICE.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    status = Path("/proc/self/status").read_text() if sys.platform == "linux" else ""
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) / 2**20 if found else float("nan")
 
 
 def millions(*parts: nn.Module) -> float:
@@ -101,19 +116,22 @@ def alignment() -> None:
         print(f"  AdamW's state would take {state:.1f} GB more in float32: forward and backward alone were run")
 
 
-def conditions(count: int, vae: AutoencoderOobleck) -> tuple[SemanticProjectors, tuple[Tensor, Tensor, Tensor]]:
-    """Projectors, and tokens, global condition and control latents of `count` clips of random embeddings."""
-    projectors = built(SemanticProjectors)
-    durations = built(lambda: StableAudioProjectionModel(768, 768, 0, 512))
+def conditions(count: int, vae: AutoencoderOobleck) -> tuple[SemanticProjectors, Callable[[], Conditions]]:
+    """Projectors, and what projects random embeddings of `count` clips anew: conditions whose graph is one step's."""
+    projectors, durations = built(SemanticProjectors), built(lambda: StableAudioProjectionModel(768, 768, 0, 512))
     with torch.no_grad(), timed(f"control latents of {count} clips of {SPEC.seconds:g} s"):
         curves = torch.rand(count, SPEC.num_envelope_values, device=DEVICE)
         control = control_latents(vae, curves.to(DTYPE), SPEC.num_samples)
-    embeddings = torch.nn.functional.normalize(torch.randn(3, count, 512, device=DEVICE), dim=-1).to(DTYPE)
+    embeddings = functional.normalize(torch.randn(3, count, 512, device=DEVICE), dim=-1).to(DTYPE)
     start = torch.zeros(count, device=DEVICE)
     with torch.no_grad():
-        tokens, global_states = duration_conditions(durations, start, start + SPEC.seconds)
-    semantic = projectors(*embeddings, torch.ones(count, 3, dtype=torch.bool, device=DEVICE))
-    return projectors, (torch.cat([semantic, tokens.to(semantic)], dim=1), global_states.to(semantic), control)  # type: ignore[return-value]
+        tokens, global_states = duration_conditions(durations, start, start + SPEC.seconds)  # type: ignore[arg-type]
+
+    def projected() -> Conditions:
+        semantic = projectors(*embeddings, torch.ones(count, 3, dtype=torch.bool, device=DEVICE))
+        return Conditions(torch.cat([semantic, tokens.to(semantic)], dim=1), global_states.to(semantic), control)
+
+    return projectors, projected  # type: ignore[return-value]
 
 
 def generation() -> None:
@@ -123,22 +141,26 @@ def generation() -> None:
         transformer, vae = built(StableAudioDiTModel), built(AutoencoderOobleck)
         controlnet = EnvelopeControlNet.from_transformer(transformer, 0.2)
     freeze(transformer, vae)
-    projectors, (tokens, global_states, control) = conditions(batch, vae)
+    projectors, told = conditions(batch, vae)
     trained = [*projectors.parameters(), *controlnet.parameters()]
     latents, noise = (torch.randn(batch, 64, SPEC.num_latents, device=DEVICE, dtype=DTYPE) for _ in range(2))
     timestep = torch.full((batch,), 0.5, device=DEVICE)
     noised = add_noise(latents, noise, timestep)
-    told = (noised.latents.to(DTYPE), timestep, tokens, global_states)
+
+    def velocity(*, controlled: bool = True) -> Tensor:
+        tokens, global_states, control = told()
+        given = (noised.latents.to(DTYPE), timestep, tokens, global_states)
+        return controlled_forward(transformer, *given, controlnet(*given, control) if controlled else ())
+
     with torch.no_grad():
         with timed(f"plain DiT, forward, batch {batch}"):
-            controlled_forward(transformer, *told)
+            velocity(controlled=False)
         with timed(f"DiT with ControlNet, forward, batch {batch}"):
-            controlled_forward(transformer, *told, controlnet(*told, control))
+            velocity()
     optimizer = torch.optim.AdamW(trained, 1e-4)
     for _ in range(3 if DEVICE.type == "cuda" else 1):
-        with timed(f"training step, batch {batch}"):
-            velocity = controlled_forward(transformer, *told, controlnet(*told, control))
-            (velocity.float() - noised.target).square().mean().backward(retain_graph=True)
+        with timed(f"training step, batch {batch}", steps=1):
+            (velocity().float() - noised.target).square().mean().backward()
             optimizer.step()
             optimizer.zero_grad()
     held = sum(parameter.grad is not None for part in (transformer, vae) for parameter in part.parameters())
@@ -146,23 +168,26 @@ def generation() -> None:
 
 
 def sampling() -> None:
-    """Two sampling steps of a 10 s clip (on a GPU 100, with and without compiling), and decoding."""
+    """Two guided sampling steps of a 10 s clip (on a GPU 100, with and without compiling), and decoding."""
     transformer, vae = built(StableAudioDiTModel), built(AutoencoderOobleck)
     controlnet = EnvelopeControlNet.from_transformer(transformer, 0.2)
     freeze(transformer, vae, controlnet)
     with torch.inference_mode():
-        _, told = conditions(1, vae)
+        told = conditions(1, vae)[1]()
+        both = Conditions(*(torch.cat(pair) for pair in zip(told, told.null(), strict=True)))
 
         def velocity(latents: Tensor, timestep: Tensor) -> Tensor:
-            latents = latents.to(DTYPE)
-            return controlled_forward(transformer, latents, timestep, *told[:2], controlnet(latents, timestep, *told))
+            given = (latents.to(DTYPE).repeat(2, 1, 1), timestep.repeat(2), both.cross_tokens, both.global_states)
+            rows = controlled_forward(transformer, *given, controlnet(*given, both.control_latents))
+            positive, negative = rows.float().chunk(2)
+            return negative + DEFAULT_GUIDANCE * (positive - negative)
 
         noise = ClipNoise([0])
         latents = noise(torch.empty(1, 64, SPEC.num_latents, device=DEVICE)) * 500
         variants = [("", velocity)] + [(", compiled", torch.compile(velocity))] * (DEVICE.type == "cuda")
         for name, network in variants:
             for steps in (2, 100) if DEVICE.type == "cuda" else (2,):
-                with timed(f"{steps} sampling steps of {SPEC.seconds:g} s{name}"):
+                with timed(f"{steps} guided sampling steps of {SPEC.seconds:g} s{name}", steps=steps):
                     sigmas = exponential_sigmas(steps, sigma_min=0.3, sigma_max=500)
                     clean = dpmpp_2m(denoiser_from_v(network), latents, sigmas)
         with timed(f"decoding {SPEC.seconds:g} s"):
