@@ -67,11 +67,14 @@ def write_index(
     sigmas: tuple[float, float] | None,
     licences: Mapping[str, str] = MappingProxyType({}),
     trained_on: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    temperature: float | None = None,
 ) -> None:
     """Describe the parts that lie in `folder`, each under its licence in `licences`, or else this project's own.
 
     Without `sigmas`, a sampler's last and first noise level, the folder holds parts that cannot generate yet.
-    `trained_on` (`data`, `video_ids`) is what an evaluation warns of, should it meet the same videos.
+    `trained_on` (`data`, `video_ids`) is what an evaluation warns of, should it meet the same videos; `temperature`
+    what the encoders were aligned with, for those who train them on.
     Raises FileNotFoundError when a part is missing that generating needs.
     """
     missing = missing_parts(folder.iterdir()) if sigmas else []
@@ -84,6 +87,7 @@ def write_index(
         "spec": asdict(spec),
         **({"sigma_min": sigmas[0], "sigma_max": sigmas[1]} if sigmas else {}),
         **({"trained_on": dict(trained_on)} if trained_on else {}),
+        **({} if temperature is None else {"temperature": temperature}),
         "parts": {name: {"class": PARTS[name], "licence": licences.get(name, OWN_LICENCE)} for name in present},
         "sha256": {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.glob("*/*.safetensors"))},
     }

@@ -89,7 +89,7 @@ def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
         encoders = load_gram_checkpoint(source)
         named = zip(("video_encoder", "text_encoder", "audio_encoder"), encoders[:3], strict=True)
         parts = dict(named) | {"tokenizer": load_tokenizer(tokenizer)}
-        made = "GRAM -> aligned encoders of a release"
+        made = f"GRAM -> aligned encoders of a release, trained at temperature {encoders.temperature:.4g}"
     elif (source / "transformer" / "config.json").is_file():
         backbone = load_backbone(str(source))
         with atomic_path(out) as folder:
@@ -107,7 +107,7 @@ def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
         if "video_encoder" in parts:
             image_size = parts["video_encoder"].network.config.image_size
             licences = dict.fromkeys(parts, SOURCES["gram"].licence)
-            write_index(folder, ClipSpec(image_size=image_size), None, licences)
+            write_index(folder, ClipSpec(image_size=image_size), None, licences, temperature=encoders.temperature)
         elif (source / ORIGIN).is_file():
             shutil.copyfile(source / ORIGIN, folder / ORIGIN)
     return made

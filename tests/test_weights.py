@@ -231,6 +231,7 @@ def test_grams_release_becomes_a_release_folder_of_encoders(tmp_path, monkeypatc
     assert refused.exit_code == 1 and "--tokenizer" in refused.output and not out.exists()
     result = run("convert", gram, out, "--tokenizer", bert)
     assert result.exit_code == 0 and "GRAM -> aligned encoders" in result.output, result.output
+    assert "temperature 0.05" in result.output and read_index(out)["temperature"] == pytest.approx(0.05)
     checked = run("check", out)
     assert checked.exit_code == 0 and "every hash agrees" in " ".join(checked.output.split()), checked.output
     parts = {"video_encoder", "text_encoder", "audio_encoder", "tokenizer"}

@@ -123,9 +123,8 @@ def text_encoder_from_bert(
     Its cross-attention, when asked for, is fresh too: BERT has none.
     """
     bert = load_network(BertModel, pretrained_model_name_or_path, left_out=BERTS_HEADS, add_pooling_layer=False)
-    known = inspect.signature(TextEncoder.build).parameters.keys() - {"embedding_dim", "add_cross_attention"}
-    sizes = {name: getattr(bert.config, name) for name in sorted(known)}
-    encoder = TextEncoder.build(embedding_dim, **sizes, add_cross_attention=add_cross_attention)
+    crossed = {"is_decoder": True, "add_cross_attention": True} if add_cross_attention else {}
+    encoder = TextEncoder(EncoderConfig(bert.config.to_diff_dict() | crossed, embedding_dim))
     fresh = {k: v for k, v in encoder.network.state_dict().items() if ".crossattention." in k}
     load_state(encoder.network, bert.state_dict() | fresh, pretrained_model_name_or_path)
     return encoder

@@ -5,7 +5,7 @@ import torch
 from transformers import BertConfig, BertModel, Blip2VisionConfig, Blip2VisionModel
 
 from foleygram.alignment.beats import BeatsModel
-from foleygram.alignment.encoders import CLIP_MEAN, CLIP_STD, VideoEncoder
+from foleygram.alignment.encoders import CLIP_MEAN, CLIP_STD, TextEncoder, VideoEncoder
 from foleygram.alignment.pretrained import (
     audio_encoder_from_beats,
     beats_config,
@@ -149,3 +149,16 @@ def test_encoders_for_fine_tuning_carry_the_published_weights(checkpoint: Path, 
     torch.save({"weights": torch.ones(2)}, path)
     with pytest.raises(ValueError, match=r"EVA01_CLIP_g.pt: no vision tower of EVA-CLIP"):
         video_encoder_from_eva(str(path))
+
+
+def test_all_that_berts_config_says_is_kept(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    told = {"hidden_act": "relu", "layer_norm_eps": 1e-3, "max_position_embeddings": 128, "initializer_range": 0.5}
+    bert = BertModel(BertConfig(**sizes, **told), add_pooling_layer=False).eval()  # type: ignore[arg-type]
+    bert.save_pretrained(tmp_path / "bert")
+    text_encoder_from_bert(str(tmp_path / "bert"), 16).save_pretrained(tmp_path / "text_encoder")
+    encoder = TextEncoder.from_pretrained(tmp_path / "text_encoder")
+    ids, mask = torch.arange(10)[None], torch.ones(1, 10, dtype=torch.long)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.tokens(ids, mask), bert(ids, mask).last_hidden_state)
