@@ -35,8 +35,8 @@ def main() -> None:
     for name, figures in (("E-L1 to the envelope asked for", asked), ("E-L1 to the true sound's", true),
                           ("material heard by the judge", heard), ("GRAM volume", volume)):  # fmt: skip
         gain = figures[:, 0] - figures.mean(1)
-        print(f"{name:32} {figures[:, 0].mean():.4f}  {figures.mean():.4f}  difference {gain.mean():+.4f} +- "
-              f"{1.96 * gain.std(ddof=1) / len(gain) ** 0.5:.4f}")  # fmt: skip
+        print(f"{name:32} {figures[:, 0].mean():.5f}  {figures.mean():.5f}  difference {gain.mean():+.5f} +- "
+              f"{1.96 * gain.std(ddof=1) / len(gain) ** 0.5:.5f}")  # fmt: skip
     nearest = heard[np.arange(len(heard)), volume.argmin(1)].mean()
     obedient = heard[np.arange(len(heard)), asked.argmin(1)].mean()
     print(f"material, kept by the smallest volume alone {nearest:.3f}, by the smallest E-L1 alone {obedient:.3f}")

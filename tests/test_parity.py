@@ -22,7 +22,7 @@ SIZE = {
 def both_sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Our outputs, and a file of another side that agrees."""
     folder = tmp_path_factory.mktemp("parity")
-    t5 = parity.shutil.copytree(parity.TOKENIZER, folder / "t5")
+    t5 = parity.shutil.copytree(parity.SHIPPED / "prompt_tokenizer", folder / "t5")
     T5EncoderModel(T5Config(vocab_size=256, d_model=32, num_layers=1, num_heads=2, d_kv=8, d_ff=32)).save_pretrained(t5)
     (folder / "model_config.json").write_text(json.dumps(parity.native_config(SIZE, str(t5))))
     torch.manual_seed(0)

@@ -2,7 +2,8 @@
 
 Run: `make parity`, which makes .parity for it: an environment of its own, because that package's pins and ours exclude
 each other. Or: python -m benchmarks.parity [--python .parity/bin/python] [--size full]; `full` has Stable Audio Open
-1.0's sizes and takes 10 GB. Prints the largest differences and exits with 1 where one is past its tolerance.
+1.0's sizes and takes 10 GB. Then the backbone that was trained here is taken there. Prints the largest differences and
+exits with 1 where one is past its tolerance.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
-from foleygram.generation.backbone import encode_prompts, tokenize_prompts
+from foleygram.generation.backbone import encode_prompts, load_backbone, tokenize_prompts
 from foleygram.generation.conditioning import duration_conditions
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.native_folders import CONFIG, load_native, save_native
@@ -31,7 +32,7 @@ from foleygram.generation.sampling import SOLVERS, Denoiser, denoiser_from_v, ex
 from foleygram.state_dicts import without_chatter
 
 REFERENCE = Path(__file__).with_name("reference.py")
-TOKENIZER = Path(__file__).parents[2] / "checkpoints" / "mini" / "prompt_tokenizer"
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "mini"
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "channels": 32, "c_mults": [1, 2, 4], "strides": [2, 4, 8], "latent_dim": 16, "embed_dim": 256, "depth": 4,
@@ -174,7 +175,7 @@ def compare(folder: Path, size: Mapping[str, Any], reference: Sequence[str]) -> 
     """Let `reference` make a checkpoint in `folder`, bring it over and take it back; rows, and what that changed."""
     folder.mkdir(parents=True)
     t5, settings = folder / "t5", folder / "settings.json"
-    shutil.copytree(TOKENIZER, t5)
+    shutil.copytree(SHIPPED / "prompt_tokenizer", t5)
     torch.manual_seed(0)
     heads = {"num_layers": 2, "num_heads": 4, "d_kv": 16, "d_ff": 128}
     encoder = T5EncoderModel(T5Config(vocab_size=256, d_model=size["t5_width"], **heads))
@@ -193,17 +194,39 @@ def compare(folder: Path, size: Mapping[str, Any], reference: Sequence[str]) -> 
     return rows, strangers + changed(theirs, load_file(folder / "again.safetensors"))
 
 
-def report(rows: Sequence[Difference], lost: Sequence[str]) -> int:
+def take_back(folder: Path, shipped: Path, reference: Sequence[str]) -> list[Difference]:
+    """Write the backbone that was trained here as `reference` reads it, and compare what both make of it."""
+    folder.mkdir(parents=True)
+    t5, settings = folder / "t5", folder / "settings.json"
+    backbone = load_backbone(str(shipped))
+    shutil.copytree(shipped / "prompt_tokenizer", t5)
+    backbone.prompt_encoder.half().float().save_pretrained(t5)  # the package halves the weights it loads
+    parts = {name: getattr(backbone, name) for name in ("transformer", "vae", "projection_model")}
+    width = backbone.prompt_encoder.config.d_model
+    told = what_both_are_told(
+        {"num_latents": backbone.transformer.config.sample_size, "steps": 25, "t5_width": width}, t5
+    )
+    settings.write_text(json.dumps(told))
+    save_native(folder, **parts, t5_model_name=str(t5))
+    run_reference(reference, folder, settings, folder / "out.safetensors")
+    theirs = load_file(folder / "out.safetensors")
+    return differences(our_outputs(parts, told, theirs), theirs)
+
+
+def report(
+    rows: Sequence[Difference], lost: Sequence[str] | None, *, title: str = "stable-audio-tools and ours"
+) -> int:
     """Print the table; 1 where something is past its tolerance or did not come back, else 0."""
-    table = Table("part", "largest difference", "largest value", "tolerated", "", title="stable-audio-tools and ours")
+    table = Table("part", "largest difference", "largest value", "tolerated", "", title=title)
     for row in rows:
         verdict = "equal" if row.passes else "DIFFERS"
         allowed = row.tolerance * row.largest
         table.add_row(row.name, f"{row.difference:.1e}", f"{row.largest:.2f}", f"{allowed:.1e}", verdict)
     console = Console(width=100)
     console.print(table)
-    said = f"changed: {', '.join(lost[:5])}" if lost else "every tensor and every output the same, to the bit"
-    console.print(f"brought over and taken back: {said}")
+    if lost is not None:
+        said = f"changed: {', '.join(lost[:5])}" if lost else "every tensor and every output the same, to the bit"
+        console.print(f"brought over and taken back: {said}")
     return int(bool(lost) or not all(row.passes for row in rows))
 
 
@@ -216,9 +239,11 @@ def main() -> int:
     if shutil.which(args.python) is None:
         print(f"{args.python}: no such interpreter; `make parity` makes it", file=sys.stderr)
         return 1
+    reference = [args.python, str(REFERENCE)]
     with tempfile.TemporaryDirectory() as folder, without_chatter():
-        rows, lost = compare(Path(folder) / "model", SIZES[args.size], [args.python, str(REFERENCE)])
-    return report(rows, lost)
+        rows, lost = compare(Path(folder) / "model", SIZES[args.size], reference)
+        shipped = take_back(Path(folder) / "shipped", SHIPPED, reference)
+    return report(rows, lost) | report(shipped, None, title="the backbone trained here, taken to stable-audio-tools")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def run(model: Any, told: dict[str, Any]) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(1)
     shape, steps, seed = (model.io_channels, told["num_latents"]), told["steps"], told["seed"]
     hop = model.pretransform.downsampling_ratio
-    audio = 0.3 * torch.randn(2, 2, told["num_latents"] * hop, generator=generator)
+    audio = 0.3 * torch.randn(2, model.pretransform.io_channels, told["num_latents"] * hop, generator=generator)
     latents, noises = torch.randn(2, *shape, generator=generator), torch.randn(steps, 1, *shape, generator=generator)
     timestep = torch.tensor([0.13, 0.87])
     conditioning = [{name: told[name] for name in ("prompt", "seconds_start", "seconds_total")}]
