@@ -13,7 +13,7 @@ from foleygram.app.reading import Picture, read_mono, read_picture
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.edit_options import parse_edit
 from foleygram.envelope.edits import apply_edits
-from foleygram.envelope.files import write_envelope
+from foleygram.envelope.files import check_levels, write_envelope
 from foleygram.envelope.hits import RATE
 from foleygram.evaluation.envelopes import ENVELOPE_RATE
 from foleygram.inputs import SoundRequest, envelope_of_sound
@@ -54,7 +54,9 @@ class Session:
 
     def edited(self, name: str, text: str) -> "Session":
         """With one more edit; raises ValueError, in the words of the command's option, for one that cannot be."""
-        return replace(self, envelope=parse_edit(name, text)(self.envelope), edits=(*self.edits, NamedEdit(name, text)))
+        after = parse_edit(name, text)(self.envelope)
+        check_levels(after)
+        return replace(self, envelope=after, edits=(*self.edits, NamedEdit(name, text)))
 
     def undone(self) -> "Session":
         """Without the last edit; raises ValueError where there is none."""
@@ -64,8 +66,12 @@ class Session:
         return replace(self, envelope=apply_edits(self.source, [parse_edit(*edit) for edit in kept]), edits=kept)
 
     def started_from(self, source: Envelope) -> "Session":
-        """Without any edit, from another envelope, cut or followed by silence to last as long as the picture."""
+        """Without any edit, from another envelope, cut or followed by silence to last as long as the picture.
+
+        Raises ValueError for levels above full scale.
+        """
         fitted = source.resampled(RATE).slice(0.0, self.seconds)
+        check_levels(fitted)
         return replace(self, source=fitted, envelope=fitted, edits=())
 
     def command(self) -> str:

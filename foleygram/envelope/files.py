@@ -43,7 +43,7 @@ def read_envelope(path: str | Path, *, decay: float = DECAY_SEC) -> Envelope:
         raise FileNotFoundError(f"{path}: no such file; check the path")
     try:
         envelope = _read(path, decay)
-        _check(envelope)
+        check_levels(envelope)
     except MediaError:
         raise
     except ValueError as error:
@@ -77,7 +77,7 @@ def write_envelope(path: str | Path, envelope: Envelope, *, frame_rate: float | 
     path = Path(path)
     check_name(path)
     try:
-        _check(envelope)
+        check_levels(envelope)
         encoded = _encode(path, envelope, frame_rate)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -179,12 +179,12 @@ def _text(path: Path) -> str:
         raise ValueError(f"it is no text in UTF-8 (byte {error.start})") from None
 
 
-def _check(envelope: Envelope) -> None:
+def check_levels(envelope: Envelope) -> None:
     """Raise ValueError for levels that no sound has, and lengths and rates that no film needs."""
     top = int(envelope.values.argmax())
     if envelope.values[top] > 1:
         raise ValueError(
-            f"its level reaches {envelope.values[top]:g} at {top / envelope.rate:.3f} s; full scale is 1, scale it down"
+            f"the level reaches {envelope.values[top]:g} at {top / envelope.rate:.3f} s; full scale is 1, scale it down"
         )
     if envelope.rate > HIGHEST_RATE:
         raise ValueError(f"{envelope.rate:g} values per second; at most {HIGHEST_RATE:g} are read")

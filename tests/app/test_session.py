@@ -104,6 +104,8 @@ def test_another_envelope_is_made_as_long_as_the_picture(session) -> None:
     assert after.envelope.rate == HITS.rate and after.envelope.seconds == pytest.approx(session.seconds, abs=0.005)
     assert after.envelope.values[:120] == pytest.approx(HITS.values[:120], abs=1e-6)
     assert not after.envelope.values[126:].any()
+    with pytest.raises(ValueError, match="full scale is 1"):
+        session.started_from(gain(HITS, 20.0, 0.4, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,7 @@ def test_another_envelope_is_made_as_long_as_the_picture(session) -> None:
         ("add-hit", 0.4, 1.0, "loud", "no number"),
         ("add-hit", 0.4, 1.0, "6dB", "does not lie between 0 and 1"),
         ("remove-hit", 1.9, 2.0, None, "no hit within 100 ms"),
+        ("gain", 0.4, 1.0, 20.0, r"the level reaches 1\.9\d* at .* full scale is 1"),
     ],
 )
 def test_fields_that_make_no_edit_are_said(session, name, start, end, amount, words) -> None:
