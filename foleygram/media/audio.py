@@ -40,9 +40,10 @@ def read_audio(
 ) -> Tensor:
     """Sound of a file from `start` for `seconds` (all of it by default) as float32 (channels, samples).
 
-    Times count from the picture's start where there is one. Several channels are averaged for mono; one is copied for
-    stereo. Raises MediaError for a file without sound, an unreadable one, samples that are no numbers, and, with
-    `allow_silence=False`, for a track that is silent throughout; ValueError for a negative start or length.
+    Times count from the picture's start where there is one. Surround is brought to stereo as players do (ITU-R BS.775);
+    two channels are averaged for mono, one is copied for stereo. Raises MediaError for a file without sound, an
+    unreadable one, samples that are no numbers, and, with `allow_silence=False`, for a track that is silent throughout;
+    ValueError for a negative start or length.
     """
     path = Path(path)
     if start < 0 or (seconds is not None and seconds < 0):
@@ -82,6 +83,8 @@ def _read_any(path: Path, start: float, seconds: float | None) -> tuple[np.ndarr
 
 def _read_sound_file(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray, int]:
     with soundfile.SoundFile(path) as file:
+        if file.channels > 2:
+            return _read_container(path, start, seconds)
         rate = file.samplerate
         file.seek(min(file.frames, round(start * rate)))
         count = -1 if seconds is None else round(seconds * rate)
@@ -114,7 +117,10 @@ def _positioned(container: InputContainer, stream: Any) -> Iterator[tuple[int, n
     # both tracks on one clock: a sound that starts late in the file starts late under the picture
     origin = start_sec((container.streams.video or container.streams.audio)[0])
     rate = stream.codec_context.sample_rate
-    resampler = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
+    layout = stream.codec_context.layout
+    if 2 < layout.nb_channels <= 8 and not layout.name.startswith("ambisonic"):  # what FFmpeg knows how to mix
+        layout = "stereo"
+    resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
     following = 0
     for frame in decodable(container, stream):
         stamped = None if frame.pts is None else round((float(frame.pts * frame.time_base) - origin) * rate)

@@ -131,11 +131,14 @@ def test_a_gap_in_the_track_stays_a_gap(tmp_path):
 
 
 def test_channels(tmp_path, videos):
+    """In 5.1 the centre, where speech lies, goes to both sides 3 dB down (ITU-R BS.775)."""
     surround = np.stack([np.full(1_600, level, np.float32) for level in (0.6, 0, 0.3, 0, 0, 0)])
     soundfile.write(tmp_path / "six.wav", surround.T, 16_000, subtype="FLOAT")
-    assert torch.allclose(read_audio(tmp_path / "six.wav", sample_rate=16_000), torch.full((1, 1_600), 0.15))
     path = videos.write(tmp_path / "six.mkv", videos.constant(25, 3), audio=surround, audio_codec="pcm_s16le")
-    assert torch.allclose(read_audio(path, sample_rate=16_000), torch.full((1, 1_600), 0.15), atol=1e-3)
+    sides = torch.tensor([[0.6 + 0.3 * 0.5**0.5], [0.3 * 0.5**0.5]]).expand(2, 1_600)
+    for file in (tmp_path / "six.wav", path):
+        assert torch.allclose(read_audio(file, sample_rate=16_000, channels=2), sides, atol=1e-3)
+        assert torch.allclose(read_audio(file, sample_rate=16_000), sides.mean(0), atol=1e-3)
     write_audio(tmp_path / "one.wav", torch.full((1, 100), 0.5), 16_000)
     both = read_audio(tmp_path / "one.wav", sample_rate=16_000, channels=2)
     assert both.shape == (2, 100) and torch.equal(both[0], both[1])
