@@ -40,15 +40,18 @@ def read_sheet(path: Path, names: set[str]) -> dict[str, dict[str, Any]]:
     told: dict[str, dict[str, Any]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
-        columns = set(rows.fieldnames or ())
-        if "file" not in columns or not columns <= {"file", *FIELDS, *SEGMENT_FIELDS}:
-            known = ", ".join(dict.fromkeys(["file", *FIELDS, *SEGMENT_FIELDS]))
-            raise ValueError(f"{path}: its columns are {', '.join(sorted(columns)) or 'none'}; there are {known}")
-        for row in rows:
-            try:
-                _take_row(row, told, names)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {rows.line_num}: {error}") from None
+        try:
+            columns, listed = set(rows.fieldnames or ()), [(rows.line_num, row) for row in rows]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not readable as CSV ({error}); save it as CSV in UTF-8") from None
+    if "file" not in columns or not columns <= {"file", *FIELDS, *SEGMENT_FIELDS}:
+        known = ", ".join(dict.fromkeys(["file", *FIELDS, *SEGMENT_FIELDS]))
+        raise ValueError(f"{path}: its columns are {', '.join(sorted(columns)) or 'none'}; there are {known}")
+    for line, row in listed:
+        try:
+            _take_row(row, told, names)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}") from None
     return told
 
 

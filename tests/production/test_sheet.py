@@ -1,5 +1,6 @@
 """What tables and files beside videos ask of each file, and how wrong ones are refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,36 @@ def test_a_wrong_table_is_refused_by_line(tmp_path, table, named):
         read_sheet(tmp_path / "sheet.csv", {"a.mp4"})
 
 
-@pytest.mark.parametrize("text", ["- a list", "prompt: [", "sound: loud", "segments: [{from: 1}]"])
-def test_a_wrong_file_beside_is_refused_by_name(tmp_path, text):
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("file,prompt\na.mp4,Schläge\n".encode("latin-1"), "UTF-8"),
+        (b"file,prompt\na.mp4," + b"x" * 200_000 + b"\n", "field larger than field limit"),
+    ],
+)
+def test_a_table_that_is_no_text_is_refused_by_name(tmp_path, content, named):
+    (tmp_path / "sheet.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"sheet\.csv: not readable as CSV .*{named}"):
+        read_sheet(tmp_path / "sheet.csv", {"a.mp4"})
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("- a list", "holds no fields"),
+        ("prompt: [", "not readable as YAML"),
+        ("sound: loud\n1: 2", "unknown field 1, sound"),
+        ("segments: [{from: 1}]", "segment {'from': 1}"),
+        ("segments: 5", "segments 5: write a list"),
+        ("segments: {from: 0, to: 1}", "write a list"),
+        ("prompt: yes", "prompt True: no words; put them in quotes"),
+        ("segments: [{from: 0, to: 1, prompt: yes}]", "prompt True: no words; put them in quotes"),
+        ("segments: [{from: 0, to: 1, prompt: no}]", "prompt False: no words; put them in quotes"),
+    ],
+)
+def test_a_wrong_file_beside_is_refused_by_name(tmp_path, text, named):
     (tmp_path / "a.foley.yaml").write_text(text)
-    with pytest.raises(ValueError, match=r"a\.foley\.yaml: "):
+    with pytest.raises(ValueError, match=rf"a\.foley\.yaml: .*{re.escape(named)}"):
         read_wishes([tmp_path / "a.mp4"], Wish())
 
 
