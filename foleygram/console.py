@@ -14,6 +14,7 @@ from foleygram.production.again import render_again
 from foleygram.production.delivery import Delivery
 from foleygram.production.generate import Outcome, generate_files
 from foleygram.production.manifest import DONE, FAILED, Row
+from foleygram.production.planning import ALREADY_THERE
 from foleygram.production.provenance import differences, read_sidecar, surroundings
 from foleygram.production.rendering import Sampling, TakeRule
 from foleygram.production.wishes import Wish
@@ -136,9 +137,9 @@ def print_outcome(console: Console, outcome: Outcome, container: str) -> None:
     for row in outcome.rows:
         if row.state == FAILED:
             console.print(f"failed: {row.reason}", style="red", highlight=False, markup=False, soft_wrap=True)
-        elif outcome.kept.get(row.name, "already there") != "already there":
+        elif outcome.kept.get(row.name, ALREADY_THERE) != ALREADY_THERE:
             console.print(f"{row.video.name}: {outcome.kept[row.name]}", markup=False, soft_wrap=True)
-        elif row.name not in outcome.kept and row.written and f"{row.name}.{container}" not in row.written:
+        elif row.name not in outcome.kept and row.state == DONE and f"{row.name}.{container}" not in row.written:
             said = f"{row.video.name}: {container} cannot carry its picture's codec, so it is {row.name}.mkv"
             console.print(said, markup=False, soft_wrap=True)
 

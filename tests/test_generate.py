@@ -155,6 +155,7 @@ def test_a_drawn_envelope_is_followed(tiny_release, videos, tmp_path):
         (["{video}", "--out", "o", "--segment", "1:2"], 1, "FROM:TO:PROMPT"),
         (["{video}", "--out", "o", "--sheet", "absent.csv"], 1, "absent.csv: no such file"),
         (["--from-sidecar", "absent.json", "--out", "o"], 1, "absent.json: no such file"),
+        (["--from-sidecar", "a.json", "--out", "o", "--steps", "25"], 1, "a.json records; leave out --steps"),
         (["--out", "o"], 2, "give a video"),
     ],
 )

@@ -9,6 +9,7 @@ from foleygram.commands.errors import reported
 
 
 def generate(
+    context: typer.Context,
     *,
     source: Annotated[
         Path | None, typer.Argument(metavar="VIDEO_OR_FOLDER", help="A video, or a folder of videos.")
@@ -79,6 +80,10 @@ def generate(
     """Generate synchronised sound for a video or a folder of videos."""
     with reported():
         if from_sidecar:
+            unheard = sorted(_given(context) - {"source", "out", "checkpoint", "from_sidecar", "device", "offload"})
+            if unheard:
+                options = ", ".join(f"--{name.replace('_', '-')}" for name in unheard)
+                raise ValueError(f"--from-sidecar renders what {from_sidecar} records; leave out {options}")
             from foleygram.console import render_again_with_progress
 
             if render_again_with_progress(from_sidecar, source, out, checkpoint, device=device, offload=offload):
@@ -106,3 +111,8 @@ def generate(
         )  # fmt: skip
     if failed:
         raise typer.Exit(1)
+
+
+def _given(context: typer.Context) -> set[str]:
+    """Names of the parameters that the command line gives."""
+    return {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}

@@ -1,5 +1,6 @@
 """A result rendered again from the record beside it."""
 
+import glob
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -39,7 +40,7 @@ def render_again(
 
     Raises ValueError where `out` holds a file of that name.
     """
-    if there := list(out.glob(f"{recorded.name}.*")):
+    if there := list(out.glob(f"{glob.escape(recorded.name)}.*")):
         raise ValueError(f"{there[0]}: is there already; choose another --out")
     envelope = chosen_envelope(recorded.wish.envelope)
     request: SoundRequest = guarded(

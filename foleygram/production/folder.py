@@ -15,11 +15,11 @@ from foleygram.inputs import SoundRequest
 from foleygram.media.guarded import guarded
 from foleygram.pipeline import Extent, FoleyGRAMPipeline
 from foleygram.production.delivery import Delivery
-from foleygram.production.manifest import DONE, FAILED, TODO, Manifest, Row
+from foleygram.production.manifest import DONE, TODO, Manifest, Row
 from foleygram.production.provenance import Surroundings, sidecar
 from foleygram.production.reading import read_request
 from foleygram.production.rendering import BatchError, Sampling, Take, TakeRule, render_takes
-from foleygram.production.results import write_results
+from foleygram.production.results import remove_results, write_results
 from foleygram.production.wishes import Wish
 
 READ_TIMEOUT_SEC = 300.0
@@ -130,6 +130,7 @@ class FolderRun:
         if isinstance(outcome, list) and isinstance(request, SoundRequest):
             try:
                 written = self._write(row, batch, request, outcome)
+                remove_results(self.manifest.out, set(row.written) - set(written))
                 row = replace(
                     row, state=DONE, onsets=len(outcome[0].output.envelope.onsets()), written=written,
                     takes=tuple(_figures(take) for take in outcome if take.score),
@@ -138,7 +139,7 @@ class FolderRun:
             except (ValueError, OSError, RuntimeError, MemoryError) as error:
                 outcome = error
         if not isinstance(outcome, list):
-            row = replace(row, state=FAILED, reason=_reason(row, outcome))
+            row = row.failed(_reason(row, outcome))
         with self._journal:
             self.manifest.record(row, self.rank)
 

@@ -15,7 +15,7 @@ from foleygram.processes import ALONE, Place, from_all, from_first
 from foleygram.production.delivery import Delivery
 from foleygram.production.folder import FolderRun, Progress
 from foleygram.production.manifest import WORK, Manifest, Row
-from foleygram.production.planning import Job, plan, settings_hash
+from foleygram.production.planning import jobs_of, plan
 from foleygram.production.provenance import surroundings
 from foleygram.production.reading import output_names
 from foleygram.production.rendering import Sampling, TakeRule
@@ -61,19 +61,15 @@ def generate_files(
     index = read_index(checkpoint)
     settings = (file_hash(checkpoint / INDEX), sampling, rule, delivery, batch_size)
     names = output_names(list(wishes))
-    jobs = [
-        Job(video, name, wish, settings_hash(*settings, wish))
-        for (video, wish), name in zip(wishes.items(), names, strict=True)
-    ]
     spec = ClipSpec(**index["spec"])
     if dry_run:
-        manifest = Manifest(out)
+        manifest, jobs = Manifest(out), jobs_of(wishes, names, *settings)
         kept = plan(manifest, jobs, spec, batch_size=batch_size, overwrite=overwrite, progress=planned)
         return Outcome([manifest.rows[name] for name in names], kept)
     with _claimed(out) if place.first else nullcontext():
         pipeline, kept = None, {}
         if place.first:
-            manifest = Manifest(out)
+            manifest, jobs = Manifest(out), jobs_of(wishes, names, *settings)
             kept = plan(manifest, jobs, spec, batch_size=batch_size, overwrite=overwrite, progress=planned)
             pipeline = load() if manifest.batches(names) else None  # before anything is written
             manifest.begin()
@@ -84,7 +80,7 @@ def generate_files(
             steps = len(batches) * rule.takes * sampling.num_inference_steps
             pipeline = pipeline or load()
             run = FolderRun(
-                pipeline, manifest, {job.name: job.wish for job in jobs}, sampling, rule, delivery,
+                pipeline, manifest, dict(zip(names, wishes.values(), strict=True)), sampling, rule, delivery,
                 surroundings(checkpoint, pipeline.device), rank=place.rank,
                 progress=begun(steps) if begun else lambda steps, names: None,
             )  # fmt: skip

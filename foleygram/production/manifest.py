@@ -30,20 +30,25 @@ class Row:
     windows: int = 0
     settings: str = ""
     """Short hash of all that the result depends on besides the file and its batch."""
-    size: int = 0
-    """Bytes of the file when it was planned."""
+    content: str = ""
+    """Short hash of the file's bytes when it was planned."""
     envelope: str = ""
     onsets: int = 0
     seconds_spent: float = 0.0
     takes: tuple[tuple[float, ...], ...] = ()
     """Of each take, best first: its number, E-L1, E-L1 as a share of the level asked for, GRAM volume, lag, leak."""
     written: tuple[str, ...] = ()
-    """Results, relative to the manifest's folder."""
+    """Results, relative to the manifest's folder; of a row that is not done, those of an earlier run."""
 
     @property
     def video(self) -> Path:
         """The file that the row is about."""
         return Path(self.file)
+
+    def failed(self, reason: str) -> "Row":
+        """The row without a result of its own; what an earlier run wrote stays, and the reason says so."""
+        left = "; what lies there is of an earlier run" if self.written else ""
+        return replace(self, state=FAILED, reason=reason + left)
 
 
 class Manifest:

@@ -13,11 +13,10 @@ import torch
 
 from foleygram.checkpoints import INDEX, read_index
 from foleygram.envelope.curve import Envelope
-from foleygram.envelope.files import CHOICES
 from foleygram.media.files import file_hash
 from foleygram.pipeline import Extent
 from foleygram.production.rendering import Sampling, Take
-from foleygram.production.wishes import Wish, plain_wish, told_wish
+from foleygram.production.wishes import Wish, plain_wish, told_wish, wish_files
 
 PACKAGES = ("foleygram", "torch", "diffusers", "transformers", "av", "soxr", "numpy")
 FORMAT = 1
@@ -40,7 +39,7 @@ def surroundings(checkpoint: Path, device: torch.device) -> Surroundings:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return Surroundings(
         checkpoint={
-            "folder": str(checkpoint),
+            "folder": str(checkpoint.absolute()),
             "index_sha256": file_hash(checkpoint / INDEX),
             "sha256": index["sha256"],
         },
@@ -81,13 +80,6 @@ def sidecar(
         "delivery": dict(delivery),
         "outputs": {name: file_hash(path) for name, path in results.items()},
     }
-
-
-def wish_files(wish: Wish) -> list[Path]:
-    """The files that a wish names, each once."""
-    named = [wish.reference, *(segment.reference for segment in wish.segments)]
-    named += [] if wish.envelope in CHOICES else [Path(wish.envelope)]
-    return sorted({path for path in named if path is not None})
 
 
 def envelope_hash(envelope: Envelope) -> str:

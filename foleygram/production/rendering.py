@@ -80,7 +80,10 @@ def render_takes(
         for index, outcome in enumerate(generate_each(pipeline, seats, sampling, callback=callback)):
             seat = seats[index]
             if isinstance(outcome, FoleyOutput) and isinstance(seat, SoundRequest):
-                made[index].append(_scored(pipeline, seat, outcome, number, rule))
+                try:
+                    made[index].append(_scored(pipeline, seat, outcome, number, rule))
+                except (ValueError, RuntimeError, OSError, MemoryError) as error:
+                    errors[index] = error
             elif isinstance(outcome, BatchError):
                 errors[index] = outcome
     return [errors.get(index) or (_ranked(takes, rule) if takes else None) for index, takes in enumerate(made)]

@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +48,15 @@ def write_results(
         return (*files, sidecar.name)
     finally:
         shutil.rmtree(folder)
+
+
+def remove_results(out: Path, names: Iterable[str]) -> None:
+    """Remove files below `out` that an earlier run wrote, and the folders that this leaves empty."""
+    for name in names:
+        path = out / name
+        if not path.resolve().is_relative_to(out.resolve()):  # a manifest that somebody else wrote
+            continue
+        path.unlink(missing_ok=True)
+        for folder in path.parents[: len(Path(name).parents) - 1]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()

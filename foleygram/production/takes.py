@@ -42,8 +42,6 @@ class TakeScore:
     """Level where the envelope asks for silence, in dB of the sound's own peak."""
     volume: float
     """GRAM volume of picture, words (where there are any) and the sound made, mean over windows; small is near."""
-    cosine: float
-    """Cosine of picture and sound, mean over windows: the volume is blind to its sign."""
     asked_level: float
     """Mean of the envelope asked for."""
 
@@ -60,13 +58,11 @@ def score_take(
     """Score a take of the video `seen`; `prompts` holds the words of every window, or one for all."""
     audio = output.audio.mean(0)
     asked, obtained = envelopes_of_take(audio, output.sample_rate, output.envelope)
-    volume, cosine = _nearness(pipeline, seen, audio, output.sample_rate, prompts)
     return TakeScore(
         envelope_l1=envelope_l1(obtained, asked),
         lag_ms=envelope_lag(obtained, asked) if len(asked) > 8 else None,
         leak_db=leak_db(obtained, asked),
-        volume=volume,
-        cosine=cosine,
+        volume=_volume(pipeline, seen, audio, output.sample_rate, prompts),
         asked_level=float(asked.mean()),
     )
 
@@ -77,16 +73,16 @@ def envelopes_of_take(audio: Tensor, sample_rate: int, envelope: Envelope) -> tu
     return torch.from_numpy(envelope.at(torch.arange(len(obtained)).numpy() / ENVELOPE_RATE)), obtained
 
 
-def _nearness(
+def _volume(
     pipeline: FoleyGRAMPipeline, seen: VideoInput, audio: Tensor, sample_rate: int, prompts: Sequence[str | None]
-) -> tuple[float, float]:
-    """Over the windows of a video: mean GRAM volume of picture, words and sound, mean cosine of picture and sound."""
+) -> float:
+    """GRAM volume of picture, words and sound, mean over the windows of a video."""
     spec = pipeline.spec
     sound = resample(audio[None], sample_rate, ENVELOPE_SAMPLE_RATE)[0]
     length = round(spec.seconds * ENVELOPE_SAMPLE_RATE)
     starts = [round(start * ENVELOPE_SAMPLE_RATE) for start in window_seconds(seen.seconds, spec)]
     words = list(prompts) * len(starts) if len(prompts) == 1 else list(prompts)
-    volumes, cosines = [], []
+    volumes = []
     for first in range(0, len(starts), EMBEDDED_AT_ONCE):
         some = slice(first, first + EMBEDDED_AT_ONCE)
         heard = torch.stack([fit_length(sound[start:], length) for start in starts[some]])
@@ -95,8 +91,7 @@ def _nearness(
         for video, text, sounding, word in zip(*(embedded[m].float() for m in MODALITIES), words[some], strict=True):
             vectors = [video, text, sounding] if word else [video, sounding]
             volumes.append(float(gram_volume(torch.stack(vectors))))
-            cosines.append(float(video @ sounding))
-    return sum(volumes) / len(volumes), sum(cosines) / len(cosines)
+    return sum(volumes) / len(volumes)
 
 
 def rank_takes(scores: Sequence[TakeScore]) -> list[int]:

@@ -46,10 +46,10 @@ def told_wish(wish: Wish, told: Mapping[str, Any], folder: Path) -> Wish:
     Raises ValueError naming the field and the value.
     """
     said = {name: value for name, value in told.items() if value not in (None, "")}
-    unknown = sorted(said.keys() - {*FIELDS, "segments"})
+    unknown = sorted(str(name) for name in said.keys() - {*FIELDS, "segments"})
     if unknown:
         raise ValueError(f"unknown field {', '.join(unknown)}; there are {', '.join(FIELDS)}, segments")
-    changes: dict[str, Any] = {name: str(said[name]) for name in ("prompt", "negative_prompt") if name in said}
+    changes: dict[str, Any] = {name: _words(name, said[name]) for name in ("prompt", "negative_prompt") if name in said}
     if "envelope" in said:
         envelope = str(said["envelope"])
         changes["envelope"] = envelope if envelope in CHOICES else str(folder / envelope)
@@ -60,6 +60,8 @@ def told_wish(wish: Wish, told: Mapping[str, Any], folder: Path) -> Wish:
     if "weights" in said:
         changes["weights"] = parse_weights(said["weights"])
     if "segments" in said:
+        if not isinstance(said["segments"], list):
+            raise ValueError(f"segments {said['segments']!r}: write a list, as - {{from: 1.5, to: 3, prompt: metal}}")
         changes["segments"] = tuple(told_segment(segment, folder) for segment in said["segments"])
     return replace(wish, **changes)
 
@@ -68,9 +70,14 @@ def told_segment(told: Mapping[str, Any], folder: Path) -> SegmentWish:
     """The segment that a mapping with `from`, `to`, `prompt`, `reference` describes; raises ValueError for another."""
     if not isinstance(told, Mapping) or not {"from", "to"} <= told.keys() <= {*SEGMENT_FIELDS}:
         raise ValueError(f"segment {told!r}: its fields are {', '.join(SEGMENT_FIELDS)}, the first two needed")
-    reference = told.get("reference")
+    prompt, reference = (None if told.get(name) == "" else told.get(name) for name in ("prompt", "reference"))
     start, end = (_seconds(told[name]) for name in ("from", "to"))
-    return SegmentWish(start, end, told.get("prompt") or None, folder / str(reference) if reference else None)
+    return SegmentWish(
+        start,
+        end,
+        None if prompt is None else _words("prompt", prompt),
+        None if reference is None else folder / str(reference),
+    )
 
 
 def parse_segment(text: str) -> SegmentWish:
@@ -108,6 +115,12 @@ def parse_seed(value: Any) -> int:
     return seed
 
 
+def _words(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} {value!r}: no words; put them in quotes")
+    return value
+
+
 def _seconds(value: Any) -> float:
     try:
         seconds = float(str(value).strip())
@@ -129,6 +142,13 @@ def plain_wish(wish: Wish) -> dict[str, Any]:
         {"from": s.start, "to": s.end, "prompt": s.prompt, "reference": _absolute(s.reference)} for s in wish.segments
     ]
     return plain
+
+
+def wish_files(wish: Wish) -> list[Path]:
+    """The files that a wish names, each once."""
+    named = [wish.reference, *(segment.reference for segment in wish.segments)]
+    named += [] if wish.envelope in CHOICES else [Path(wish.envelope)]
+    return sorted({path for path in named if path is not None})
 
 
 def _absolute(path: Path | None) -> str | None:

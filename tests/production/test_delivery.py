@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +164,7 @@ def test_the_record_renders_the_same_bytes_again(made, tmp_path, name):
     for file in ["wav", "mkv"]:
         assert (tmp_path / "again" / f"{name}.{file}").read_bytes() == (made / "out" / f"{name}.{file}").read_bytes()
     assert json.loads((tmp_path / "again" / f"{name}.json").read_text())["seed"] == record["seed"]
+    assert Path(record["checkpoint"]["folder"]).is_absolute()
     assert "Apache-2.0" in record["licence"] and record["versions"]["torch"] == torch.__version__
 
 
@@ -176,6 +178,12 @@ def test_a_record_is_not_followed_where_its_inputs_changed(made, tmp_path, tiny_
         file.write(b"x")
     changed = generate(video, "--from-sidecar", sidecar, "--out", tmp_path / "new")
     assert changed.exit_code == 1 and "moved.mp4: its content is not what" in changed.output
+    bracket = shutil.copy(sidecar, tmp_path / "shot[1].json")
+    (tmp_path / "brackets").mkdir()
+    (tmp_path / "brackets" / "shot[1].wav").write_bytes(b"mine")
+    kept = generate(made / "videos" / "clip 0.mp4", "--from-sidecar", bracket, "--out", tmp_path / "brackets")
+    assert kept.exit_code == 1 and "shot[1].wav: is there already" in kept.output
+    assert (tmp_path / "brackets" / "shot[1].wav").read_bytes() == b"mine"
     for text in ("{}", "[1]", "not json", '{"format": 99}'):
         (tmp_path / "wrong.json").write_text(text)
         wrong = generate("--from-sidecar", tmp_path / "wrong.json", "--out", tmp_path / "new")

@@ -147,9 +147,72 @@ def test_other_settings_make_new_batches_of_what_is_left(tiny_release, flickers,
     assert results(out)["clip 5.wav"] != results(whole)["clip 5.wav"]
 
 
+def test_an_edited_envelope_or_reference_is_not_passed_off_as_done(tiny_release, flickers, tmp_path):
+    video, out = flickers / "clip 0.mp4", tmp_path / "out"
+    envelope, reference = tmp_path / "hits.csv", tmp_path / "reference.wav"
+    envelope.write_text("time,velocity\n0.2,90\n")
+    soundfile.write(reference, np.random.default_rng(0).normal(0, 0.1, 9_000), 16_000)
+    common = (video, out, tiny_release, "--envelope", envelope, "--reference-audio", reference)
+    assert run(*common).exit_code == 0
+    before = results(out)
+    again = run(*common)
+    assert "edited since" not in again.output and results(out) == before
+    for edit in (
+        lambda: envelope.write_text("time,velocity\n0.6,90\n"),  # as many bytes as before
+        lambda: soundfile.write(reference, np.random.default_rng(1).normal(0, 0.1, 9_000), 16_000),
+    ):
+        edit()
+        kept = " ".join(run(*common).output.split())
+        assert "from files edited since; --overwrite replaces it" in kept and results(out) == before
+        assert run(*common, "--overwrite").exit_code == 0
+        assert results(out)["clip 0.wav"] != before["clip 0.wav"]
+        before = results(out)
+
+
+def test_a_killed_run_whose_envelope_was_edited_does_not_go_on_in_its_old_batches(tiny_release, flickers, tmp_path):
+    out, envelope = tmp_path / "out", tmp_path / "hits.csv"
+    envelope.write_text("time,velocity\n0.2,90\n")
+    common = (flickers, out, tiny_release, "--envelope", envelope)
+    assert run(*common).exit_code == 0
+    before = results(out)
+    (out / "clip 1.wav").unlink()  # as a kill before its end leaves it
+    envelope.write_text("time,velocity\n0.6,90\n")
+    result = run(*common)
+    assert result.output.count("edited since") == 5 and states(out)["clip 1"] == (DONE, 3)
+    assert {name for name, content in results(out).items() if content != before[name]} == {
+        f"clip 1.{kind}" for kind in ("wav", "mp4", "json")
+    }
+
+
+def test_what_an_earlier_run_left_goes_with_the_next_result_and_not_before(
+    tiny_release, flickers, tmp_path, monkeypatch
+):
+    from foleygram.pipeline import FoleyGRAMPipeline
+
+    def full(self, requests, **options):
+        raise RuntimeError("out of memory")
+
+    video, out = flickers / "clip 0.mp4", tmp_path / "out"
+    common = (video, out, tiny_release, "--overwrite")
+    assert run(*common, "--takes", 3, "--stems", "--segment", "0:0.5:wood", "--container", "mkv").exit_code == 0
+    before = results(out)
+    assert {"clip 0.mkv", "stems/clip 0/1_0.00-0.50.wav"} <= before.keys() and len(before) == 7
+    with monkeypatch.context() as broken:
+        broken.setattr(FoleyGRAMPipeline, "generate", full)
+        failed = run(*common)
+    assert failed.exit_code == 1 and "what lies there is of an earlier run" in " ".join(failed.output.split())
+    assert results(out) == before
+    (out / "takes" / "mine.txt").write_text("kept")
+    assert run(*common).exit_code == 0
+    assert set(results(out)) == {"clip 0.wav", "clip 0.mp4", "clip 0.json", "takes/mine.txt"}
+    assert not (out / "stems").exists() and not (out / "takes" / "clip 0").exists()
+
+
 def test_a_changed_video_is_not_passed_off_as_done(tiny_release, flickers, whole, tmp_path):
     videos, out = shutil.copytree(flickers, tmp_path / "videos"), shutil.copytree(whole, tmp_path / "out")
-    shutil.copy(videos / "clip 3.mp4", videos / "clip 0.mp4")
+    changed = bytearray((videos / "clip 0.mp4").read_bytes())
+    changed[changed.index(b"mdat") + 500] ^= 1  # as many bytes as before
+    (videos / "clip 0.mp4").write_bytes(changed)
     result = run(videos, out, tiny_release)
     assert "made of another clip 0.mp4" in result.output and results(out) == results(whole)
 

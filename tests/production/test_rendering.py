@@ -69,6 +69,22 @@ def test_more_takes_only_of_what_strays(pipeline):
     assert [len(takes) for takes in with_none] == [1, 1]
 
 
+def test_a_take_that_cannot_be_scored_fails_its_clip_alone(pipeline, monkeypatch):
+    from foleygram.production import rendering
+
+    score = rendering.score_take
+
+    def fragile(pipeline, seen, output, **options):
+        if seen.seconds == 3.1:
+            raise RuntimeError("out of memory")
+        return score(pipeline, seen, output, **options)
+
+    monkeypatch.setattr(rendering, "score_take", fragile)
+    places = [request(pipeline, 2.0, 5), request(pipeline, 3.1, 6)]
+    good, bad = render_takes(pipeline, places, QUICK, TakeRule(takes=2))
+    assert [take.score is not None for take in good] == [True, True] and str(bad) == "out of memory"
+
+
 def test_seeds_of_takes_differ_between_files():
     seeds = {take_seed(clip_seed(0, name), number) for name in ("a.mp4", "b.mp4") for number in range(1, 9)}
     assert len(seeds) == 16
