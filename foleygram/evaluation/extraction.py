@@ -11,14 +11,15 @@ from torch import Tensor
 
 from foleygram.evaluation.embedders import AudioEmbedder, num_covered, sound_windows
 from foleygram.evaluation.feature_cache import FeatureCache, Features, content_hash
-from foleygram.media.audio import read_audio
+from foleygram.media.audio import fit_length, read_audio
 
+TOO_LARGE = "it declares more sound than fits into memory; is its header damaged? Export it again"
 READ_AHEAD = 4
 """Clips that a reader thread may be ahead of the network."""
 
 
 class AudioClip(NamedTuple):
-    """A stretch of a file's sound; `seconds` None is all of it from `start`."""
+    """A stretch of a file's sound, zero-padded where the file ends earlier; `seconds` None is all from `start`."""
 
     path: Path
     start: float = 0.0
@@ -140,10 +141,14 @@ def _read(clip: AudioClip, embedder: AudioEmbedder, cache: FeatureCache | None) 
                 return kept
         rate = embedder.sample_rate
         audio = read_audio(clip.path, sample_rate=rate, channels=1, start=clip.start, seconds=clip.seconds)[0]
+        if clip.seconds is not None:
+            audio = fit_length(audio, round(clip.seconds * rate))
         if len(audio) == 0:
             return f"{clip}: no sound there; it is left out"
         windows = sound_windows(audio, embedder)
         return _Windows(windows, num_covered(len(audio), embedder), float(audio.abs().max()), key)
+    except MemoryError as error:
+        return f"{clip}: {TOO_LARGE} ({error}); it is left out"
     except (ValueError, OSError) as error:
         return f"{error}; it is left out"
 

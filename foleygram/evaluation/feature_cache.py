@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foleygram.media.files import atomic_path, file_hash
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same key would come to mean other rows."""
 
 

@@ -124,8 +124,8 @@ def embed_sets(
 ) -> None:
     """Add the figures of one embedder: each set against its references, the references' halves against each other.
 
-    The first set is the references; theirs is the floor, real against real. Sounds longer than their reference are cut
-    to it. Each process embeds its share, and all get the same figures.
+    The first set is the references; theirs is the floor, real against real. Sounds are cut or zero-padded to their
+    reference. Each process embeds its share, and all get the same figures.
     """
     name = str(embedder.identity["name"])
     own = {group: lengths.kept(group, place.share(members)) for group, members in pairs.items()}
@@ -150,7 +150,7 @@ def embed_sets(
 
 
 def told_sounds(pair: Pair, seconds: Mapping[ClipKey, float]) -> tuple[AudioClip, AudioClip]:
-    """What is embedded of a pair: the generated sound, cut to its reference, and the reference."""
+    """What is embedded of a pair: the generated sound, as long as its reference, and the reference."""
     if pair.generated == pair.reference:
         return AudioClip(pair.reference), AudioClip(pair.reference)
     return AudioClip(pair.generated, 0.0, round(seconds[clip_key(pair)], 6)), AudioClip(pair.reference)

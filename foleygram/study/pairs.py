@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from foleygram.datasets.clip import parse_events
 from foleygram.datasets.folder import SUFFIXES
 from foleygram.evaluation.envelopes import INAUDIBLE
+from foleygram.evaluation.extraction import TOO_LARGE
 from foleygram.evaluation.onsets import peak
 from foleygram.evaluation.scores import ScoredClip
 from foleygram.media.audio import SOUND_FILES, fit_length, read_audio, sound_rate
@@ -20,6 +23,10 @@ RECORDING_ENDINGS = ("_denoised", "_mic")
 """What Greatest Hits adds to an id; a recording that is there twice is taken denoised."""
 LENGTH_TOLERANCE_SEC = 0.05
 """Lengths that differ by more are worth a warning; the reference's length holds in any case."""
+SHORTEST_SEC = 0.05
+"""A shorter reference has no envelope to follow, and less than a window of the judge's."""
+LARGEST = 1e4
+"""Samples beyond it, where full scale is 1, are damage, or a sound counted in integers."""
 READ_TIMEOUT_SEC = 300.0
 
 
@@ -141,7 +148,8 @@ class Remarks:
 def read_pair(pair: Pair, remarks: Remarks) -> ScoredClip | None:
     """Both sounds, mono, at the higher of their two rates, the generated one as long as its reference.
 
-    It is cut or zero-padded. None, with a remark, where one of them cannot be read.
+    It is cut or zero-padded. None, with a remark, where one of them cannot be read or is beyond all scale, or where the
+    reference is shorter than 50 ms.
     """
     try:
         rates = [guarded_unless_sound_file(sound_rate, path) for path in (pair.generated, pair.reference)]
@@ -149,8 +157,7 @@ def read_pair(pair: Pair, remarks: Remarks) -> ScoredClip | None:
             guarded_unless_sound_file(read_audio, path, sample_rate=max(rates))[0]
             for path in (pair.generated, pair.reference)
         )
-        if not len(reference):
-            raise MediaError(f"{pair.reference}: it holds no sound at all")
+        _check(pair, generated, reference, max(rates))
     except MediaError as error:
         remarks.left_out.append(f"{error}; {pair.video_id} is left out of every figure")
         return None
@@ -174,8 +181,20 @@ def read_pair(pair: Pair, remarks: Remarks) -> ScoredClip | None:
     )
 
 
+def _check(pair: Pair, generated: Tensor, reference: Tensor, sample_rate: int) -> None:
+    for path, sound in ((pair.generated, generated), (pair.reference, reference)):
+        if peak(sound) > LARGEST:
+            raise MediaError(f"{path}: samples up to {peak(sound):.3g}, where full scale is 1; export it again")
+    if len(reference) < SHORTEST_SEC * sample_rate:
+        milliseconds = 1000 * len(reference) / sample_rate
+        raise MediaError(f"{pair.reference}: {milliseconds:.3g} ms, of {1000 * SHORTEST_SEC:g} that a figure needs")
+
+
 def guarded_unless_sound_file(read: Callable[..., Any], path: Path, **options: Any) -> Any:
     """Call `read` on a file, in a process of its own where native decoders of video containers are at work."""
     if path.suffix.lower() in SOUND_FILES:
-        return read(path, **options)
+        try:
+            return read(path, **options)
+        except MemoryError as error:
+            raise MediaError(f"{path}: {TOO_LARGE} ({error})") from None
     return guarded(read, path, timeout_sec=READ_TIMEOUT_SEC, **options)

@@ -54,6 +54,13 @@ def test_a_stretch_of_a_file_is_what_it_says(clips):
     assert torch.equal(part.covered, whole.rows[1:3])
 
 
+def test_a_stretch_past_the_end_is_padded_so_that_sets_have_clips_of_one_length(clips):
+    found = extract([AudioClip(clips[1].path, 0.0, 3.0)], Counting()).features[0]
+    assert len(found.rows) == 3 and found.num_covered == 2
+    assert found.rows[0, 0] == extract(clips[1:2], Counting()).features[0].rows[0, 0]
+    assert not found.rows[1:].any()
+
+
 def test_what_is_cached_is_not_computed_again_and_a_replaced_file_is(clips, tmp_path):
     cache = FeatureCache(tmp_path / "cache")
     first = extract(clips[:3], Counting(), cache=cache)

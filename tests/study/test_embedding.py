@@ -130,6 +130,18 @@ def test_a_longer_file_is_cut_and_a_bad_one_left_out_of_every_figure(folders, ti
     assert [row["video_id"] for row in report.scores["system"].rows].count("v03") == 0
 
 
+def test_shorter_files_are_padded_so_that_both_sets_have_as_many_rows(folders, tiny_release):
+    padded = folders[0].parent / "padded"
+    padded.mkdir()
+    for number, path in enumerate(sorted(folders[0].iterdir())):
+        sound, rate = soundfile.read(path, dtype="float32")
+        kept = sound[: (number + 1) * len(sound) // NUM]
+        soundfile.write(path, kept, rate)
+        soundfile.write(padded / path.name, np.pad(kept, (0, len(sound) - len(kept))), rate)
+    short = score(folders, tiny_release).scores["system"].summary
+    assert numbers(short) == pytest.approx(numbers(score((padded, folders[1]), tiny_release).scores["padded"].summary))
+
+
 def test_two_processes_say_what_one_says(folders, tiny_release, tmp_path):
     single = score(folders, tiny_release).scores["system"].summary
     command = [

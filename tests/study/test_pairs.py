@@ -1,6 +1,8 @@
 """Any system's files beside references: matched, read and scored as the protocol says."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ from typer.testing import CliRunner
 import foleygram.study.run as run
 from foleygram.cli import app
 from foleygram.study.pairs import Remarks, match_folders, read_pair
+from foleygram.study.report import write_json
+
+JUDGE = Path(__file__).parents[2] / "checkpoints/mini/judge"
 
 
 def strikes(rate, times=(0.4, 1.1), seconds=2.0, pitch=600):
@@ -107,6 +112,41 @@ def test_mismatches_unreadable_files_and_silence_are_named(folders):
     assert "other.wav) without a reference" in report.notes[0]
     assert "v4_denoised.wav) without a generated file" in report.notes[1]
     assert report.intervals[generated.name] == {}
+
+
+def lying(path, count):
+    """Rewrite a sound as a FLAC file whose header declares `count` samples."""
+    sound, rate = soundfile.read(path)
+    soundfile.write(path.with_suffix(".flac"), sound, rate)
+    path.unlink()
+    content = bytearray(path.with_suffix(".flac").read_bytes())
+    facts = int.from_bytes(content[18:26], "big") >> 36 << 36
+    content[18:26] = (facts | count).to_bytes(8, "big")
+    path.with_suffix(".flac").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("a reference of 25 ms", r"truth/v0_denoised\.wav: 25 ms, of 50"),
+        ("a reference of 45 ms", r"truth/v0_denoised\.wav: 45 ms, of 50"),
+        ("numbers beyond all scale", r"system/v0\.wav: samples up to 3.9e\+24"),
+        ("256 GiB by its header", r"system/v0\.flac: it declares more sound than fits"),
+    ],
+)
+def test_an_odd_file_is_left_out_by_name_and_the_rest_is_scored(folders, tmp_path, kind, words):
+    generated, reference = folders
+    if kind.startswith("a reference"):
+        sound, rate = soundfile.read(reference / "v0_denoised.wav")
+        soundfile.write(reference / "v0_denoised.wav", sound[4800:][: rate * int(kind[-5:-3]) // 1000], rate)
+    elif kind.startswith("numbers"):
+        soundfile.write(generated / "v0.wav", 1e25 * strikes(16_000), 16_000, subtype="FLOAT")
+    else:
+        lying(generated / "v0.wav", 2**36 - 1)
+    report, summary = figures(generated, reference, judge=JUDGE)
+    assert summary["num_clips"] == 5 and summary["envelope_l1"] == 0
+    assert re.search(f"{words}.*v0 is left out of every figure", report.remarks.left_out[0])
+    write_json(tmp_path / "report.json", report.content())
 
 
 def test_no_onset_scores_without_annotated_times(folders):
