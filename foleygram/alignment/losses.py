@@ -98,13 +98,13 @@ class ContrastiveObjective(nn.Module):
         mask_equal: bool = True,
     ) -> None:
         super().__init__()
-        self.log_temperature = nn.Parameter(torch.tensor(temperature).log())
+        self.log_temperature = nn.Parameter(torch.tensor([temperature]).log())  # (1,): a scalar cannot be sharded
         self.min_temperature, self.label_smoothing, self.mask_equal = min_temperature, label_smoothing, mask_equal
 
     @property
     def temperature(self) -> Tensor:
         """The divisor of the logits, never below its clamp, nor stuck there."""
-        return _AtLeast.apply(self.log_temperature.exp(), self.min_temperature)
+        return _AtLeast.apply(self.log_temperature[0].exp(), self.min_temperature)
 
     def forward(self, video: Tensor, text: Tensor, audio: Tensor, captions: Sequence[str]) -> Tensor:
         """Loss (scalar) of unit embeddings (B, d) of one clip per row, over the batches of all processes.

@@ -80,11 +80,8 @@ class AlignmentModule(Stage):
         self.save_hyperparameters(ignore=parts)
         self._collected: list[tuple[Embeddings, list[str], list[str]]] = []
 
-    def forward(self, frames: Tensor, captions: list[str], audio: Tensor) -> Embeddings:
-        """Unit embeddings (B, d) of frames (B, N, 3, S, S), captions (B) and mono sound (B, samples) at 16 kHz."""
-        return self._pool(self._encode(frames, captions, audio))
-
     def _encode(self, frames: Tensor, captions: list[str], audio: Tensor) -> Tokens:
+        """Of frames (B, N, 3, S, S), captions (B) and mono sound (B, samples) at 16 kHz."""
         text = self.tokenizer(
             captions, padding=True, truncation=True, max_length=self.hparams.max_caption_length, return_tensors="pt"
         ).to(self.device)
@@ -95,6 +92,7 @@ class AlignmentModule(Stage):
         )  # fmt: skip
 
     def _pool(self, tokens: Tokens) -> Embeddings:
+        """Unit embeddings (B, d)."""
         return Embeddings(
             video=self.video_encoder.pool(tokens.video),
             text=self.text_encoder.pool(tokens.text),
@@ -123,7 +121,7 @@ class AlignmentModule(Stage):
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        embeddings = self(batch["frames"], batch["caption"], batch["envelope_audio"])
+        embeddings = self._pool(self._encode(batch["frames"], batch["caption"], batch["envelope_audio"]))
         on_cpu = Embeddings(*(part.float().cpu() for part in embeddings))
         self._collected.append((on_cpu, batch["caption"], batch["materials"]))
 

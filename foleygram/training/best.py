@@ -19,7 +19,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     The file lies in the run's folder. At the end the log says where the lowest was and whether the run overfits:
     validation ends above it while training went on falling. With `num_sanity_val_steps: -1` it also compares with the
-    loss before training. Not together with averaged weights.
+    loss before training. Not together with averaged weights, nor with sharded networks.
     """
 
     def __init__(self, monitor: str = "val_loss") -> None:
@@ -31,6 +31,8 @@ class BestCheckpoint(ModelCheckpoint):
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             raise ValueError(f"{type(self).__name__} would write weights that are not averaged: leave out one of them")
+        if pl_module.device_mesh is not None:
+            raise ValueError(f"{type(self).__name__} does not put back sharded networks: use DDP, or leave it out")
         self.dirpath = trainer.default_root_dir
         super().setup(trainer, pl_module, stage)
 

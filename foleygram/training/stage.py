@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import lightning
 import torch
 from torch import nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from foleygram.training.steps import step_generator
@@ -38,11 +38,13 @@ class Stage(lightning.LightningModule):
         mesh = self.device_mesh
         if mesh is None or any(isinstance(parameter, DTensor) for parameter in self.parameters()):
             return
-        for blocks in [part for part in self.modules() if isinstance(part, nn.ModuleList)]:
-            for block in blocks:
-                fully_shard(block, mesh=mesh["data_parallel"])
-        # The rest belongs to the module itself, whose step gathers it: parts are called there by more than `forward`.
-        fully_shard(self, mesh=mesh["data_parallel"])
+        for block in outermost_blocks(self):
+            fully_shard(block, mesh=mesh["data_parallel"])
+        # The rest belongs to the module itself: parts are called by more than `forward`. Its steps gather that rest,
+        # which stays whole until the next backward pass, for what validation does after its step too.
+        fully_shard(self, mesh=mesh["data_parallel"], reshard_after_forward=False)
+        for step in ("training_step", "validation_step"):
+            register_fsdp_forward_method(self, step)
 
     def on_fit_end(self) -> None:
         """Write what was trained, from the first process."""
@@ -57,8 +59,18 @@ class Stage(lightning.LightningModule):
         raise NotImplementedError
 
 
+def outermost_blocks(network: nn.Module) -> list[nn.Module]:
+    """The elements of every `ModuleList` that lies in no other."""
+    if isinstance(network, nn.ModuleList):
+        return list(network)
+    return [block for part in network.children() for block in outermost_blocks(part)]
+
+
 def gather_shards(network: nn.Module) -> None:
     """Put whole tensors in the place of sharded trainable parameters; every process must take part."""
+    for part in network.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()  # what a validation has left whole
     for part in network.modules():
         for name, parameter in part.named_parameters(recurse=False):
             if isinstance(parameter, DTensor) and parameter.requires_grad:

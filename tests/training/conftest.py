@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 from typer.testing import CliRunner
 
+from foleygram.alignment.encoders import EncoderConfig, TextEncoder
 from foleygram.caching import write_cache
 from foleygram.cli import app
 from foleygram.datasets.captions import caption
@@ -91,6 +92,26 @@ def tiny_stages(clips: Path, tiny_release: Path) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
     envelope = {"predictor.init_args": PREDICTOR, "total_steps": 100, "warmup_steps": 2}
     return {"alignment_start": alignment, "generation": generation, "envelope": envelope}
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Alignment without the draws that belong to a process: no augmentation, no dropout."""
+    folder = tmp_path_factory.mktemp("text")
+    torch.manual_seed(0)
+    network = {
+        "vocab_size": 80, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+    }  # fmt: skip
+    TextEncoder(EncoderConfig(network=network, embedding_dim=8)).save_pretrained(folder)
+    return {
+        "model.init_args.augment": False,
+        "model.init_args.frames_per_step": None,
+        "model.init_args.text_encoder": {
+            "class_path": "foleygram.alignment.encoders.TextEncoder.from_pretrained",
+            "init_args": {"pretrained_model_name_or_path": str(folder)},
+        },
+    }
 
 
 @dataclass

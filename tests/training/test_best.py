@@ -49,6 +49,13 @@ def test_the_best_weights_are_written_and_overfitting_is_said(tmp_path, caplog):
     assert "The weights of step 5 are written. From step 5 on it overfits" in caplog.text
 
 
+def test_sharded_networks_are_refused(tmp_path):
+    sharded = Walk(1)
+    sharded._device_mesh = object()
+    with pytest.raises(ValueError, match="BestCheckpoint does not put back sharded networks"):
+        BestCheckpoint().setup(lightning.Trainer(accelerator="cpu", default_root_dir=tmp_path), sharded, "fit")
+
+
 def test_a_resumed_run_remembers_its_best(tmp_path, caplog):
     fit(tmp_path, 3, 4)
     caplog.clear()

@@ -4,34 +4,11 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
-
-from foleygram.alignment.encoders import EncoderConfig, TextEncoder
 
 TWO = {"trainer.devices": 2, "trainer.strategy": "ddp_fork"}
 BETA = {"alignment_start": 0.9, "generation": 0.9}
 """AdamW's first moment after one step is (1 - beta) times the gradient."""
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Alignment without the draws that belong to a process: no augmentation, no dropout."""
-    folder = tmp_path_factory.mktemp("text")
-    torch.manual_seed(0)
-    network = {
-        "vocab_size": 80, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-    }  # fmt: skip
-    TextEncoder(EncoderConfig(network=network, embedding_dim=8)).save_pretrained(folder)
-    return {
-        "model.init_args.augment": False,
-        "model.init_args.frames_per_step": None,
-        "model.init_args.text_encoder": {
-            "class_path": "foleygram.alignment.encoders.TextEncoder.from_pretrained",
-            "init_args": {"pretrained_model_name_or_path": str(folder)},
-        },
-    }
 
 
 def logged(folder: Path, name: str) -> list[float]:

@@ -157,18 +157,6 @@ def test_cluster_configs_parse_and_ask_for_gpus(name, fit, tmp_path):
     assert run.exit_code == 1 and "gpu" in run.output.splitlines()[-1].lower()
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("stage", ["alignment_start", "generation"])
-def test_sharded_networks_train_alike(stage, fit, tmp_path):
-    """FSDP over one GPU: the same weights as without, and the whole of them in the checkpoint."""
-    sharding = ("--config", CONFIGS / "cluster" / "fsdp.yaml", "--trainer.devices", 1)
-    runs = [fit(stage, tmp_path / "plain", 2, {"trainer.accelerator": "gpu"})]
-    more = (*sharding, "--trainer.strategy.init_args.data_parallel_size", 1)
-    runs.append(fit(stage, tmp_path / "sharded", 2, {}, *more))
-    assert [run.exit_code for run in runs] == [0, 0], runs[1].output
-    torch.testing.assert_close(*(run.checkpoint["state_dict"] for run in runs), atol=1e-5, rtol=1e-4)
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_deterministic_run_depends_on_its_seed_alone(stage, fit, tmp_path):
     changes = {"trainer.deterministic": True, "trainer.limit_val_batches": 0}
