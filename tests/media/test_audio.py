@@ -216,10 +216,8 @@ def test_fbank_equals_kaldi_as_transformers_computes_it(rate, num_mel_bins):
         remove_dc_offset=True,
     ).T
     ours = kaldi_fbank(torch.from_numpy(waveform), rate, num_mel_bins)
-    assert ours.shape == oracle.shape
-    difference = np.abs(ours.numpy() - oracle)
-    assert difference[oracle.max(1) > 15].max() < 1e-4  # of 26 in the others
-    assert difference.max() < 1e-3, "in frames that are nearly silent, whose last digits pre-emphasis leaves"
+    assert ours.shape == oracle.shape and ours.dtype == torch.float32
+    assert np.abs(ours.numpy() - oracle).max() < 1e-5, "in nearly silent frames too, whose last digits count"
 
 
 def test_fbank_takes_batches_and_refuses_less_than_a_window():
