@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.hub import check_folder, explained, load_network
 from foleygram.media.files import atomic_path, file_hash
-from foleygram.sources import origin_of
+from foleygram.sources import licence_of
 from foleygram.spec import ClipSpec
 
 INDEX = "model_index.json"
@@ -77,9 +77,8 @@ def write_index(
     what the encoders were aligned with, for those who train them on.
     Raises FileNotFoundError when a part is missing that generating needs.
     """
-    missing = missing_parts(folder.iterdir()) if sigmas else []
-    if missing:
-        raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; train or copy these parts first")
+    if sigmas:
+        _refuse_missing(folder, folder.iterdir())
     present = [name for name in PARTS if (folder / name).is_dir()]
     index = {
         "_class_name": "FoleyGRAMPipeline",
@@ -99,6 +98,11 @@ def missing_parts(present: Iterable[str | Path]) -> list[str]:
     """The parts without which nothing can be generated and that are not among `present`, names or folders."""
     spared = OPTIONAL | {Path(folder).name for folder in present}
     return [name for name in PARTS if name not in spared]
+
+
+def _refuse_missing(folder: Path, present: Iterable[str | Path]) -> None:
+    if missing := missing_parts(present):
+        raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; train or copy these parts first")
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -195,22 +199,36 @@ def export_release(
 
     What both lack of a backbone comes from `backbone`, any that `load_backbone` takes, under the licence with which it
     was fetched. `licences` are parts' own, where they are neither this project's nor known. `half` stores floats as
-    float16. Raises FileNotFoundError when a part is missing, ValueError for a licence of no part.
+    float16. Parts that `out` has already are replaced. Raises FileNotFoundError when a part is missing, ValueError for
+    a licence of no part, an `out` that holds another part, or is itself what is exported; `out` is as it was then.
     """
     if strangers := licences.keys() - PARTS.keys():
         raise ValueError(f"licence of {', '.join(sorted(strangers))}: no such part; there are {', '.join(PARTS)}")
     known = licences_of(base) if base else {}
     holders = {name: source for name in PARTS for source in (base, run) if source and (source / name).is_dir()}
+    frozen = vars(load_backbone(backbone)) if backbone is not None else {}
+    bought = {name: part for name, part in frozen.items() if part is not None and name not in holders}
+    known |= dict.fromkeys(bought, licence_of(str(backbone)) or f"unknown: from {backbone}")
+    _refuse_missing(run, [*holders, *bought])
+    _make_room(out, [*holders, *bought], {Path(source).resolve() for source in (run, base, backbone) if source})
     for name, source in holders.items():
-        shutil.copytree(source / name, out / name, dirs_exist_ok=True)
-    if backbone is not None:
-        for name, part in vars(load_backbone(backbone)).items():
-            if part is not None and name not in holders:
-                part.save_pretrained(out / name)
-                known[name] = origin_of(Path(backbone)).get("licence", f"unknown: from {Path(backbone).name}")
+        shutil.copytree(source / name, out / name)
+    for name, part in bought.items():
+        part.save_pretrained(out / name)
     if half:
         for path in out.glob("*/*.safetensors"):
             tensors = {k: v.half() if v.dtype == torch.float32 else v for k, v in load_file(path).items()}
             with atomic_path(path) as temporary:
                 save_file(tensors, temporary, metadata={"format": "pt"})
     write_index(out, spec, sigmas, {**known, **licences}, trained_on)
+
+
+def _make_room(out: Path, names: Collection[str], sources: Collection[Path]) -> None:
+    """Remove the parts `names` of an earlier release from `out`, unless it has others, or is one of the `sources`."""
+    if out.resolve() in sources:
+        raise ValueError(f"{out}: is what is to be exported; name another folder")
+    if stale := [name for name in PARTS if (out / name).exists() and name not in names]:
+        raise ValueError(f"{out}: has a {stale[0]}, which this release has not; remove it or name another folder")
+    for name in names:
+        if (out / name).exists():
+            shutil.rmtree(out / name)

@@ -259,7 +259,3 @@ def _repeated(pair: tuple[Conditions, Conditions], count: int) -> tuple[Conditio
     """The first row of conditions and null branch `count` times: they fill a place whose sound nobody keeps."""
     conditions, null = (Conditions(*(c[:1].expand(count, *c.shape[1:]) for c in branch)) for branch in pair)
     return conditions, null
-
-
-def _joined(rows: Sequence[Conditions]) -> Conditions:
-    return Conditions(*(torch.cat(column) for column in zip(*rows, strict=True)))

@@ -82,6 +82,11 @@ SOURCES: Mapping[str, Source] = {
         used_for="FAVD's profiles with motion, where torchvision is installed",
         page="torchvision's page on Raft_Large_Weights, raft_large_C_T_SKHT_V1-0b8c9e55.pth",
     ),
+    "pwc-net": Source(
+        licence="see sniklaus/pytorch-pwc on GitHub",
+        used_for="FAVD as published: motion",
+        page="models/pwc/checkpoints of v-iashin/video_features on GitHub, pwc_net_sintel.pt",
+    ),
     "beats": Source(
         licence="MIT",
         used_for="audio encoder before alignment",
@@ -165,3 +170,9 @@ def origin_of(folder: Path) -> dict[str, str]:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: damaged ({error}); fetch the weights again") from error
+
+
+def licence_of(name: str) -> str | None:
+    """The licence of weights in a folder that says where they were fetched from, or of a hub id that is known here."""
+    known = (source.licence for source in SOURCES.values() if source.hub_id == name)
+    return origin_of(Path(name)).get("licence") or next(known, None)

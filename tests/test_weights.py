@@ -12,12 +12,13 @@ from huggingface_hub import constants, file_download
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from foleygram import sources, weights
+from foleygram import checkpoints, sources, weights
 from foleygram.alignment.pretrained import load_gram_checkpoint, text_encoder_from_bert
-from foleygram.checkpoints import licences_of, read_index
+from foleygram.checkpoints import export_release, licences_of, read_index
 from foleygram.cli import app
 from foleygram.generation.backbone import load_backbone
 from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.spec import ClipSpec
 from tests import published
 from tests.hub import COMMIT, Hub, ask_at, running_hub
 
@@ -220,6 +221,40 @@ def test_an_exported_release_names_its_backbones_licence(tiny_release, tmp_path)
     assert licences_of(tmp_path / "again") == licences_of(out)
     for wrong in ("video_encoder", "engine=MIT"):
         assert run("export", run_folder, out, "--spec", spec, "--licence", wrong).exit_code == 1
+
+
+def test_a_backbone_of_the_hub_brings_its_licence(tiny_release, tmp_path, monkeypatch):
+    hub_id = "stabilityai/stable-audio-open-1.0"
+    monkeypatch.setattr(checkpoints, "load_backbone", lambda name: load_backbone(str(tiny_release)))
+    run_folder = Path(shutil.copytree(tiny_release, tmp_path / "run"))
+    shutil.rmtree(run_folder / "vae")
+    for name, licence in ((hub_id, "Stability AI Community License"), ("someone/else", "unknown: from someone/else")):
+        out = tmp_path / name
+        export_release(run_folder, out, ClipSpec(**read_index(tiny_release)["spec"]), (0.05, 80.0), backbone=name)
+        assert licences_of(out) == dict.fromkeys(read_index(tiny_release)["parts"], "Apache-2.0") | {"vae": licence}
+
+
+def test_nothing_of_an_earlier_release_stays_in_an_exported_one(tiny_release, tmp_path):
+    out, source = tmp_path / "out", Path(shutil.copytree(tiny_release, tmp_path / "source"))
+    shutil.copytree(tiny_release, out)
+    (out / "vae" / "diffusion_pytorch_model-00001-of-00002.safetensors").write_bytes(b"half of an older one")
+    (out / "judge").mkdir()  # no part of a pipeline: left alone
+    assert run("export", source, out, "--base", tiny_release).exit_code == 0
+    assert run("check", out).exit_code == 0 and (out / "judge").is_dir()
+    assert read_index(out)["sha256"] == read_index(tiny_release)["sha256"]
+    index = (out / "model_index.json").read_bytes()
+    (out / "prompt_encoder").mkdir()
+    refused = run("export", source, out, "--base", tiny_release)
+    assert refused.exit_code == 1 and "has a prompt_encoder" in refused.output
+    (out / "prompt_encoder").rmdir()
+    for same in (source, tiny_release):
+        refused = run("export", source, same, "--base", tiny_release)
+        assert refused.exit_code == 1 and "name another folder" in refused.output
+    shutil.rmtree(source / "vae")
+    spec = tmp_path / "clip.yaml"
+    spec.write_text(json.dumps(read_index(tiny_release)["spec"]))
+    assert "no vae" in run("export", source, out, "--spec", spec).output
+    assert (out / "model_index.json").read_bytes() == index and run("check", out).exit_code == 0
 
 
 def test_grams_release_becomes_a_release_folder_of_encoders(tmp_path, monkeypatch):

@@ -167,31 +167,15 @@ def _native_config(
     t5_model_name: str,
 ) -> dict[str, Any]:
     dit, oobleck, durations = transformer.config, vae.config, projection_model.config
-    strides, ratio = list(oobleck.downsampling_ratios), math.prod(oobleck.downsampling_ratios)
-    layers = {"c_mults": list(oobleck.channel_multiples), "strides": strides, "use_snake": True}
-    encoder = {"in_channels": oobleck.audio_channels, "channels": oobleck.encoder_hidden_size, **layers}
-    decoder = {"out_channels": oobleck.audio_channels, "channels": oobleck.decoder_channels, **layers}
-    latents = oobleck.decoder_input_channels
     number = {"min_val": durations.min_value, "max_val": durations.max_value}
     ids = ["seconds_start", "seconds_total"]
     return {
         "model_type": "diffusion_cond",
-        "sample_size": dit.sample_size * ratio,
+        "sample_size": dit.sample_size * math.prod(oobleck.downsampling_ratios),
         "sample_rate": oobleck.sampling_rate,
         "audio_channels": oobleck.audio_channels,
         "model": {
-            "pretransform": {
-                "type": "autoencoder",
-                "iterate_batch": True,
-                "config": {
-                    "encoder": {"type": "oobleck", "config": encoder | {"latent_dim": oobleck.encoder_hidden_size}},
-                    "decoder": {"type": "oobleck", "config": decoder | {"latent_dim": latents, "final_tanh": False}},
-                    "bottleneck": {"type": "vae"},
-                    "latent_dim": latents,
-                    "downsampling_ratio": ratio,
-                    "io_channels": oobleck.audio_channels,
-                },
-            },
+            "pretransform": {"type": "autoencoder", "iterate_batch": True, "config": _native_autoencoder(oobleck)},
             "conditioning": {
                 "configs": [
                     {"id": "prompt", "type": "t5", "config": {"t5_model_name": t5_model_name, "max_length": 128}},
@@ -216,4 +200,19 @@ def _native_config(
             },
             "io_channels": dit.in_channels,
         },
+    }
+
+
+def _native_autoencoder(oobleck: Any) -> dict[str, Any]:
+    strides, latents = list(oobleck.downsampling_ratios), oobleck.decoder_input_channels
+    layers = {"c_mults": list(oobleck.channel_multiples), "strides": strides, "use_snake": True}
+    encoder = {"in_channels": oobleck.audio_channels, "channels": oobleck.encoder_hidden_size, **layers}
+    decoder = {"out_channels": oobleck.audio_channels, "channels": oobleck.decoder_channels, **layers}
+    return {
+        "encoder": {"type": "oobleck", "config": encoder | {"latent_dim": oobleck.encoder_hidden_size}},
+        "decoder": {"type": "oobleck", "config": decoder | {"latent_dim": latents, "final_tanh": False}},
+        "bottleneck": {"type": "vae"},
+        "latent_dim": latents,
+        "downsampling_ratio": math.prod(strides),
+        "io_channels": oobleck.audio_channels,
     }
