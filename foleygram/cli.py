@@ -1,7 +1,8 @@
 """The one command `foleygram`: its subcommands and where each lives; they import the rest only when they run."""
 
 import sys
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
@@ -9,11 +10,25 @@ from foleygram.commands import app as page
 from foleygram.commands import data, envelope, evaluate, experiment, generate, listening, train, weights
 
 app = typer.Typer(
-    help="Silent video in, synchronised Foley sound out.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"foleygram {version('foleygram')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    """Silent video in, synchronised Foley sound out."""
+
+
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,8 @@ def test_the_doors_open(door):
     arguments = ["fit", "--help"] if door == "train.py" else ["--help"]
     result = subprocess.run([sys.executable, ROOT / door, *arguments], capture_output=True, text=True, check=True)
     assert "--" in result.stdout
+
+
+def test_the_version_is_said():
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.exit_code == 0 and result.output == f"foleygram {version('foleygram')}\n"
