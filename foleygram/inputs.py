@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from foleygram.envelope.curve import Envelope
@@ -119,15 +119,13 @@ def check_segments(segments: tuple[Segment, ...], seconds: float) -> None:
 def read_video(path: Path, spec: ClipSpec) -> VideoInput:
     """Read what a model of `spec` needs of a video; raises MediaError when it cannot be read."""
     seconds = probe(path).duration_sec
-    starts = window_seconds(seconds, spec)
     length = min(seconds, spec.seconds)
-    frames = [
-        read_frames(path, segment_middles(start, length, spec.num_frames), size=spec.image_size).frames
-        for start in starts
-    ]
+    times = np.stack([segment_middles(start, length, spec.num_frames) for start in window_seconds(seconds, spec)])
+    order = times.argsort(axis=None)  # windows overlap; in one pass no part of a long film is decoded for each
+    frames = read_frames(path, times.flat[order], size=spec.image_size).frames[order.argsort()]
     grid = motion_times(0.0, max(seconds, spec.seconds), spec.motion_frame_rate)
     motion, ages = read_frames(path, grid, size=spec.motion_size)
-    return VideoInput(seconds, torch.stack(frames), motion, ages)
+    return VideoInput(seconds, frames.unflatten(0, times.shape), motion, ages)
 
 
 def total_latents(seconds: float, spec: ClipSpec) -> int:

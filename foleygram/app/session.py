@@ -17,14 +17,12 @@ from foleygram.envelope.files import check_levels, write_envelope
 from foleygram.envelope.hits import RATE
 from foleygram.evaluation.envelopes import ENVELOPE_RATE
 from foleygram.inputs import SoundRequest, envelope_of_sound
-from foleygram.media.guarded import guarded
+from foleygram.media.guarded import guarded, patience
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.production.delivery import Delivery, Track, deliver
 from foleygram.production.rendering import Sampling, Take, take_seed
 from foleygram.production.takes import TakeScore, envelopes_of_take, score_take
 from foleygram.spec import ClipSpec
-
-WRITE_TIMEOUT_SEC = 300.0
 
 
 class NamedEdit(NamedTuple):
@@ -138,7 +136,7 @@ def make_take(
     _, obtained = envelopes_of_take(output.audio.mean(0), output.sample_rate, output.envelope)
     place = Path(tempfile.mkdtemp(prefix="take-", dir=session.folder))
     track = Track(f"{session.video.stem}-take{number}", output.audio.numpy(), output.sample_rate)
-    guarded(deliver, session.video, track, Delivery(), place, timeout_sec=WRITE_TIMEOUT_SEC)
+    guarded(deliver, session.video, track, Delivery(), place, timeout_sec=patience(session.seconds))
     sound, curve = place / f"{track.name}.wav", place / f"{track.name}.csv"
     [video] = set(place.iterdir()) - {sound}  # its suffix is what can carry the picture
     write_envelope(curve, output.envelope)

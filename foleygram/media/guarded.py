@@ -1,5 +1,6 @@
 """Functions run in processes of their own, so that a damaged file brings no other down."""
 
+import io
 import multiprocessing
 import pickle
 import sys
@@ -11,11 +12,17 @@ from typing import Any
 
 START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """How a worker starts; never by plain fork, which would copy this process's threads half."""
+PIECE_BYTES = 1 << 24
 _starting = threading.Lock()
 
 
 class MediaError(ValueError):
     """A media file that cannot be used; the message names the file and the way out."""
+
+
+def patience(seconds: float) -> float:
+    """How long, in seconds, work on a film of `seconds` may take before it counts as hung: ten times that, and more."""
+    return 300.0 + 10.0 * seconds
 
 
 def guarded(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 120.0, **options: Any) -> Any:
@@ -34,7 +41,7 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 
     try:
         if not receiver.poll(timeout_sec):
             raise MediaError(f"{arguments[0]}: decoding took more than {timeout_sec:g} s; the file seems damaged")
-        outcome = pickle.loads(receiver.recv_bytes())
+        outcome = _receive(receiver)
     except EOFError:
         raise MediaError(f"{arguments[0]}: the decoder crashed on it; the file seems damaged") from None
     finally:
@@ -66,5 +73,39 @@ def _report(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...
         outcome = error
     except Exception as error:
         outcome = MediaError(f"{arguments[0]}: {error!r}; check that it is a sound video")
-    # plain pickle copies tensors; the pipe's own would share memory that dies with this process
-    sender.send_bytes(pickle.dumps(outcome))
+    _send(sender, outcome)
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves the content of tensors and arrays where it is: minutes of frames are not copied to be sent.
+
+    A pipe's own pickler would share memory that dies with the process.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        torch = sys.modules.get("torch")  # there is no tensor without it, and not every worker needs it
+        if torch is None or not isinstance(obj, torch.Tensor):
+            return NotImplemented
+        return torch.from_numpy, (obj.numpy(),)
+
+
+def _send(sender: Any, outcome: Any) -> None:
+    """Send an object, then the content of its arrays piece by piece."""
+    body, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
+    _Pickler(body, protocol=5, buffer_callback=buffers.append).dump(outcome)
+    contents = [buffer.raw() for buffer in buffers]
+    sender.send_bytes(pickle.dumps((body.getvalue(), [len(content) for content in contents])))
+    for content in contents:
+        for begin in range(0, len(content), PIECE_BYTES):
+            sender.send_bytes(content[begin : begin + PIECE_BYTES])
+
+
+def _receive(receiver: Any) -> Any:
+    """Receive what `_send` sent; raises EOFError when the sender dies."""
+    body, sizes = pickle.loads(receiver.recv_bytes())
+    buffers = [bytearray(size) for size in sizes]
+    for buffer in buffers:
+        filled = 0
+        while filled < len(buffer):
+            filled += receiver.recv_bytes_into(buffer, filled)
+    return pickle.loads(body, buffers=buffers)

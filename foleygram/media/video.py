@@ -172,13 +172,29 @@ def read_frames(
         except (decord.DECORDError, _Unindexed):
             pass  # what decord cannot open or index, PyAV may
     shrink = partial(_squashed if squash else _scaled, size=size)
-    shown = _decode(path, times, shrink, seek=True) if times[0] > SEEK_MARGIN_SEC else []
+    shown = _decode(path, times, shrink, seek=True) if times[0] > SEEK_MARGIN_SEC else None
     shown = shown or _decode(path, times, shrink, seek=False)
     if not shown:
         raise MediaError(f"{path}: no frame could be decoded; the file is damaged or cut short")
-    shown += [shown[-1]] * (len(times) - len(shown))  # asked past the end: the last frame stays on screen
-    ages = np.maximum(times - np.array([stamp for _, stamp in shown]), 0.0)
-    return Frames(torch.stack([frame for frame, _ in shown]), torch.from_numpy(ages).float())
+    while len(shown.stamps) < len(times):  # asked past the end: the last frame stays on screen
+        shown.add(shown.frames[len(shown.stamps) - 1], shown.stamps[-1])
+    ages = np.maximum(times - np.array(shown.stamps), 0.0)
+    return Frames(shown.frames, torch.from_numpy(ages).float())
+
+
+class _Shown:
+    """Small frames and their stamps, one per time, in one piece of memory: an hour of film holds no frame twice."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.stamps = count, list[float]()
+        self.frames = torch.empty(0)
+
+    def add(self, frame: Tensor, stamp: float) -> None:
+        """The frame on screen at the next time."""
+        if not self.stamps:
+            self.frames = torch.empty(self.count, *frame.shape, dtype=frame.dtype)
+        self.frames[len(self.stamps)] = frame
+        self.stamps.append(stamp)
 
 
 class _Unindexed(Exception):
@@ -199,9 +215,9 @@ def _read_indexed(path: Path, times: np.ndarray, size: int) -> Frames:
     return Frames(frames, torch.from_numpy(np.maximum(times - stamps[indices], 0.0)).float())
 
 
-def _decode(path: str | Path, times: np.ndarray, shrink: Shrink, *, seek: bool) -> list[tuple[Tensor, float]]:
-    """The small frame for each time and its stamp; nothing when a seek lands behind the first time or fails."""
-    shown: list[tuple[Tensor, float]] = []
+def _decode(path: str | Path, times: np.ndarray, shrink: Shrink, *, seek: bool) -> _Shown | None:
+    """The small frame for each time and its stamp; None without any, when a seek lands behind the first or fails."""
+    shown = _Shown(len(times))
     with open_media(path) as container:
         stream = picture_stream(path, container)
         stream.thread_type = "AUTO"
@@ -211,15 +227,13 @@ def _decode(path: str | Path, times: np.ndarray, shrink: Shrink, *, seek: bool) 
                 container.seek(int(target / stream.time_base), stream=stream)
             _collect(container, stream, times, shrink, shown)
         except av.FFmpegError as error:
-            if not (shown or seek):
+            if not (shown.stamps or seek):
                 raise MediaError(f"{path}: cannot be decoded ({error.strerror}); re-encode it as MP4") from error
-    overshot = bool(shown) and shown[0][1] > times[0] + TIE_SEC
-    return [] if seek and overshot else shown
+    overshot = bool(shown.stamps) and shown.stamps[0] > times[0] + TIE_SEC
+    return None if not shown.stamps or (seek and overshot) else shown
 
 
-def _collect(
-    container: InputContainer, stream: Any, times: np.ndarray, shrink: Shrink, shown: list[tuple[Tensor, float]]
-) -> None:
+def _collect(container: InputContainer, stream: Any, times: np.ndarray, shrink: Shrink, shown: _Shown) -> None:
     """Walk the frames in display order and keep, for each time, the one on screen, in its small form."""
     origin = start_sec(stream)
     current: tuple[Any, float] | None = None
@@ -228,15 +242,15 @@ def _collect(
         if frame.pts is None:
             continue
         stamp = float(frame.pts * stream.time_base) - origin
-        while len(shown) < len(times) and times[len(shown)] < stamp - TIE_SEC:
+        while len(shown.stamps) < len(times) and times[len(shown.stamps)] < stamp - TIE_SEC:
             held, since = current or (frame, stamp)
             small = shrink(held) if small is None else small
-            shown.append((small, since))
-        if len(shown) == len(times):
+            shown.add(small, since)
+        if len(shown.stamps) == len(times):
             return
         current, small = (frame, stamp), None
     if current is not None:
-        shown.append((shrink(current[0]), current[1]))
+        shown.add(shrink(current[0]), current[1])
 
 
 def _squashed(frame: Any, size: int) -> Tensor:

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 from foleygram.envelope.files import chosen_envelope
 from foleygram.inputs import SoundRequest
 from foleygram.media.files import file_hash
-from foleygram.media.guarded import guarded
+from foleygram.media.guarded import guarded, patience
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.production.delivery import Delivery
-from foleygram.production.folder import READ_TIMEOUT_SEC
 from foleygram.production.manifest import WORK
 from foleygram.production.provenance import Recorded, Surroundings
 from foleygram.production.reading import read_request
@@ -43,8 +42,10 @@ def render_again(
     if there := list(out.glob(f"{glob.escape(recorded.name)}.*")):
         raise ValueError(f"{there[0]}: is there already; choose another --out")
     envelope = chosen_envelope(recorded.wish.envelope)
+    spec = pipeline.spec
+    seconds = recorded.extents[recorded.place].num_latents * spec.latent_hop / spec.sample_rate
     request: SoundRequest = guarded(
-        read_request, recorded.video, recorded.wish, pipeline.spec, envelope, timeout_sec=READ_TIMEOUT_SEC
+        read_request, recorded.video, recorded.wish, spec, envelope, timeout_sec=patience(seconds)
     )
     places: list[Any] = list(recorded.extents)
     places[recorded.place] = replace(request, seed=recorded.seed)

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from foleygram.envelope.curve import Envelope
 from foleygram.media.files import atomic_path
-from foleygram.media.guarded import guarded
+from foleygram.media.guarded import guarded, patience
 from foleygram.media.video import probe, read_frames, segment_middles
 
 NUM_FRAMES, FRAME_SIZE = 9, 240
@@ -36,9 +37,9 @@ def read_strip(video: Path) -> FilmStrip:
     """The strip of a video; raises MediaError when it cannot be read."""
     info = probe(video)
     times = segment_middles(0.0, info.duration_sec, NUM_FRAMES)
-    return FilmStrip(
-        times, read_frames(video, times, size=FRAME_SIZE).frames, info.duration_sec, info.height / info.width
-    )
+    # One by one, so that what lies between them in a long film is not decoded.
+    frames = torch.cat([read_frames(video, time, size=FRAME_SIZE).frames for time in times[:, None]])
+    return FilmStrip(times, frames, info.duration_sec, info.height / info.width)
 
 
 def strip_height(strip: FilmStrip) -> float:
@@ -67,7 +68,7 @@ def draw_envelope(video: Path, envelope: Envelope, out: Path, *, before: Envelop
     `before` is the envelope as it was before edits, drawn as a line. Raises MediaError when the video cannot be read,
     ValueError for a format that is not known.
     """
-    strip: FilmStrip = guarded(read_strip, video)
+    strip: FilmStrip = guarded(read_strip, video, timeout_sec=patience(envelope.seconds))
     height = strip_height(strip)
     figure = Figure(figsize=(WIDTH_IN, height + 2.0 + 1.3), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)

@@ -12,7 +12,7 @@ from typing import Any
 
 from foleygram.envelope.files import chosen_envelope
 from foleygram.inputs import SoundRequest
-from foleygram.media.guarded import guarded
+from foleygram.media.guarded import guarded, patience
 from foleygram.pipeline import Extent, FoleyGRAMPipeline
 from foleygram.production.delivery import Delivery
 from foleygram.production.manifest import DONE, TODO, Manifest, Row
@@ -22,7 +22,6 @@ from foleygram.production.rendering import BatchError, Sampling, Take, TakeRule,
 from foleygram.production.results import remove_results, write_results
 from foleygram.production.wishes import Wish
 
-READ_TIMEOUT_SEC = 300.0
 READ_AT_ONCE = WRITTEN_AT_ONCE = 2
 """Processes that read and that write beside the model."""
 
@@ -74,7 +73,7 @@ class FolderRun:
                 pending.result()
             spent = (time.monotonic() - begun) / max(1, sum(isinstance(r, SoundRequest) for r in read))
             writing = [
-                writers.submit(self._finish, row, batch, request, outcome, spent)
+                writers.submit(self._finish, row, batch, _edges(request), outcome, spent)  # their frames may go
                 for row, request, outcome in zip(batch, read, outcomes, strict=True)
                 if row.state == TODO
             ]
@@ -91,7 +90,7 @@ class FolderRun:
         wish, spec = self.wishes[row.name], self.pipeline.spec
         try:
             envelope = chosen_envelope(wish.envelope)
-            return guarded(read_request, row.video, wish, spec, envelope, timeout_sec=READ_TIMEOUT_SEC)
+            return guarded(read_request, row.video, wish, spec, envelope, timeout_sec=patience(row.seconds))
         except (ValueError, OSError) as error:
             return error
 
@@ -122,14 +121,14 @@ class FolderRun:
         self,
         row: Row,
         batch: Sequence[Row],
-        request: SoundRequest | BatchError | None,
+        edges: Sequence[float],
         outcome: list[Take] | BatchError | None,
         spent: float,
     ) -> None:
         begun = time.monotonic()
-        if isinstance(outcome, list) and isinstance(request, SoundRequest):
+        if isinstance(outcome, list):
             try:
-                written = self._write(row, batch, request, outcome)
+                written = self._write(row, batch, edges, outcome)
                 remove_results(self.manifest.out, set(row.written) - set(written))
                 row = replace(
                     row, state=DONE, onsets=len(outcome[0].output.envelope.onsets()), written=written,
@@ -143,7 +142,7 @@ class FolderRun:
         with self._journal:
             self.manifest.record(row, self.rank)
 
-    def _write(self, row: Row, batch: Sequence[Row], request: SoundRequest, takes: Sequence[Take]) -> tuple[str, ...]:
+    def _write(self, row: Row, batch: Sequence[Row], edges: Sequence[float], takes: Sequence[Take]) -> tuple[str, ...]:
         extents = [Extent(other.latents, other.windows) for other in batch]
 
         def record(results: Mapping[str, Path]) -> dict[str, Any]:
@@ -153,9 +152,14 @@ class FolderRun:
             )  # fmt: skip
 
         return write_results(
-            row.video, row.name, takes, self.delivery, record, edges=[r.end for r in request.regions()[:-1]],
-            work=self.manifest.work, out=self.manifest.out,
+            row.video, row.name, takes, self.delivery, record, edges=edges, work=self.manifest.work,
+            out=self.manifest.out,
         )  # fmt: skip
+
+
+def _edges(request: SoundRequest | BatchError | None) -> list[float]:
+    """Where the segments of what was asked meet, in seconds."""
+    return [region.end for region in request.regions()[:-1]] if isinstance(request, SoundRequest) else []
 
 
 def _figures(take: Take) -> tuple[float, ...]:

@@ -17,7 +17,8 @@ from foleygram.production.reading import Length, read_length
 from foleygram.production.wishes import Wish, wish_files
 from foleygram.spec import ClipSpec
 
-PROBE_TIMEOUT_SEC = 60.0
+PROBE_TIMEOUT_SEC, SLOWEST_BYTES_PER_SEC = 60.0, 10e6
+"""How long a probe may take, and how much longer it may for a file's bytes: it reads every packet."""
 PROBED_AT_ONCE = 4
 ALREADY_THERE = "already there"
 """Why a result is kept that is the one asked for."""
@@ -120,8 +121,9 @@ def _probed(manifest: Manifest, job: Job, content: str, spec: ClipSpec) -> Row:
     if any((manifest.out / (job.name + suffix)).resolve() == job.video.resolve() for suffix in RESULT_SUFFIXES):
         return row.failed(f"{job.video}: the output would overwrite it; choose another --out")
     try:
-        length: Length = guarded(read_length, job.video, job.wish, spec, timeout_sec=PROBE_TIMEOUT_SEC)
-    except MediaError as error:
+        timeout_sec = PROBE_TIMEOUT_SEC + job.video.stat().st_size / SLOWEST_BYTES_PER_SEC
+        length: Length = guarded(read_length, job.video, job.wish, spec, timeout_sec=timeout_sec)
+    except (MediaError, OSError) as error:
         return row.failed(str(error))
     return replace(row, seconds=length.seconds, latents=length.latents, windows=length.windows)
 

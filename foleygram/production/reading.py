@@ -17,8 +17,8 @@ from foleygram.production.wishes import Wish
 from foleygram.spec import ClipSpec
 
 REFERENCE_RATE = 16_000
-MAX_SECONDS = 7200.0
-"""A longer video is not done in one piece: its frames alone would fill the memory."""
+MAX_SECONDS = 3600.0
+"""A longer video is not done in one piece: at full size an hour of frames for the predictor is 4 GB."""
 
 
 class Length(NamedTuple):
@@ -33,7 +33,10 @@ def read_length(video: Path, wish: Wish, spec: ClipSpec) -> Length:
     """Length of a video from its packets alone; raises MediaError when it cannot be read, or a segment leaves it."""
     seconds = probe(video).duration_sec
     if not 0 < seconds <= MAX_SECONDS:
-        raise MediaError(f"{video}: {seconds:.0f} s long by its time stamps; give at most {MAX_SECONDS:.0f} s at once")
+        raise MediaError(
+            f"{video}: {seconds:.0f} s long by its time stamps, at most {MAX_SECONDS:.0f} s are done at once; "
+            f"split it, as with ffmpeg -i {video.name} -c copy -f segment -segment_time 1800 part%02d{video.suffix}"
+        )
     nothing = torch.empty(0)
     segments = tuple(Segment(s.start, s.end) for s in wish.segments)
     request = SoundRequest(VideoInput(seconds, nothing, nothing, nothing), segments=segments)

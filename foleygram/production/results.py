@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foleygram.media.guarded import guarded
+from foleygram.media.guarded import guarded, patience
 from foleygram.production.delivery import Delivery, Track, deliver
 from foleygram.production.rendering import Take
-
-WRITE_TIMEOUT_SEC = 600.0
 
 Record = Callable[[Mapping[str, Path]], dict[str, Any]]
 """From the files by name to what is recorded of them."""
@@ -38,7 +36,7 @@ def write_results(
     folder = work / uuid.uuid4().hex
     folder.mkdir(parents=True)
     try:
-        guarded(deliver, video, track, delivery, folder, timeout_sec=WRITE_TIMEOUT_SEC)
+        guarded(deliver, video, track, delivery, folder, timeout_sec=patience(output.envelope.seconds))
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         sidecar = folder / f"{name}.json"
         sidecar.write_text(json.dumps(record(files), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

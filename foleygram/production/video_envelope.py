@@ -11,11 +11,9 @@ from foleygram.envelope.files import CHOICES
 from foleygram.envelope.hits import RATE
 from foleygram.inputs import VideoInput, envelope_of_sound, read_video
 from foleygram.media.audio import read_audio
-from foleygram.media.guarded import guarded
-from foleygram.media.video import MediaInfo, probe
+from foleygram.media.guarded import guarded, patience
+from foleygram.media.video import probe
 from foleygram.spec import ClipSpec
-
-READ_TIMEOUT_SEC = 300.0
 
 
 def video_envelope(
@@ -28,22 +26,24 @@ def video_envelope(
     """
     if source == "predicted":
         return predicted_envelope(video, checkpoint, device)
-    info: MediaInfo = guarded(probe, video, timeout_sec=READ_TIMEOUT_SEC)
+    seconds = _length(video)
     if isinstance(source, str):
         if source not in CHOICES:
             raise ValueError(f"envelope is {source!r}: give {', '.join(CHOICES)} or an Envelope")
         spec = ClipSpec()
         rate = spec.envelope_sample_rate
-        sound = guarded(
-            read_audio, video, sample_rate=rate, channels=1, allow_silence=False, timeout_sec=READ_TIMEOUT_SEC
-        )
+        sound = guarded(read_audio, video, sample_rate=rate, allow_silence=False, timeout_sec=patience(seconds))
         source = envelope_of_sound(sound[0], rate, spec)
-    return source.resampled(RATE).slice(0.0, info.duration_sec)
+    return source.resampled(RATE).slice(0.0, seconds)
 
 
 def predicted_envelope(video: Path, checkpoint: Path, device: str | torch.device = "cpu") -> Envelope:
     """The envelope that `generate` follows for `video` when it is given none; loads the predictor alone."""
     spec = ClipSpec(**read_index(checkpoint)["spec"])
-    seen: VideoInput = guarded(read_video, video, spec, timeout_sec=READ_TIMEOUT_SEC)
+    seen: VideoInput = guarded(read_video, video, spec, timeout_sec=patience(_length(video)))
     predictor = load_part(checkpoint, "envelope_predictor")
     return ConditionEncoding({"envelope_predictor": predictor}, spec).to(device).envelope_of(seen)
+
+
+def _length(video: Path) -> float:
+    return float(guarded(probe, video, timeout_sec=patience(0.0)).duration_sec)

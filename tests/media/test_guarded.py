@@ -1,14 +1,17 @@
 """A worker of its own for every file: results and errors come back, crashes and hangs stay there."""
 
 import os
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from foleygram.media.guarded import MediaError, guarded
+from foleygram.media.guarded import PIECE_BYTES, MediaError, guarded, patience
 from foleygram.media.video import probe, read_frames
 
 
@@ -20,6 +23,31 @@ def test_guarded_returns_results_and_errors(tmp_path, videos):
         guarded(probe, tmp_path / "gone.mp4")
     with pytest.raises(MediaError, match=r"not a number: .*ValueError"):
         guarded(float, "not a number")
+
+
+def test_arrays_come_back_as_they_were():
+    kinds = [torch.arange(12).reshape(3, 4).T, torch.tensor(1.5), torch.empty(0, 3), np.arange(5.0)[::2]]
+    kinds.append(torch.arange(PIECE_BYTES // 4 + 3))  # more than one piece
+    for sent, back in zip(kinds, guarded(list, kinds), strict=True):
+        assert type(back) is type(sent) and back.dtype == sent.dtype and back.shape == sent.shape
+        assert (back == sent).all()
+    back += 1  # it may be written to
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
+def test_minutes_of_frames_are_received_without_a_copy():
+    def memory(field):
+        return int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before, size = memory("VmRSS"), 200_000_000
+    frames = guarded(torch.full, (size,), 7, dtype=torch.uint8)
+    assert len(frames) == size and frames[-1] == 7
+    assert memory("VmHWM") - before < 1.4 * size
+
+
+def test_a_long_film_may_take_longer():
+    assert patience(600.0) > 600.0 and patience(0.0) >= 60.0
 
 
 def test_guarded_survives_a_crash_and_a_hang():

@@ -1,0 +1,65 @@
+"""Long films: read in two passes whatever their length, given time by their length, refused with the way out."""
+
+import numpy as np
+import pytest
+import torch
+
+from foleygram import inputs
+from foleygram.inputs import read_video, window_seconds
+from foleygram.media.guarded import MediaError
+from foleygram.media.video import motion_times, read_frames, segment_middles
+from foleygram.production import folder, reading
+from foleygram.production.wishes import Wish
+from foleygram.spec import ClipSpec
+
+SPEC = ClipSpec(seconds=2.0, sample_rate=16_000, latent_hop=512, num_frames=2, image_size=16, motion_size=32)
+
+
+def test_a_long_film_is_decoded_twice_and_each_window_sees_its_own_frames(write_flicker, tmp_path, monkeypatch):
+    video, passes = write_flicker(tmp_path / "v.mp4", 11.0), []
+
+    def counted(path, times, **options):
+        passes.append(len(times))
+        return read_frames(path, times, **options)
+
+    monkeypatch.setattr(inputs, "read_frames", counted)
+    seen, starts = read_video(video, SPEC), window_seconds(11.0, SPEC)
+    assert len(starts) == 7 and passes == [14, 330]
+    for start, frames in zip(starts, seen.frames, strict=True):
+        assert torch.equal(frames, read_frames(video, segment_middles(start, 2.0, 2), size=16).frames)
+    assert torch.equal(seen.motion, read_frames(video, motion_times(0, 11, 30), size=32).frames)
+    np.testing.assert_allclose(seen.motion_ages[:5], [1 / 60, 0.05, 0, 1 / 30, 1 / 15], atol=1e-4)  # 12 per second
+
+
+def test_the_time_limits_of_reading_and_writing_grow_with_the_film(tiny_release, write_flicker, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from foleygram.cli import app
+    from foleygram.production import results
+
+    limits = []
+
+    def spied(name, guarded):
+        def spy(function, *arguments, timeout_sec, **options):
+            limits.append((name, timeout_sec))
+            return guarded(function, *arguments, timeout_sec=timeout_sec, **options)
+
+        return spy
+
+    for module in (folder, results):
+        monkeypatch.setattr(module, "guarded", spied(module.__name__.split(".")[-1], module.guarded))
+    command = ["generate", "--checkpoint", tiny_release, "--steps", 1, "--device", "cpu", "--out", tmp_path / "out"]
+    for seconds in (1.0, 9.0):
+        video = write_flicker(tmp_path / f"{seconds}.mp4", seconds)
+        assert CliRunner().invoke(app, [*map(str, command), str(video)]).exit_code == 0
+    (_, short_read), (_, short_write), (_, long_read), (_, long_write) = limits
+    assert [name for name, _ in limits] == ["folder", "results"] * 2
+    assert long_read - short_read == pytest.approx(80.0, abs=2) and long_write - short_write == pytest.approx(
+        80.0, abs=2
+    )
+
+
+def test_a_film_too_long_to_be_done_at_once_is_refused_with_the_way_to_split_it(write_flicker, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_SECONDS", 1.5)
+    with pytest.raises(MediaError, match=r"2 s long .* split it, as with ffmpeg -i v\.mp4 .* part%02d\.mp4"):
+        reading.read_length(write_flicker(tmp_path / "v.mp4", 2.0), Wish(), SPEC)
