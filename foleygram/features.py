@@ -68,6 +68,7 @@ class FeatureEncoder:
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a collated batch, with what is no tensor and what says when a clip starts."""
         self.networks.to(next(value for value in batch.values() if isinstance(value, Tensor)).device)
         always = {*self.fields, "start", "seconds_start", "seconds_total"}
         kept = {name: value for name, value in batch.items() if not isinstance(value, Tensor) or name in always}

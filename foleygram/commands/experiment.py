@@ -93,17 +93,18 @@ def projections(
 def objectives(
     rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = BASE, media: Media = None,
     configs: Configs = CONFIGS, alignment_steps: AlignmentSteps = 150, generation_steps: GenerationSteps = 600,
-    limit: Limit = QUICK_CLIPS, steps: Steps = QUICK_STEPS, seed: Seed = 0,
+    limit: Limit = QUICK_CLIPS, steps: Steps = QUICK_STEPS, seed: Seed = 0, device: Device = "auto",
 ) -> None:  # fmt: skip
     """(e) GRAM against anchor-based, all-pairs and Symile alignment from the same start. Trains; hours on a CPU."""
     with reported():
+        from foleygram.console import pick_device
         from foleygram.study import training_experiments, training_reports
         from foleygram.study.deliver import deliver
 
         told, budget = _training(
             rendered, scored, out, checkpoint, media, configs, alignment_steps, generation_steps, limit, steps
         )
-        found = training_experiments.compare_objectives(out, told, budget, seed=seed)
+        found = training_experiments.compare_objectives(out, told, budget, seed=seed, device=pick_device(device))
         deliver(training_reports.objectives_report(found), out)
 
 
@@ -124,15 +125,16 @@ def sensitivity(
 def control(
     rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = BASE, media: Media = None,
     configs: Configs = CONFIGS, generation_steps: GenerationSteps = 600, limit: Limit = QUICK_CLIPS,
-    steps: Steps = QUICK_STEPS, seed: Seed = 0,
+    steps: Steps = QUICK_STEPS, seed: Seed = 0, device: Device = "auto",
 ) -> None:  # fmt: skip
     """(g) The RMS envelope against an onset track as the control. Trains; hours on a CPU."""
     with reported():
+        from foleygram.console import pick_device
         from foleygram.study import training_experiments, training_reports
         from foleygram.study.deliver import deliver
 
         told, budget = _training(rendered, scored, out, checkpoint, media, configs, 0, generation_steps, limit, steps)
-        found = training_experiments.compare_controls(out, told, budget, seed=seed)
+        found = training_experiments.compare_controls(out, told, budget, seed=seed, device=pick_device(device))
         deliver(training_reports.control_report(found), out)
 
 

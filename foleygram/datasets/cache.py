@@ -171,6 +171,7 @@ class LatentCrop:
             )
 
     def __call__(self, item: dict[str, Any], index: int) -> dict[str, Any]:
+        """The item with its latents (..., T) cut, where depends on the seed and `index`, and its new start."""
         first = int(np.random.default_rng((self.seed, index)).integers(self.num_starts))
         stretch = slice(first, first + self.num_latents)
         cut = {name: item[name][..., stretch] for name in OVER_LATENTS & item.keys()}

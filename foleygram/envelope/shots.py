@@ -84,6 +84,7 @@ class ShotEncoder(nn.Module):
         self.num_features = num_keypoints * (4 + value_width) + 2 * eighth
 
     def forward(self, shots: Shots) -> Tensor:
+        """Features (S, num_features) of S distinct frames."""
         maps = self.stem(_inputs(shots))
         for block in self.blocks:
             maps = block(maps, shots)

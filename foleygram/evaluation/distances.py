@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from foleygram.evaluation.frechet import SMALLEST_FIT, frechet_distance, frechet_infinity
+from foleygram.evaluation.frechet import frechet_distance, frechet_infinity, smallest_fit
 from foleygram.evaluation.kernel import kernel_distance
 
 FEW = 100
@@ -98,10 +98,10 @@ class _Frechet(_RowSets):
         if fewest < COMFORTABLE * dim:
             notes.append(f"{fewest} rows for {dim} dimensions: biased upwards, read it beside the floor")
         infinity = None
-        if self.infinity and len(generated) >= 2 * SMALLEST_FIT:
+        if self.infinity and len(generated) >= 2 * smallest_fit(dim):
             infinity = frechet_infinity(generated, reference, seed=self.seed)
         elif self.infinity:
-            notes.append(f"{len(generated)} generated rows: no FAD-infinity, which needs {2 * SMALLEST_FIT}")
+            notes.append(f"{len(generated)} generated rows: no FAD-infinity, which needs {2 * smallest_fit(dim)}")
         return Distance(frechet_distance(generated, reference), infinity, *counts, tuple(notes))
 
 

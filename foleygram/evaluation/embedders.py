@@ -70,60 +70,52 @@ def num_covered(num_samples: int, embedder: AudioEmbedder) -> int:
 
 
 class AlignedEmbedder(nn.Module):
-    """A release's own audio encoder (for the miniature, trained with it): offline, and under its own name.
+    """A release's own audio and text encoders (for the miniature, trained with it): offline, and under their own name.
 
-    Unit rows. It also conditions generation from reference audio, so what it says of such sounds is no second opinion.
+    Unit rows of one space. They also condition generation, so what they say of a sound that was told the reference or a
+    caption is no second opinion.
     """
 
     hop_sec = 1.0
     tail: Tail = "pad"
     sample_rate = 16_000
 
-    def __init__(self, encoder: AudioEncoder, identity: Mapping[str, Any]) -> None:
+    def __init__(self, encoder: AudioEncoder, text: TextEncoder, tokenizer: Any, identity: Mapping[str, Any]) -> None:
         super().__init__()
-        self.encoder = encoder.eval().requires_grad_(False)
+        self.encoder, self.text = encoder.eval().requires_grad_(False), text.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
         self.window_sec = encoder.config.num_fbank_frames / FBANK_RATE
         self.identity = dict(identity)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "AlignedEmbedder":
-        """The `audio_encoder` of a release folder; raises FileNotFoundError or ValueError naming what is wrong."""
-        folder = Path(folder) / "audio_encoder"
-        weights = folder / "model.safetensors"
-        if not weights.is_file():
-            raise FileNotFoundError(f"{weights}: missing; {folder.parent} is no release folder")
+        """The `audio_encoder`, `text_encoder` and `tokenizer` of a release folder.
+
+        Raises FileNotFoundError or ValueError naming what is wrong.
+        """
+        folder = Path(folder)
+        sound, words = (folder / part / "model.safetensors" for part in ("audio_encoder", "text_encoder"))
+        for weights in (sound, words):
+            if not weights.is_file():
+                raise FileNotFoundError(f"{weights}: missing; {folder} is no release folder")
         try:
             with without_chatter():
-                encoder = AudioEncoder.from_pretrained(folder, torch_dtype=torch.float32)
+                encoder = AudioEncoder.from_pretrained(sound.parent, torch_dtype=torch.float32)
+                text = TextEncoder.from_pretrained(words.parent, torch_dtype=torch.float32)
+                tokenizer = load_tokenizer(str(folder / "tokenizer"))
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"{folder}: cannot be loaded ({error}); fetch the release again") from error
-        identity = {"name": "foleygram-audio", "checkpoint": folder.parent.name, "sha256": file_hash(weights)}
-        return cls(encoder, identity)
+        hashes = {"sha256": file_hash(sound), "text_sha256": file_hash(words)}
+        return cls(encoder, text, tokenizer, {"name": "foleygram-audio", "checkpoint": folder.name, **hashes})
 
     @torch.inference_mode()
     def forward(self, windows: Tensor) -> Tensor:
         """Unit rows (N, d) of windows (N, samples)."""
         return self.encoder.embed_waveform(windows.to(self.encoder.device)).float().cpu()
 
-
-class AlignedTextEmbedder(nn.Module):
-    """A release's own text encoder, into the space of `AlignedEmbedder`."""
-
-    def __init__(self, encoder: TextEncoder, tokenizer: Any) -> None:
-        super().__init__()
-        self.encoder = encoder.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "AlignedTextEmbedder":
-        """The `text_encoder` and `tokenizer` of a release folder; raises OSError for a folder that lacks them."""
-        with without_chatter():
-            encoder = TextEncoder.from_pretrained(Path(folder) / "text_encoder", torch_dtype=torch.float32)
-        return cls(encoder, load_tokenizer(str(Path(folder) / "tokenizer")))
-
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Unit rows (N, d) of texts, at most 40 tokens each."""
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=40, return_tensors="pt")
-        ids, mask = (tokens[name].to(self.encoder.device) for name in ("input_ids", "attention_mask"))
-        return self.encoder(ids, mask).float().cpu()
+        ids, mask = (tokens[name].to(self.text.device) for name in ("input_ids", "attention_mask"))
+        return self.text(ids, mask).float().cpu()

@@ -13,6 +13,7 @@ from transformers import ClapFeatureExtractor, ClapModel, RobertaTokenizer
 from foleygram.evaluation.embedders import Tail
 from foleygram.evaluation.mel import MelDecibels, slaney_filters
 from foleygram.media.files import file_hash
+from foleygram.sources import origin_of
 from foleygram.state_dicts import without_chatter
 
 MAX_TOKENS = 77
@@ -71,7 +72,13 @@ class LaionClap(nn.Module):
         model, report = loaded
         if report["missing_keys"]:
             raise ValueError(f"{weights}: lacks {sorted(report['missing_keys'])[:5]}; fetch LAION-CLAP again")
-        identity = {"name": "laion-clap", "checkpoint": folder.name, "sha256": file_hash(weights)}
+        origin = origin_of(folder)
+        identity = {
+            "name": "laion-clap",
+            "checkpoint": origin.get("hub_id", f"{folder.name}, of unknown origin"),
+            "revision": origin.get("revision"),
+            "sha256": file_hash(weights),
+        }
         return cls(model, extractor, tokenizer, identity)
 
     @torch.inference_mode()

@@ -67,10 +67,11 @@ class _ClipValues(Metric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_state("values", [], dist_reduce_fx="cat")
+        self.set_dtype(torch.float64)  # also of what a process without clips contributes
 
     def _add(self, value: float | None) -> None:
         if value is not None:
-            self.values.append(torch.tensor([value], device=self.device))
+            self.values.append(torch.tensor([value], dtype=torch.float64, device=self.device))
 
     def all_values(self) -> Tensor:
         """The numbers gathered so far, (N,)."""

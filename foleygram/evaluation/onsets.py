@@ -96,14 +96,6 @@ def onset_scores(num_matched: int, num_detected: int, num_annotated: int) -> Ons
     return OnsetScores(precision, num_matched / num_annotated, f1, num_detected / num_annotated)
 
 
-def match_onsets(
-    detected: Sequence[float] | np.ndarray, annotated: Sequence[float] | np.ndarray, tolerance_sec: float
-) -> OnsetScores:
-    """Precision, recall, F1 and count ratio of detected against annotated times in seconds (paper notes, section 6)."""
-    matches = pair_onsets(detected, annotated, tolerance_sec)
-    return onset_scores(len(matches.detected), matches.num_detected, matches.num_annotated)
-
-
 def peak(audio: Tensor) -> float:
     """Largest magnitude of sound (..., samples), 0 for none."""
     return float(audio.abs().max()) if audio.numel() else 0.0

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -143,16 +143,6 @@ class ClipScorer:
             if any(column in row for row in rows):
                 summary[f"num_{name}"] = sum(row[column] is not None for row in rows)
         return Scores(rows, summary)
-
-
-def score_clips(
-    clips: Iterable[ScoredClip], judge: MaterialJudge | None, metrics: Sequence[str] = CLIP_METRICS
-) -> Scores:
-    """Onsets, envelopes and material of generated clips against their references."""
-    scorer = ClipScorer(judge, metrics)
-    for clip in clips:
-        scorer.add(clip)
-    return scorer.scores()
 
 
 def _of_all_processes(rows: list[Row]) -> list[Row]:

@@ -46,13 +46,13 @@ def see_sets(
     into.failures += [f"{name}: {line}" for line in sorted({line for part in from_all(failures) for line in part})]
     rows = dict(zip(sounds, heard.features, strict=True))
     views = dict(zip(pictures, looked.features, strict=True))
-    into.labels[f"FAVD, {name}"] = f"favd_{name}"
+    into.labels |= {f"FAVD, {name}": f"favd_{name}", f"rows, {name}": f"num_rows_{name}"}
     into.protocol[name] = {
         "picture": dict(eye.identity), "sound": dict(ear.identity) | {"windows": window_protocol(ear)}
     }  # fmt: skip
     halves = floor_half(next(iter(pairs.values())), seed)
     for number, group in enumerate(pairs):
-        metric = FrechetAudioVisualDistance(name, seed=seed)
+        metric = FrechetAudioVisualDistance(name, infinity=False, seed=seed)
         for pair, (made, true), picture in zip(own[group], told[group], seen[group], strict=True):
             view, generated, reference = views[picture], rows[made], rows[true]
             if view is None or generated is None or reference is None:
@@ -64,8 +64,14 @@ def see_sets(
                 metric.update(view.rows, generated.covered, real=False, clip=clip)
                 metric.update(view.rows, reference.covered, real=True, clip=clip)
         found = computed(metric)
-        into.summaries.setdefault(group, {})[f"favd_{name}"] = found.value
-        into.note(f"FAVD, {name}", group, found.notes)
+        blind = sum(pair.picture is None for pair in pairs[group])
+        unseen = [f"{blind} of {len(pairs[group])} clips have no picture: not in it"] * bool(blind)
+        into.summaries[group] = into.summaries.get(group, {}) | {
+            f"favd_{name}": found.value,
+            f"num_rows_{name}": found.num_generated,
+            f"num_reference_rows_{name}": found.num_reference,
+        }
+        into.note(f"FAVD, {name}", group, [*found.notes, *unseen])
 
 
 def _picture(pair: Pair, lengths: Lengths, group: str) -> AudioClip:

@@ -46,6 +46,21 @@ def compare_reports(report: Report, earlier: Mapping[str, Any], *, seed: int) ->
     return found
 
 
+def comparison_notes(report: Report, earlier: Mapping[str, Any]) -> list[str]:
+    """What to know of the changes since an earlier report: clips that one of both left out, networks that differ."""
+    notes = []
+    for name, other in _common(list(report.scores), list(earlier["summary"])).items():
+        ours, theirs = ({_clip(row) for row in rows} for rows in (report.scores[name].rows, earlier["clips"][other]))
+        if ours != theirs:
+            video, start = min(ours ^ theirs)
+            notes.append(
+                f"compared, {name}: {len(ours)} clips now, {len(theirs)} in the earlier report ({video} at {start:g} s "
+                "is in one of both alone): the changes are between different clips, and have no interval"
+            )
+    others = sorted(_changed_networks(report.protocol, earlier["protocol"]))
+    return notes + [f"not compared: figures of {name}, another network in the earlier report" for name in others]
+
+
 def _changed_networks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Embedders that the two protocols do not describe alike: their figures are about different spaces."""
     here, there = ours.get("embedders", {}), theirs.get("embedders", {})

@@ -2,13 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from foleygram.study.alignment import PRINTED
-from foleygram.study.comparison import Change, compare_reports
+from foleygram.study.comparison import Change, compare_reports, comparison_notes
 from foleygram.study.report import Report, print_changes, print_figures, print_report, write_json, write_rows
 
 REPORT, ROWS, PAGE, SOUNDS, FEATURES = "report.json", "per_clip.csv", "report.html", "sounds", "features"
@@ -47,17 +48,19 @@ def deliver(report: Report, out: Path | None, *, earlier: dict[str, Any] | None 
     if int(os.environ.get("RANK", "0")) != 0:
         return
     console = Console()
-    print_report(report, console)
-    if report.alignment:
-        print_figures(report.alignment, PRINTED, title="alignment, the same clips", console=console)
     changes: dict[str, dict[str, Change]] = {}
     refusal: ValueError | None = None
     if earlier is not None:
         try:
             changes = compare_reports(report, earlier, seed=report.protocol["seed"])
-            print_changes(changes, report.rows, console)
+            report = replace(report, notes=(*report.notes, *comparison_notes(report, earlier)))
         except ValueError as error:
             refusal = error
+    print_report(report, console)
+    if report.alignment:
+        print_figures(report.alignment, PRINTED, title="alignment, the same clips", console=console)
+    if changes:
+        print_changes(changes, report.rows, console)
     if out is not None and out.suffix == ".json":
         write_json(out, report.content())
     elif out is not None:

@@ -1,5 +1,6 @@
 """Figures that need a network's rows: Frechet and kernel distances, cosines with the reference and with captions."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,7 +15,7 @@ from foleygram.evaluation.embedders import AlignedEmbedder, AudioEmbedder
 from foleygram.evaluation.extraction import AudioClip, extract, window_protocol
 from foleygram.evaluation.feature_cache import FeatureCache, Features
 from foleygram.evaluation.laion_clap import LaionClap
-from foleygram.evaluation.metrics import clap_score
+from foleygram.evaluation.metrics import ClapScore, clap_score
 from foleygram.evaluation.microsoft_clap import MicrosoftClap
 from foleygram.evaluation.scores import computed
 from foleygram.evaluation.vggish import VGGish
@@ -72,6 +73,7 @@ def figure_labels(name: str) -> dict[str, str]:
         fad: f"fad_{name}",
         f"{fad}, infinity": f"fad_infinity_{name}",
         f"KAD, {name}": f"kad_{name}",
+        f"rows, {name}": f"num_rows_{name}",
         f"{cosine} to sound, {name}": f"{AUDIO_SCORE}{name}",
         f"{cosine} to text, {name}": f"{TEXT_SCORE}{name}",
     }
@@ -185,14 +187,15 @@ def _distances(
                 continue
             metric.update(made.rows, real=False, clip=clip)
             metric.update(true.rows, real=True, clip=clip)
-    labels = list(figure_labels(name))
-    for label, key, found in (
-        (labels[0], "fad", computed(frechet)),
-        (labels[2], "kad", computed(kernel)),
-    ):
-        into.summaries.setdefault(group, {})[f"{key}_{name}"] = found.value
-        if key == "fad":
-            into.summaries[group][f"fad_infinity_{name}"] = found.infinity
+    labels, fad, kad = list(figure_labels(name)), computed(frechet), computed(kernel)
+    into.summaries[group] = into.summaries.get(group, {}) | {
+        f"fad_{name}": fad.value,
+        f"fad_infinity_{name}": fad.infinity,
+        f"kad_{name}": kad.value,
+        f"num_rows_{name}": fad.num_generated,
+        f"num_reference_rows_{name}": fad.num_reference,
+    }
+    for label, found in ((labels[0], fad), (labels[2], kad)):
         into.note(label, f"{group}, the floor" if half is not None else group, found.notes)
 
 
@@ -201,20 +204,22 @@ def _cosines(
 ) -> None:
     """Each clip's cosine with its reference and with its caption, over the windows that lie wholly in the sound."""
     words = _words(embedder, sorted({pair.caption for pair, _, _ in both if pair.caption}))
+    metrics = {f"{AUDIO_SCORE}{name}": ClapScore(), f"{TEXT_SCORE}{name}": ClapScore()}
     own: dict[ClipKey, dict[str, float]] = {}
     for pair, made, true in both:
-        values = {f"{AUDIO_SCORE}{name}": clap_score(made.covered, true.covered)}
-        if pair.caption in words:
-            values[f"{TEXT_SCORE}{name}"] = clap_score(made.covered, words[pair.caption])
-        own[clip_key(pair)] = values
-    columns = into.columns.setdefault(group, {})
-    for part in from_all(own):
-        for key, values in part.items():
-            columns.setdefault(key, {}).update(values)
-    for kind in (AUDIO_SCORE, TEXT_SCORE):
-        known = [values[kind + name] for values in columns.values() if kind + name in values]
-        if known:
-            into.summaries[group][kind + name] = float(np.mean(known))
+        for (kind, metric), other in zip(metrics.items(), (true.covered, words.get(pair.caption)), strict=True):
+            if other is not None:
+                metric.update(made.covered, other)
+                own.setdefault(clip_key(pair), {})[kind] = clap_score(made.covered, other)
+    columns, found = into.columns.setdefault(group, {}), {k: v for part in from_all(own) for k, v in part.items()}
+    for key, values in found.items():
+        columns.setdefault(key, {}).update(values)
+    scores = {kind: float(computed(metric)) for kind, metric in metrics.items()}
+    into.summaries[group] |= {kind: score for kind, score in scores.items() if not math.isnan(score)}
+    spoken = sum(f"{TEXT_SCORE}{name}" in values for values in found.values())
+    if 0 < spoken < len(found):
+        line = f"{len(found) - spoken} of {len(found)} clips have no caption: not in it"
+        into.note(list(figure_labels(name))[-1], group, [line])
 
 
 def _words(embedder: Any, captions: list[str]) -> dict[str | None, torch.Tensor]:

@@ -15,7 +15,9 @@ from foleygram.study.report import Finding, Report, cell
 class Run(Protocol):
     """Generates and scores conditions: `run.evaluate` with everything else decided."""
 
-    def __call__(self, *, conditions: Sequence[Condition]) -> Report: ...
+    def __call__(self, *, conditions: Sequence[Condition]) -> Report:
+        """The report of these conditions."""
+        ...
 
 
 COMBINATIONS = ("a", "v", "t", "av", "vt", "at", "avt")

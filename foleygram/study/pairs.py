@@ -138,8 +138,10 @@ def _read_captions(path: Path, stems: Iterable[str]) -> dict[str, str]:
 
 @dataclass
 class Remarks:
-    """What a reader of the figures must know of the files: left out, cut or padded, silent; one line each."""
+    """What a reader of the figures must know of the files: without a partner, left out, cut or padded, silent."""
 
+    without_reference: list[str] = field(default_factory=list)
+    without_generated: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     refitted: list[str] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)

@@ -14,7 +14,9 @@ from foleygram.evaluation import condfoleygen, envelopes, onsets
 from foleygram.study import intervals
 from foleygram.study.pairs import Pair
 
-PACKAGES = ("foleygram", "torch", "transformers", "diffusers", "librosa", "torchmetrics", "numpy")
+PACKAGES = (
+    "foleygram", "torch", "transformers", "diffusers", "librosa", "torchmetrics", "numpy", "scipy", "soxr", "av",
+)  # fmt: skip
 SYSTEM_KEYS = frozenset(
     {
         "checkpoint", "checkpoint_sha256", "trained_on", "num_inference_steps", "guidance_scale", "seed",

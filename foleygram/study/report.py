@@ -18,7 +18,11 @@ from foleygram.study.pairs import Pair, Remarks
 
 ROWS = {
     "onset F1, 50 ms": "onset_f1_50",
+    "onset precision, 50 ms": "onset_precision_50",
+    "onset recall, 50 ms": "onset_recall_50",
     "onset F1, 100 ms": "onset_f1_100",
+    "onset precision, 100 ms": "onset_precision_100",
+    "onset recall, 100 ms": "onset_recall_100",
     "onsets, found / true": "onset_count_ratio",
     "hits found, 50 ms": "onset_hit_recall_50",
     "scrapes found, 50 ms": "onset_scratch_recall_50",

@@ -14,7 +14,7 @@ from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.processes import from_all, from_first, joined_processes, progress_bar
 from foleygram.study.alignment import alignment_figures
 from foleygram.study.conditions import Condition
-from foleygram.study.pairs import match_folders
+from foleygram.study.pairs import Matched, match_folders
 from foleygram.study.projections import randomly_projected
 from foleygram.study.protocol import folder_hash, split_overlap
 from foleygram.study.report import Report
@@ -147,7 +147,12 @@ def evaluate_folders(
     return replace(
         report,
         title=f"{name}: {len(own)} files",
-        notes=(*_unmatched(matched.without_reference, matched.without_generated), *report.notes),
+        notes=(*_unmatched(matched), *report.notes),
+        remarks=replace(
+            report.remarks,
+            without_reference=[str(path) for path in matched.without_reference],
+            without_generated=[str(path) for path in matched.without_generated],
+        ),
     )
 
 
@@ -174,15 +179,11 @@ def _kept_or_temporary(folder: str | Path | None) -> Iterator[Path]:
         from_all(None)
 
 
-def _unmatched(without_reference: Sequence[Path], without_generated: Sequence[Path]) -> list[str]:
+def _unmatched(matched: Matched) -> list[str]:
+    """How many files have no partner; the remarks name them."""
     notes = []
-    if without_reference:
-        notes.append(f"{_listed(without_reference)} without a reference of that name: not scored")
-    if without_generated:
-        notes.append(f"{_listed(without_generated)} without a generated file: the figures are over the others alone")
+    if number := len(matched.without_reference):
+        notes.append(f"generated files without a reference of that name, not scored: {number}")
+    if number := len(matched.without_generated):
+        notes.append(f"references without a generated file: {number}; the figures are over the others alone")
     return notes
-
-
-def _listed(paths: Sequence[Path]) -> str:
-    shown = ", ".join(path.name for path in paths[:5])
-    return f"{len(paths)} files ({shown}{', ...' if len(paths) > 5 else ''})"

@@ -33,24 +33,31 @@ from foleygram.study.protocol import scoring_protocol
 from foleygram.study.report import Report
 
 METRICS = (*CLIP_METRICS, "alignment", OWN, *PUBLISHED, *PROFILES)
+WANTED = {
+    "material": "a judge, --judge FOLDER",
+    "alignment": "a checkpoint that generates, --checkpoint and --data",
+    OWN: "a release: beside --generated give it as "
+    "--embedder foleygram.evaluation.embedders.AlignedEmbedder=checkpoints/mini",
+}
+"""What a metric that cannot be had lacks."""
 
 
 def choose_metrics(names: Sequence[str] | None, *, alignment: bool = False, judge: bool = True) -> tuple[str, ...]:
-    """The metrics that names stand for, each once; by default all that can be had.
+    """The metrics that names stand for, each once, space around them aside; by default all that can be had.
 
-    `alignment` says whether there are encoders to look at, `judge` whether there is a material judge. Raises ValueError
+    `alignment` says whether a checkpoint is scored, `judge` whether there is a material judge. Raises ValueError
     listing all there are for a name that is none, and for one that cannot be had.
     """
     lacking = {"alignment": not alignment, OWN: not alignment, "material": not judge}
     if names is None:
         return tuple(name for name in METRICS if not lacking.get(name))
+    names = [name.strip() for name in names]
     unknown = sorted(set(names) - set(METRICS))
     if unknown:
         raise ValueError(f"unknown metrics {', '.join(unknown)}; there are {', '.join(METRICS)}")
     for name in names:
         if lacking.get(name):
-            wanted = "a judge, --judge FOLDER" if name == "material" else "a checkpoint's encoders, --checkpoint"
-            raise ValueError(f"the metric {name} needs {wanted}")
+            raise ValueError(f"the metric {name} needs {WANTED[name]}")
     return tuple(dict.fromkeys(names))
 
 
@@ -78,7 +85,7 @@ def load_networks(
     """Load what `metrics` need; published weights that are missing leave their metric out, with the way to get them.
 
     `embedders` are CLASS_PATH=FOLDER. Raises FileNotFoundError for a judge that is not there, ValueError for weights
-    that are damaged.
+    that are damaged and for two embedders of one name.
     """
     networks = Networks(None, None, [], {}, {})
     if judge is not None and "material" in metrics:
@@ -93,6 +100,13 @@ def load_networks(
         except FileNotFoundError as error:
             networks.left_out[name] = str(error)
     networks.ears.extend(_placed(load_class(text), device) for text in embedders)
+    names = [str(ear.identity["name"]) for ear in networks.ears]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"{names.count(name)} embedders are called {name}, of which a report holds one: leave {name} out of "
+                "--metrics, or score once for each --embedder"
+            )
     return networks
 
 

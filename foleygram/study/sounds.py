@@ -26,7 +26,9 @@ class ClipGenerator(Protocol):
     """What the benchmark needs of a pipeline."""
 
     @property
-    def spec(self) -> ClipSpec: ...
+    def spec(self) -> ClipSpec:
+        """Rates and durations of a clip."""
+        ...
 
     def generate_clips(
         self,
@@ -38,9 +40,13 @@ class ClipGenerator(Protocol):
         guidance_scale: float = ...,
         controlnet_conditioning_scale: float = ...,
         seeds: Sequence[int],
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """Sounds (B, C, samples) of a collated batch, told the modalities in `present` and envelopes (B, values)."""
+        ...
 
-    def embed(self, batch: Mapping[str, Any]) -> dict[str, Tensor]: ...
+    def embed(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Unit rows (B, d) of a collated batch, by modality."""
+        ...
 
 
 class ClipSounds:

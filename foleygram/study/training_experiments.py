@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from foleygram.caching import cache_dataset
 from foleygram.checkpoints import read_index
 from foleygram.datasets.cache import CachedClips
@@ -88,11 +90,14 @@ def cache_media(media: Path, rendered: Path, scored: Path, spec_file: Path) -> N
         )  # fmt: skip
 
 
-def compare_objectives(out: Path, told: Materials, budget: Budget, *, seed: int = 0) -> dict[str, Any]:
+def compare_objectives(
+    out: Path, told: Materials, budget: Budget, *, seed: int = 0, device: str | torch.device = "cpu"
+) -> dict[str, Any]:
     """GRAM, anchor-based, all-pairs and Symile alignment from the same start: retrieval, volume and generation scores.
 
     The start is the base's own space, so it is scored as well. Every space, the start's too, gets fresh projectors
-    trained on the base's backbone, and its ControlNet goes on. Writes `out`/objectives.json; a killed run goes on.
+    trained on the base's backbone, and its ControlNet goes on. Sounds are made and scored on `device`. Writes
+    `out`/objectives.json; a killed run goes on.
     """
     spaces = {"start": told.base}
     for name, objective in OBJECTIVES.items():
@@ -107,7 +112,7 @@ def compare_objectives(out: Path, told: Materials, budget: Budget, *, seed: int 
             steps=budget.generation_steps, seed=seed, controlnet=True, changes=budget.batches,
         )  # fmt: skip
         release = assemble_release(folder / "release", trained, encoders, told.base)
-        figures[name] |= _generation_figures(folder, release, told, budget, SPACE_CONDITIONS, seed)
+        figures[name] |= _generation_figures(folder, release, told, budget, SPACE_CONDITIONS, seed, device)
     return _write(out / "objectives.json", figures, budget, seed)
 
 
@@ -131,11 +136,13 @@ def alignment_sensitivity(out: Path, told: Materials, budget: Budget, *, seed: i
     return _write(out / "sensitivity.json", figures, budget, seed)
 
 
-def compare_controls(out: Path, told: Materials, budget: Budget, *, seed: int = 0) -> dict[str, Any]:
+def compare_controls(
+    out: Path, told: Materials, budget: Budget, *, seed: int = 0, device: str | torch.device = "cpu"
+) -> dict[str, Any]:
     """The RMS envelope against an onset track as the control: fresh ControlNets, equal steps, scores of each.
 
-    Both are told the truth, as curve or as pulses, so the scores differ by what the control carries. Writes
-    `out`/control.json.
+    Both are told the truth, as curve or as pulses, so the scores differ by what the control carries. Sounds are made
+    and scored on `device`. Writes `out`/control.json.
     """
     figures: Figures = {}
     for name, features in CONTROLS.items():
@@ -146,7 +153,7 @@ def compare_controls(out: Path, told: Materials, budget: Budget, *, seed: int = 
             steps=budget.generation_steps, seed=seed, controlnet=False, changes=budget.batches,
         )  # fmt: skip
         release = assemble_release(folder / "release", trained, told.base)
-        figures[name] = _generation_figures(folder, release, told, budget, [CONTROL_CONDITIONS[name]], seed)
+        figures[name] = _generation_figures(folder, release, told, budget, [CONTROL_CONDITIONS[name]], seed, device)
     return _write(out / "control.json", figures, budget, seed)
 
 
@@ -177,13 +184,19 @@ def _feature_caches(
 
 
 def _generation_figures(
-    folder: Path, release: Path, told: Materials, budget: Budget, names: Sequence[str], seed: int
+    folder: Path,
+    release: Path,
+    told: Materials,
+    budget: Budget,
+    names: Sequence[str],
+    seed: int,
+    device: str | torch.device,
 ) -> dict[str, float]:
     """Scores of a release on held-out clips, as `condition: figure`."""
     report = evaluate(
         release, told.scored, "test", conditions=choose_conditions(names, controls=False),
         num_inference_steps=budget.num_inference_steps, seed=seed, limit=budget.clips, sounds=folder / "sounds",
-        judge=told.base / "judge",
+        judge=told.base / "judge", device=device,
     )  # fmt: skip
     return {
         f"{name}: {figure}": value

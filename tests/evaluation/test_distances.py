@@ -130,6 +130,18 @@ def test_infinity_takes_the_bias_of_few_rows_away():
     assert infinity != frechet_infinity(generated, reference, seed=1)
 
 
+def test_infinity_starts_above_the_dimensions_where_the_bias_is_a_line():
+    rng, dim = np.random.default_rng(2), 600
+    metric = FrechetAudioDistance()
+    reference = torch.from_numpy(rng.standard_normal((4 * dim, dim)))
+    metric.update(reference, real=True, clip="a")
+    metric.update(torch.from_numpy(rng.standard_normal((2 * dim + 1, dim))), real=False, clip="a")
+    found = metric.compute()
+    assert found.infinity is None and any("FAD-infinity, which needs 1202" in note for note in found.notes)
+    with pytest.raises(ValueError, match="1202"):
+        frechet_infinity(reference[:1201], reference, seed=0)
+
+
 def test_the_bias_is_what_the_documents_say():
     rng, dim = np.random.default_rng(1), 100
     for multiple, expected in ((1, 0.52), (2, 0.26), (8, 0.065)):

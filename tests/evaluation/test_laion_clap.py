@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import librosa
 import numpy as np
@@ -12,6 +13,7 @@ from foleygram.evaluation.embedders import sound_windows
 from foleygram.evaluation.extraction import window_protocol
 from foleygram.evaluation.laion_clap import LaionClap
 from foleygram.evaluation.mel import MelDecibels, slaney_filters
+from foleygram.sources import ORIGIN
 
 SIZES = {
     "text_config": {"vocab_size": 261, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -85,8 +87,15 @@ def test_windows_follow_the_protocol(clap):
         window_protocol(clap)
     )
     assert sound_windows(torch.zeros(480_000), clap).shape == (10, 480_000)
-    assert clap.identity["checkpoint"] == "laion-clap"
+    assert clap.identity["checkpoint"] == "laion-clap, of unknown origin" and clap.identity["revision"] is None
     assert len(clap.identity["sha256"]) == 64
+
+
+def test_a_fetched_checkpoint_is_named_by_hub_id_and_revision(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "laion-clap")
+    (copy / ORIGIN).write_text(json.dumps({"hub_id": "laion/another", "revision": "abc", "licence": "Apache-2.0"}))
+    identity = LaionClap.from_pretrained(copy).identity
+    assert (identity["checkpoint"], identity["revision"]) == ("laion/another", "abc")
 
 
 def test_a_row_does_not_depend_on_its_batch(clap):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foleygram.evaluation.onsets import detect_onsets, match_onsets, onset_scores, pair_onsets, peak
+from foleygram.evaluation.onsets import detect_onsets, onset_scores, pair_onsets, peak
 
 RATE = 16_000
 TIMES = [0.3, 0.8, 1.4, 1.75, 2.6, 3.3]
@@ -20,6 +20,11 @@ def strikes(times, seconds=4.0, level=0.5, rate=RATE):
         start = round(time * rate)
         audio[start : start + len(tone)] += tone[: len(audio) - start]
     return audio
+
+
+def match_onsets(detected, annotated, tolerance):
+    matches = pair_onsets(detected, annotated, tolerance)
+    return onset_scores(len(matches.detected), matches.num_detected, matches.num_annotated)
 
 
 def most_pairs(detected, annotated, tolerance):

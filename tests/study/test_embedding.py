@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -9,15 +10,19 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 import foleygram.study.scoring as scoring
 from foleygram.cli import app
 from foleygram.evaluation.frechet import frechet_distance
+from foleygram.evaluation.metrics import ClapScore
 from foleygram.evaluation.vggish import VGGish, VGGishNetwork
-from foleygram.study.comparison import compare_reports
+from foleygram.study.comparison import compare_reports, comparison_notes
+from foleygram.study.deliver import deliver
 from foleygram.study.embedding import floor_half, load_class
 from foleygram.study.pairs import Pair, match_folders
+from foleygram.study.report import print_report
 from foleygram.study.run import evaluate_folders
 
 EMBEDDER = "foleygram.evaluation.embedders.AlignedEmbedder"
@@ -74,6 +79,11 @@ def test_distances_are_those_of_the_rows_and_the_floor_is_real_against_real(fold
     assert len(half) == NUM // 2
     assert floor[f"fad_{EAR}"] == pytest.approx(frechet_distance(*halves), rel=1e-9)
     assert found[f"fad_infinity_{EAR}"] is None
+    assert found[f"num_rows_{EAR}"] == found[f"num_reference_rows_{EAR}"] == 2 * NUM
+    assert floor[f"num_rows_{EAR}"] == floor[f"num_reference_rows_{EAR}"] == NUM
+    console = Console(width=200, record=True)
+    print_report(report, console)
+    assert re.search(rf"rows, {EAR} +│ +{NUM} │ +{2 * NUM} ", console.export_text())
     assert any("no FAD-infinity" in note for note in report.notes)
 
 
@@ -86,6 +96,27 @@ def test_cosines_are_clip_by_clip_and_have_an_interval(folders, tiny_release):
     assert mean == pytest.approx(np.mean(list(rows.values()))) and low < mean < high
     assert report.protocol["embedders"][EAR]["windows"]["hop_sec"] == 1.0
     assert len(report.protocol["embedders"][EAR]["sha256"]) == 64
+
+
+def test_the_text_score_is_the_metrics_over_clips_with_a_caption_and_counts_those_without(
+    folders, tiny_release, tmp_path, monkeypatch
+):
+    table = tmp_path / "captions.csv"
+    table.write_text("file,caption\n" + "".join(f"v{n:02d}.wav,A person hits wood {n}.\n" for n in range(5)))
+    updates = []
+    real = ClapScore.update
+    monkeypatch.setattr(ClapScore, "update", lambda self, *rows: (updates.append(rows), real(self, *rows))[1])
+    report = score(folders, tiny_release, captions=table)
+    rows = report.scores["system"].rows
+    known = [row[f"text_score_{EAR}"] for row in rows if f"text_score_{EAR}" in row]
+    assert len(known) == 5 and len(updates) == 2 * (NUM + 5)
+    assert report.scores["system"].summary[f"text_score_{EAR}"] == pytest.approx(np.mean(known), rel=1e-12)
+    assert f"cosine to text, {EAR}: 7 of 12 clips have no caption: not in it (reference, system)" in report.notes
+
+
+def test_two_embedders_of_one_name_are_refused_before_anything_is_read(folders, tiny_release):
+    with pytest.raises(ValueError, match=f"2 embedders are called {EAR}.*--metrics"):
+        score(folders, tiny_release, embedders=[f"{EMBEDDER}={tiny_release}"] * 2)
 
 
 def test_features_come_from_the_cache_until_a_file_changes(folders, tiny_release, tmp_path, monkeypatch):
@@ -143,11 +174,15 @@ def test_shorter_files_are_padded_so_that_both_sets_have_as_many_rows(folders, t
 
 
 def test_two_processes_say_what_one_says(folders, tiny_release, tmp_path):
-    single = score(folders, tiny_release).scores["system"].summary
+    table = tmp_path / "captions.csv"
+    table.write_text("file,caption\nv02.wav,wood\n")  # one of both processes has no clip with a caption
+    single = score(folders, tiny_release, captions=table).scores["system"].summary
+    assert f"text_score_{EAR}" in single
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "foleygram", "evaluate",
         "--generated", str(folders[0]), "--reference", str(folders[1]), "--metrics", "envelope",
-        "--embedder", f"{EMBEDDER}={tiny_release}", "--out", str(tmp_path / "two.json"), "--device", "cpu",
+        "--embedder", f"{EMBEDDER}={tiny_release}", "--captions", str(table),
+        "--out", str(tmp_path / "two.json"), "--device", "cpu",
     ]  # fmt: skip
     outcome = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert outcome.returncode == 0, outcome.stderr
@@ -187,6 +222,21 @@ def test_figures_of_another_network_are_not_compared(folders, tiny_release):
     earlier["protocol"]["embedders"][EAR]["sha256"] = "another"
     changes = compare_reports(report, earlier, seed=0)["system"]
     assert "envelope_l1" in changes and not any(key.endswith(EAR) for key in changes)
+    assert comparison_notes(report, earlier) == [
+        f"not compared: figures of {EAR}, another network in the earlier report"
+    ]
+
+
+def test_changes_between_different_clips_say_so(folders, tmp_path, capsys):
+    whole = evaluate_folders(*folders, metrics=["envelope"], show_progress=False)
+    deliver(whole, tmp_path / "whole.json", earlier=whole.content())
+    assert "different clips" not in capsys.readouterr().out
+    (folders[0] / "v03.wav").write_bytes(b"RIFF nothing")
+    deliver(evaluate_folders(*folders, metrics=["envelope"], show_progress=False), tmp_path / "less.json",
+            earlier=whole.content())  # fmt: skip
+    assert "different clips" in capsys.readouterr().out
+    notes = json.loads((tmp_path / "less.json").read_text())["notes"]
+    assert "compared, system: 11 clips now, 12 in the earlier report (v03 at 0 s is in one of both alone)" in notes[-1]
 
 
 class Eye:
@@ -209,8 +259,14 @@ def test_favd_pairs_each_picture_with_both_sounds(rendered, tmp_path, monkeypatc
     for path in sorted(rendered.glob("*.wav")):
         sound, rate = soundfile.read(path, dtype="float32")
         soundfile.write(generated / path.name, sound[::-1], rate)
+    unseen = min(rendered.glob("*.mp4"))
+    unseen.rename(unseen.with_suffix(".hidden"))
     report = evaluate_folders(generated, rendered, metrics=["favd-rgb-vggish"], show_progress=False)
-    assert all(pair.picture.suffix == ".mp4" for pair in report.pairs["system"])
+    unseen.with_suffix(".hidden").rename(unseen)
+    assert [pair.picture.suffix for pair in report.pairs["system"] if pair.picture] == [".mp4"] * 3
+    assert any("1 of 4 clips have no picture: not in it (reference, system)" in note for note in report.notes)
+    assert report.scores["system"].summary["num_rows_favd-rgb-vggish"] > 0
+    assert not any("FAD-infinity" in note for note in report.notes)
     floor, value = (report.scores[name].summary["favd_favd-rgb-vggish"] for name in ("reference", "system"))
     assert np.isfinite(value) and value >= 0 and floor is None
     assert report.protocol["embedders"]["favd-rgb-vggish"]["picture"] == {"name": "eye"}

@@ -109,9 +109,20 @@ def test_mismatches_unreadable_files_and_silence_are_named(folders):
     ]
     assert "not finite" in report.remarks.left_out[1]
     assert "v2.wav: silent" in report.remarks.silent[0]
-    assert "other.wav) without a reference" in report.notes[0]
-    assert "v4_denoised.wav) without a generated file" in report.notes[1]
+    assert "without a reference of that name, not scored: 1" in report.notes[0]
+    assert "references without a generated file: 1;" in report.notes[1]
+    assert report.remarks.without_reference == [str(generated / "other.wav")]
+    assert report.remarks.without_generated == [str(reference / "v4_denoised.wav")]
     assert report.intervals[generated.name] == {}
+
+
+def test_every_file_without_a_partner_is_in_the_report(folders):
+    generated, reference = folders
+    for number in range(8):
+        soundfile.write(generated / f"other{number}.wav", strikes(16_000), 16_000)
+    report, _ = figures(generated, reference, limit=1, metrics=["envelope"])
+    assert "not scored: 8" in report.notes[0]
+    assert report.content()["remarks"]["without_reference"] == [str(generated / f"other{n}.wav") for n in range(8)]
 
 
 def lying(path, count):

@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ import foleygram.study.run as run
 import foleygram.study.scoring as scoring
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
-from foleygram.evaluation.scores import CLIP_METRICS, ScoredClip, score_clips
+from foleygram.evaluation.scores import CLIP_METRICS, ClipScorer, ScoredClip
 from foleygram.processes import Place
 from foleygram.spec import ClipSpec
 from foleygram.study.conditions import AGAINST_OTHER, choose_conditions
 from foleygram.study.deliver import deliver
+from foleygram.study.embedding import load_class
 from foleygram.study.report import Report, print_report
 from foleygram.study.scoring import choose_metrics, score_pairs
 from foleygram.study.sounds import ClipSounds, clip_pairs, generate_sounds, pick_clips, pick_partners
@@ -24,6 +26,7 @@ SPEC = ClipSpec(
     seconds=2.0, sample_rate=16_000, audio_channels=1, latent_hop=512, num_frames=2, image_size=16, motion_size=16
 )
 MATERIALS = ("metal", "wood", "metal", "wood")
+ROOT = Path(__file__).parents[2]
 
 
 class Judge(MaterialJudge):
@@ -56,6 +59,13 @@ def scored(shift=0.0, material="wood"):
         video_id="a",
         start=0.0,
     )
+
+
+def score_clips(clips, judge):
+    scorer = ClipScorer(judge)
+    for clip in clips:
+        scorer.add(clip)
+    return scorer.scores()
 
 
 @pytest.fixture
@@ -238,6 +248,9 @@ def test_the_table_names_its_columns_and_dashes_what_is_missing(judge):
     assert "true †" in text and "† was told" in text
     lines = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in text.splitlines() if "│" in line}
     assert lines["onset F1, 50 ms"] == "1.000"
+    assert {lines[f"onset {name}, {tolerance} ms"] for name in ("precision", "recall") for tolerance in (50, 100)} == {
+        "1.000"
+    }
     narrow = Console(width=80, record=True)
     print_report(Report("t", {}, dict.fromkeys("abcdefgh", scores["true"])), narrow)
     assert "…" not in narrow.export_text()
@@ -269,6 +282,7 @@ def test_evaluate_prints_and_writes_everything(judge, root, silent_pictures, mon
     assert content["summary"] == {name: value.summary for name, value in report.scores.items()}
     assert content["protocol"]["num_clips"] == 3
     assert content["protocol"]["onsets"]["delta"] > 0
+    assert {"soxr", "av", "scipy"} <= content["protocol"]["versions"].keys()
     assert len(content["protocol"]["checkpoint_sha256"]) == len(content["protocol"]["references_sha256"]) == 64
     assert content["alignment"]["material_video_to_audio"] == 1
     assert content["oracle"] == ["true", "flat envelope", "other video", "other envelope (other's truth)"]
@@ -297,3 +311,12 @@ def test_an_unknown_metric_lists_what_there_is():
     with pytest.raises(ValueError, match="material needs a judge"):
         choose_metrics(["material"], judge=False)
     assert "material" not in choose_metrics(None, judge=False)
+    assert choose_metrics(["onsets", " envelope", "onsets "]) == ("onsets", "envelope")
+
+
+def test_the_way_out_for_the_own_encoder_without_a_checkpoint_is_one():
+    with pytest.raises(ValueError, match=r"--embedder foleygram.*=checkpoints/mini") as raised:
+        choose_metrics(["foleygram-audio"])
+    text = str(raised.value).split("--embedder ")[1]
+    ear = load_class(text.replace("checkpoints/mini", str(ROOT / "checkpoints/mini")))
+    assert ear.identity["name"] == "foleygram-audio"

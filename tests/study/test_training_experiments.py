@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from foleygram.caching import cache_dataset
+from foleygram.cli import app
 from foleygram.datasets.drumstick import render_dataset
+from foleygram.study import training_experiments
 from foleygram.study.training_experiments import Budget, Materials, compare_controls, compare_objectives
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +28,21 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Materials:
     return Materials(
         ROOT / "checkpoints/mini", folder / "media", folder / "rendered", folder / "rendered", ROOT / "configs/mini"
     )
+
+
+@pytest.mark.parametrize("name", ["objectives", "control"])
+def test_sounds_are_made_and_scored_on_the_device_that_was_asked_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(*_: object, device: object = None, **__: object) -> None:
+        raise RuntimeError(f"scored on {device}")
+
+    monkeypatch.setattr(training_experiments, "evaluate", evaluate)
+    for step in ("cache_media", "align", "space_figures", "_feature_caches", "train_generation", "assemble_release"):
+        monkeypatch.setattr(training_experiments, step, lambda *_, **__: {})
+    folders = ["--rendered", str(tmp_path), "--scored", str(tmp_path), "--out", str(tmp_path / "out")]
+    outcome = CliRunner().invoke(app, ["experiment", name, *folders, "--device", "cpu:0"])
+    assert "scored on cpu:0" in outcome.output
 
 
 @pytest.mark.slow
