@@ -63,7 +63,7 @@ class FeatureEncoder:
             str(path.relative_to(place)): file_hash(path)
             for name, place in places.items()
             for path in sorted((place / name).glob("*"))
-            if path.suffix == ".safetensors" or path.name == "tokenizer.json"
+            if path.suffix == ".safetensors" or path.name in ("config.json", "tokenizer.json")
         }
 
     @torch.no_grad()

@@ -1,6 +1,8 @@
 """A cache holds what training from media sees, names what made it, and is written by any number of processes."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.datasets.shards import ShardedClips
+from foleygram.envelope.module import EnvelopeModule
 from foleygram.features import FeatureEncoder
 from foleygram.generation.backbone import encode_audio, load_backbone
 from foleygram.generation.module import GenerationModule
@@ -95,6 +98,25 @@ def test_stage_2_learns_the_same_from_a_cache_as_from_media(rendered, tiny_relea
     torch.testing.assert_close(cached, media, atol=1e-4, rtol=2e-3)
 
 
+def envelope(release, spec, out):
+    predictor = load_part(release, "envelope_predictor").train()
+    return EnvelopeModule(
+        predictor, out=str(out), frame_length=spec.frame_length, hop_length=spec.hop_length, lr=1e-2, warmup_steps=1
+    )
+
+
+def test_the_envelope_stage_learns_the_same_from_a_cache_as_from_media(rendered, tiny_release, spec, tmp_path):
+    fields = ["motion", "envelope_audio"]
+    cache = write(rendered, tmp_path / "cache", tiny_release, fields)
+    clips = GreatestHits(rendered, spec=spec, fields=fields)
+    run = partial(ClipDataModule, batch_size=2, seed=4)
+    media = losses(envelope(tiny_release, spec, tmp_path / "a"), run(clips))
+    reader = CachedClips(cache, fields=[*fields, "motion_ages"], spec=spec)
+    cached = losses(envelope(tiny_release, spec, tmp_path / "b"), run(reader))
+    assert len(media) == 4 and media.std() > 1e-3
+    torch.testing.assert_close(cached, media, atol=1e-4, rtol=2e-3)
+
+
 def test_shards_from_a_command_train_and_validate_as_the_cache_does(rendered, tiny_release, spec, tmp_path):
     derived = ["latents", "control_latents", "embeddings"]
     flat = write(rendered, tmp_path / "flat", tiny_release, derived)
@@ -137,6 +159,19 @@ def test_identity_covers_every_network(tiny_release):
     encoder = FeatureEncoder(tiny_release, None, ("latents", "control_latents", "embeddings"))
     parts = {name.split("/")[0] for name in encoder.identity}
     assert parts == {"vae", "envelope_predictor", "video_encoder", "text_encoder", "audio_encoder", "tokenizer"}
+
+
+def test_another_config_is_another_network(rendered, tiny_release, spec, tmp_path):
+    """The same weights that read other frames or other lengths of sound make other features."""
+    cache, release = tmp_path / "cache", tmp_path / "release"
+    write(rendered, cache, tiny_release, ["embeddings"])
+    shutil.copytree(tiny_release, release)
+    contract = {"fields": FEATURES[3:6], "spec": spec, "encoders": str(release)}
+    assert len(CachedClips(cache, **contract)) > 0
+    config = release / "audio_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_fbank_frames": 32}))
+    with pytest.raises(ValueError, match=r"another network than .*audio_encoder/config\.json; write the cache again"):
+        CachedClips(cache, **contract)
 
 
 def test_other_clips_never_pass_for_the_cached_ones(rendered, tiny_release, spec, tmp_path):

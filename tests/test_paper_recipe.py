@@ -39,6 +39,7 @@ def train(name: str, folder: Path, cache: Path, **changes: object) -> None:
         "trainer.limit_val_batches": 1, "trainer.val_check_interval": 1, "trainer.num_sanity_val_steps": 0,
         "data.init_args.batch_size": 2, "data.init_args.num_workers": 0,
         f"{TRAIN}.folder": cache / "train", f"{VAL}.folder": cache / "test",
+        f"{TRAIN}.spec": folder / "clip.yaml", f"{VAL}.spec": folder / "clip.yaml",
     }  # fmt: skip
     arguments = [f"--{key}={value}" for key, value in {**given, **changes}.items()]
     run("train", "fit", "--config", CONFIGS / f"{name}.yaml", *arguments)
@@ -142,7 +143,7 @@ def test_the_whole_recipe_from_videos_to_a_release(weights: Path, tmp_path: Path
         run("cache", rendered, features / split, "--split", split, *given)
     changes = {**stage_2(weights), "trainer.accumulate_grad_batches": 1}
     for part in (TRAIN, VAL):
-        changes |= {f"{part}.spec": spec, f"{part}.encoders": [str(release), str(backbone)]}
+        changes |= {f"{part}.encoders": [str(release), str(backbone)]}
     train("generation", tmp_path, features, **changes)
     out = tmp_path / "exported"
     run("weights", "export", release, out, "--spec", spec, "--backbone", backbone, "--sigma-min", 0.3)

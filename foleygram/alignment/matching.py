@@ -79,17 +79,16 @@ class DataAnchorMatching(nn.Module):
         """
         if not text_encoder.config.network.get("add_cross_attention"):
             raise ValueError("data-anchor matching needs a text encoder built with add_cross_attention: true")
-        negatives = draw_negatives(embeddings, captions, temperature, generator)
-        if negatives is None:
-            return 0.0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
-        other_text, other_pair = negatives
         own = torch.arange(len(captions), device=input_ids.device)
+        negatives = draw_negatives(embeddings, captions, temperature, generator)
+        # Without one the same is read for nothing: across processes every parameter needs a gradient in every step.
+        weight, (other_text, other_pair) = (0.0, (own, own)) if negatives is None else (self.weight, negatives)
         texts, pairs = torch.cat([own, own, other_text]), torch.cat([own, other_pair, own])
         video, audio = tokens
         context = torch.cat([self.video_context(video), self.audio_context(audio[:, None])], dim=1)
         read = text_encoder.tokens(input_ids[texts], attention_mask[texts], context[pairs])
         labels = torch.cat([torch.ones_like(own), torch.zeros_like(own), torch.zeros_like(own)])
-        return self.weight * functional.cross_entropy(self.head(read[:, 0]).float(), labels)
+        return weight * functional.cross_entropy(self.head(read[:, 0]).float(), labels)
 
 
 def draw_negatives(

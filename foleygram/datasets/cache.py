@@ -50,6 +50,7 @@ class CachedClips(Dataset):
             raise ValueError(f"{self.folder}: these are WebDataset shards; read them with ShardedClips")
         check_manifest(self.manifest, str(self.folder), fields=fields, spec=spec, encoders=encoders)
         self.fields = tuple(fields)
+        self._check_shards()
         self.places = [(s, i) for s, shard in enumerate(self.manifest["shards"]) for i in range(shard["count"])]
         self._crop = LatentCrop(self.manifest, fields, crop_seconds, seed) if crop_seconds else None
         self._open: dict[int, Any] = {}
@@ -84,12 +85,14 @@ class CachedClips(Dataset):
 
     def _shard(self, shard: int) -> Any:
         if shard not in self._open:
-            described = self.manifest["shards"][shard]
+            self._open[shard] = safe_open(self.folder / self.manifest["shards"][shard]["file"], framework="pt")
+        return self._open[shard]
+
+    def _check_shards(self) -> None:
+        for described in self.manifest["shards"]:
             path = self.folder / described["file"]
             if not path.is_file() or path.stat().st_size != described["bytes"]:
                 raise ValueError(f"{path}: missing or not of the size in the manifest; write the cache again")
-            self._open[shard] = safe_open(path, framework="pt")
-        return self._open[shard]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}}
@@ -200,8 +203,8 @@ def check_manifest(
 ) -> None:
     """Raise ValueError unless a cache holds `fields`, was cut to `spec`, and was made by the networks of `encoders`.
 
-    What is None is not checked. Networks are compared by the hashes of their weight files, each of which must lie in
-    one of the folders that `encoders` names.
+    What is None is not checked. Networks are compared by the hashes of their weights and config files, each of which
+    must lie in one of the folders that `encoders` names.
     """
     missing = set(fields) - set(manifest["fields"])
     if missing:
@@ -225,5 +228,5 @@ def check_manifest(
 
 @functools.cache
 def _hash(path: Path, changed_at: int) -> str:
-    """The hash of a weight file, taken once for all data sets of a run."""
+    """The hash of a network's file, taken once for all data sets of a run."""
     return file_hash(path)

@@ -52,10 +52,10 @@ class VideoFolder(Dataset):
 
     `captions` is a CSV file with the columns `file` (a path below the folder) and `caption`, and takes the videos that
     it names, with `split` those whose column `split` says so; without one every video directly in the folder is taken,
-    with an empty caption. Rows without their video, videos without a row, and those that cannot be read, are shorter
-    than a clip, or have no sound where `fields` need it are left out: `left_out` says why, and a line in the log counts
-    and names them. Raises FileNotFoundError without videos, ValueError for a CSV without these columns or with two rows
-    for a file, and when no clip is left.
+    with an empty caption. Rows without their video or caption, videos without a row, and those that cannot be read, are
+    shorter than a clip, or have no sound where `fields` need it are left out: `left_out` says why, and a line in the
+    log counts and names them. Raises FileNotFoundError without videos, ValueError for a CSV without these columns or
+    with two rows for a file, and when no clip is left.
     """
 
     def __init__(
@@ -86,9 +86,11 @@ class VideoFolder(Dataset):
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root}: no such folder; give the one that the captions' files lie in")
         self.captions = {name: caption for name, caption in rows.items() if caption is not None}
-        there = {name: self.root / name for name in sorted(self.captions) if (self.root / name).is_file()}
-        absent = [name for name in self.captions if name not in there]
-        self.left_out |= dict.fromkeys(absent, "a row in the captions, no such file")
+        files = {name: self.root / name for name in sorted(self.captions)}
+        there = {name: path for name, path in files.items() if path.is_file() and self.captions[name]}
+        for name in self.captions.keys() - there.keys():
+            is_file = files[name].is_file()
+            self.left_out[name] = "no caption in its row" if is_file else "a row in the captions, no such file"
         folders = sorted({self.root, *(path.parent for path in there.values())})
         beside = [path for folder in folders for path in videos_in(folder)]
         names = [path.relative_to(self.root).as_posix() for path in beside if path.is_relative_to(self.root)]
@@ -161,19 +163,26 @@ def log_left_out(source: str, total: int, left_out: Mapping[str, str]) -> None:
 def read_captions(path: Path, split: str | None = None) -> dict[str, str | None]:
     """Captions by file name from a CSV file with the columns `file` and `caption`; None for those of another `split`.
 
-    Raises ValueError for other columns, a split that no row is of, and a file that has two rows.
+    Raises ValueError for other columns, a split that no row is of, a row without a file, a file that has two rows, and
+    what is no CSV in UTF-8.
     """
     needed = {"file", "caption"} | ({"split"} if split else set())
+    captions: dict[str, str | None] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
-        if not needed <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: its columns are {rows.fieldnames}; it needs {', '.join(sorted(needed))}")
-        captions: dict[str, str | None] = {}
-        for row in rows:
-            name = row["file"]
-            if name in captions:
-                raise ValueError(f"{path}, line {rows.line_num}: a second row for {name}; leave one")
-            captions[name] = (row["caption"] or "") if split is None or row["split"] == split else None
+        try:
+            if not needed <= set(rows.fieldnames or ()):
+                raise ValueError(f"{path}: its columns are {rows.fieldnames}; it needs {', '.join(sorted(needed))}")
+            for row in rows:
+                name = row["file"]
+                if not name:
+                    raise ValueError(f"{path}, line {rows.line_num}: no file in this row; name it or remove the row")
+                if name in captions:
+                    raise ValueError(f"{path}, line {rows.line_num}: a second row for {name}; leave one")
+                chosen = split is None or row["split"] == split
+                captions[name] = (row["caption"] or "").strip() if chosen else None
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path}: no CSV in UTF-8 ({error}); save it as that") from error
     if all(caption is None for caption in captions.values()):
         raise ValueError(f"{path}: none of its {len(captions)} rows is of the split {split}")
     return captions

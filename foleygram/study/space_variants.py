@@ -31,7 +31,7 @@ def align(
 
     `media` holds the caches `train` and `test` of frames and sound.
     """
-    data = "data.init_args.{}.init_args.folder"
+    data = "data.init_args.{}.init_args.{}"
     common: dict[str, Any] = {
         **{f"model.init_args.{name}.init_args.pretrained_model_name_or_path": str(start / name) for name in ENCODERS},
         "model.init_args.tokenizer.init_args.folder": str(start / "tokenizer"),
@@ -41,8 +41,9 @@ def align(
         "seed_everything": seed,
         "trainer.max_steps": steps,
         "trainer.val_check_interval": steps,
-        data.format("train"): str(media / "train"),
-        data.format("val"): str(media / "test"),
+        data.format("train", "folder"): str(media / "train"),
+        data.format("val", "folder"): str(media / "test"),
+        **{data.format(part, "spec"): None for part in ("train", "val")},  # these caches are of `start`'s own
     }
     train_variant(folder, config, {**common, **changes})
     return folder / "encoders"

@@ -38,6 +38,10 @@ class LearnedWeightAveraging(EMAWeightAveraging):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         super().on_train_epoch_end(trainer, Learned(pl_module))  # type: ignore[arg-type]
 
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Put the average in place for a run gone on at its last step too, which trains no more and has no end."""
+        self._copy_average_to_current(pl_module)
+
     def _swap_models(self, pl_module: Any) -> None:
         super()._swap_models(Learned(pl_module))  # type: ignore[arg-type]
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning
@@ -13,6 +14,7 @@ from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.alignment.losses import PairwiseInfoNCE
 from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.module import AlignmentModule, linear_schedule
+from foleygram.caching import read_spec
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import Event
@@ -36,8 +38,9 @@ def write_cache(folder: Path, count: int = 16, seed: int = 0) -> Path:
     names = [MATERIALS[kind] for kind in kinds]
     strings = {"caption": [caption([Event(0.1, name, "hit")]) for name in names], "materials": names}
     size = (folder / "shard.safetensors").stat().st_size
+    spec = asdict(read_spec(CONFIGS / "clip.yaml"))
     shard = {"file": "shard.safetensors", "bytes": size, "count": count, "strings": strings}
-    manifest = {"fields": ["envelope_audio", "frames"], "identity": {}, "shards": [shard]}
+    manifest = {"fields": ["envelope_audio", "frames"], "identity": {"spec": spec}, "shards": [shard]}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -165,8 +168,9 @@ def write_mini_cache(folder: Path) -> None:
     save_file({"frames": frames, "envelope_audio": torch.randn(2, 64_000).half()}, folder / "shard.safetensors")
     size = (folder / "shard.safetensors").stat().st_size
     strings = {"caption": ["A person hits wood.", "A person hits metal."], "materials": ["wood", "metal"]}
+    spec = asdict(read_spec(CONFIGS / "clip.yaml"))
     shard = {"file": "shard.safetensors", "bytes": size, "count": 2, "strings": strings}
-    manifest = {"fields": ["envelope_audio", "frames"], "identity": {}, "shards": [shard]}
+    manifest = {"fields": ["envelope_audio", "frames"], "identity": {"spec": spec}, "shards": [shard]}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -76,7 +76,8 @@ def test_without_a_negative_the_loss_is_zero_and_keeps_the_graph(text_encoder: T
     matching = DataAnchorMatching(24, 16, 32)
     loss = matching_loss(matching, text_encoder, ["wood"] * 4)
     loss.backward()
-    assert loss.item() == 0 and all(p.grad is not None for p in matching.parameters())
+    learning = [*matching.parameters(), *text_encoder.network.encoder.parameters()]
+    assert loss.item() == 0 and all(p.grad is not None and not p.grad.any() for p in learning)
 
 
 def test_a_text_encoder_without_cross_attention_is_refused() -> None:

@@ -160,10 +160,14 @@ def test_values_beyond_float16_are_refused(tmp_path):
 
 
 def test_damaged_shard_is_named(tmp_path):
-    write_cache(Numbers(3), tmp_path, identity={}, progress=False)
-    (tmp_path / "shard-00000.safetensors").write_bytes(b"cut")
-    with pytest.raises(ValueError, match=r"shard-00000\.safetensors: missing or not of the size"):
-        CachedClips(tmp_path, fields=("audio",))[0]
+    """Before the first clip is drawn, whichever shard it is."""
+    write_cache(Numbers(3), tmp_path, identity={}, shard_size=2, progress=False)
+    (tmp_path / "shard-00001.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"shard-00001\.safetensors: missing or not of the size"):
+        CachedClips(tmp_path, fields=("audio",))
+    (tmp_path / "shard-00001.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"shard-00001\.safetensors: missing or not of the size"):
+        CachedClips(tmp_path, fields=("audio",))
 
 
 def test_clips_of_a_folder_go_through(greatest_hits, tmp_path):

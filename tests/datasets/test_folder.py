@@ -36,10 +36,10 @@ def test_find_videos(tmp_path):
 def test_video_folder_with_captions(greatest_hits, tmp_path, caplog):
     table = tmp_path / "captions.csv"
     table.write_text(
-        'file,caption\n2015-02-02-00-00-00_denoised.mp4,"a stick, a drum"\n2015-01-01-00-00-00_denoised.mp4,\n'
+        'file,caption\n2015-02-02-00-00-00_denoised.mp4,"a stick, a drum"\n2015-01-01-00-00-00_denoised.mp4,tap\n'
     )
     data = VideoFolder(greatest_hits, spec=SPEC, captions=table, fields=("frames",))
-    assert [item["caption"] for item in data] == ["", "", "a stick, a drum"]
+    assert [item["caption"] for item in data] == ["tap", "tap", "a stick, a drum"]
     assert data[1]["start"] == 2.0 and data[1]["frames"].shape == (4, 3, 16, 16)
     assert data.left_out == {"2015-01-01-00-00-01-2_denoised.mp4": "no row in the captions"}
     assert "1 of 3 videos left out: 2015-01-01-00-00-01-2_denoised.mp4 (no row in the captions)" in caplog.text
@@ -96,6 +96,23 @@ def test_rows_choose_videos_in_folders_and_splits(recording, tmp_path, caplog):
     table.write_text("file,caption\na_denoised.mp4,ant\n")
     with pytest.raises(ValueError, match="it needs caption, file, split"):  # or the same clips would train and validate
         read_captions(table, "train")
+
+
+def test_rows_without_their_words_or_file_are_told(recording, tmp_path, caplog):
+    for name in "abc":
+        recording(tmp_path, name, 2.0, wav=False)
+    table = tmp_path / "captions.csv"
+    table.write_text("caption,file\nant,a_denoised.mp4\n ,b_denoised.mp4\n,c_denoised.mp4\n")
+    data = VideoFolder(tmp_path, spec=SPEC, captions=table, fields=())
+    assert [(item["video_id"], item["caption"]) for item in data] == [("a_denoised.mp4", "ant")]
+    assert data.left_out == dict.fromkeys(("b_denoised.mp4", "c_denoised.mp4"), "no caption in its row")
+    assert "2 of 3 videos left out: " in caplog.text and "b_denoised.mp4 (no caption in its row)" in caplog.text
+    table.write_text("caption,file\nant,a_denoised.mp4\nbell\n")
+    with pytest.raises(ValueError, match=r"captions\.csv, line 3: no file in this row"):
+        read_captions(table)
+    table.write_bytes("file,caption\na_denoised.mp4,Tür\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"captions\.csv: no CSV in UTF-8 \('utf-8' codec can't decode byte 0xfc"):
+        read_captions(table)
 
 
 def test_a_long_list_is_named_in_part(caplog):

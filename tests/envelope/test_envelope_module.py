@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from lightning.pytorch.cli import LightningCLI
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foleygram.caching import write_cache
+from foleygram.caching import read_spec, write_cache
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.envelope.augmentation import augment_motion, leave_out_frames
 from foleygram.envelope.module import EnvelopeModule, correlations
@@ -130,7 +131,8 @@ class WideClips(FlashingClips):
 
 
 def test_the_shipped_configuration_trains_a_step_on_cached_clips(tmp_path: Path) -> None:
-    write_cache(WideClips(), tmp_path / "cache", identity={}, progress=False)
+    spec = asdict(read_spec(ROOT / "configs/mini/clip.yaml"))
+    write_cache(WideClips(), tmp_path / "cache", identity={"spec": spec}, progress=False)
     overrides = {
         "data.init_args.train.init_args.folder": tmp_path / "cache",
         "data.init_args.val.init_args.folder": tmp_path / "cache",

@@ -4,14 +4,17 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import Dataset
 
 from foleygram.checkpoints import load_controlnet, load_projectors
 from foleygram.datasets.datamodule import ClipDataModule
-from foleygram.generation.backbone import load_backbone
+from foleygram.generation.backbone import freeze, load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.generation.module import MODALITY_SUBSETS, GenerationModule
+from foleygram.generation.pretraining import build_prompt_encoder
+from foleygram.generation.previews import SoundPreviews
 from foleygram.media.files import file_hash
 
 
@@ -71,12 +74,23 @@ def test_only_projectors_and_controlnet_are_trained_and_saved(tiny_release, tmp_
 
 
 def test_frozen_files_have_the_same_hash_after_fit(tiny_release, tmp_path):
+    """The autoencoder's too, which previews move to the device and back."""
     stage = module(tiny_release, tmp_path / "out")
-    trainer(tmp_path, 1).fit(stage, data())
-    for name, part in {"transformer": stage.transformer, "projection_model": stage.projection_model}.items():
-        part.save_pretrained(tmp_path / name)
-        file = "diffusion_pytorch_model.safetensors"
-        assert file_hash(tmp_path / name / file) == file_hash(tiny_release / name / file)
+    parts = ("transformer", "projection_model", "vae", "prompt_encoder")
+    stage.backbone.prompt_encoder = build_prompt_encoder(20, 8, 16, 1, 2)
+    freeze(stage.backbone.prompt_encoder)
+    stage.backbone.prompt_encoder.save_pretrained(tmp_path / "before" / "prompt_encoder")
+    previews = SoundPreviews(num_clips=1, num_inference_steps=2, sigma_min=0.05, sigma_max=80.0)
+    board = TensorBoardLogger(tmp_path)
+    lightning.Trainer(
+        max_steps=1, accelerator="cpu", logger=board, callbacks=[previews], enable_checkpointing=False,
+        val_check_interval=1, limit_val_batches=1, enable_progress_bar=False, enable_model_summary=False,
+    ).fit(stage, ClipDataModule(Features(), Features(), batch_size=4, seed=1))  # fmt: skip
+    assert (tmp_path / "lightning_logs").is_dir()
+    for name in parts:
+        getattr(stage.backbone, name).save_pretrained(tmp_path / "after" / name)
+        (before,) = (tmp_path / "before" if name == "prompt_encoder" else tiny_release).glob(f"{name}/*.safetensors")
+        assert file_hash(tmp_path / "after" / name / before.name) == file_hash(before), name
     held = {id(p) for group in stage.optimizers().param_groups for p in group["params"]}
     assert held == {id(p) for part in (stage.projectors, stage.controlnet) for p in part.parameters()}
     assert all(p.grad is None for part in (stage.transformer, stage.projection_model) for p in part.parameters())

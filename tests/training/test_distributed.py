@@ -46,6 +46,18 @@ def test_the_contrastive_batch_is_global(fit, undisturbed, tmp_path):
     assert abs(logged(other.folder, "loss")[0] - logged(two.folder, "loss")[0]) > 0.01
 
 
+def test_processes_without_a_negative_stay_together(fit, tmp_path):
+    """Data-anchor matching with one clip for each process, which has no other to be matched with."""
+    head = "foleygram.alignment.matching.DataAnchorMatching"
+    widths = {"video_width": 16, "audio_width": 16, "text_width": 16, "num_frames": 2}
+    changes = {"data.init_args.batch_size": 1, "trainer.limit_val_batches": 0}
+    changes |= {"model.init_args.text_encoder.init_args.add_cross_attention": True}
+    changes |= {"model.init_args.matching": {"class_path": head, "init_args": widths}}
+    run = fit("alignment_start", tmp_path, 3, changes | TWO)
+    assert run.exit_code == 0, run.output
+    assert logged(tmp_path, "matching_loss") == [0.0] * 3 and run.checkpoint["global_step"] == 2
+
+
 def test_accumulation_keeps_the_negatives_of_each_batch(fit, undisturbed, tmp_path):
     """Two accumulated batches of 4 are the mean of two small losses, not the loss of 8 clips."""
     step = undisturbed | {"trainer.gradient_clip_val": None, "trainer.limit_val_batches": 0}

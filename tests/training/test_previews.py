@@ -2,17 +2,22 @@
 
 import io
 import itertools
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import soundfile
 import torch
+from lightning.pytorch.loggers import WandbLogger
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from foleygram.datasets.cache import CachedClips
 from foleygram.generation.backbone import decode_latents, load_backbone
+from foleygram.training.previews import Preview, show
 
 SOUND = {
     "class_path": "foleygram.generation.previews.SoundPreviews",
@@ -77,3 +82,31 @@ def test_envelopes_are_seen(fit, tmp_path):
     assert read.Tags()["audio"] == []
     (event,) = read.Images("clip 2/picture")
     assert event.step == 3 and imread(io.BytesIO(event.encoded_image_string)).std() > 0.01
+
+
+class Shown:
+    """What was given to Weights & Biases to show: sounds with their rate, and pictures."""
+
+    def __init__(self, data: Any, caption: Any = None, sample_rate: Any = None) -> None:
+        self.data, self.sample_rate = data, sample_rate
+
+
+class Board(WandbLogger):
+    """Lightning's own logger, which sends nothing."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, tuple[Shown, int]] = {}
+
+    def log_metrics(self, metrics: Any, step: Any = None) -> None:
+        for name, ((shown,), at) in ((name, (shown, step)) for name, shown in metrics.items()):
+            self.sent[name] = (shown, at)
+
+
+def test_weights_and_biases_are_given_the_same(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Audio=Shown, Image=Shown))
+    board, sound = Board(), 0.1 * torch.randn(4000)
+    show(board, "clip 0", Preview({"generated": sound}, {"true": torch.rand(50)}, 16_000, 125.0), 7)
+    assert sorted(board.sent) == ["clip 0/generated", "clip 0/picture"]
+    (heard, step), (seen, _) = board.sent["clip 0/generated"], board.sent["clip 0/picture"]
+    assert np.array_equal(heard.data, sound.numpy()) and heard.sample_rate == 16_000 and step == 7
+    assert isinstance(seen.data, Figure)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,3 +72,16 @@ def test_a_killed_run_ends_as_an_uninterrupted_one_bit_for_bit(stage, fit, argum
     assert files
     for name in files:
         assert (whole.folder / name).read_bytes() == (cut / name).read_bytes(), f"{name}: {where}"
+
+
+@pytest.mark.parametrize("callbacks", [[AVERAGING], []], ids=["averaged", "plain"])
+def test_a_run_killed_before_it_wrote_its_networks_writes_the_same(callbacks, fit, tmp_path):
+    """From the checkpoint of its last step there is nothing left to train, and the average is written all the same."""
+    changes = {"callbacks": callbacks, "trainer.limit_val_batches": 0}
+    first = fit("envelope", tmp_path, 4, changes)
+    assert first.exit_code == 0 and first.checkpoint["global_step"] == 4, first.output
+    (path,) = (tmp_path / "release").glob("*.safetensors")
+    written = path.read_bytes()
+    shutil.rmtree(tmp_path / "release")
+    again = fit("envelope", tmp_path, 4, changes, "--ckpt_path", tmp_path / "last.ckpt")
+    assert again.exit_code == 0 and path.read_bytes() == written, again.output
