@@ -54,9 +54,7 @@ def test_the_time_limits_of_reading_and_writing_grow_with_the_film(tiny_release,
         assert CliRunner().invoke(app, [*map(str, command), str(video)]).exit_code == 0
     (_, short_read), (_, short_write), (_, long_read), (_, long_write) = limits
     assert [name for name, _ in limits] == ["folder", "results"] * 2
-    assert long_read - short_read == pytest.approx(80.0, abs=2) and long_write - short_write == pytest.approx(
-        80.0, abs=2
-    )
+    assert [long_read - short_read, long_write - short_write] == pytest.approx([80.0, 80.0], abs=2)
 
 
 def test_a_film_too_long_to_be_done_at_once_is_refused_with_the_way_to_split_it(write_flicker, tmp_path, monkeypatch):
