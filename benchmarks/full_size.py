@@ -121,8 +121,8 @@ def conditions(count: int, vae: AutoencoderOobleck) -> tuple[SemanticProjectors,
     projectors, durations = built(SemanticProjectors), built(lambda: StableAudioProjectionModel(768, 768, 0, 512))
     with torch.no_grad(), timed(f"control latents of {count} clips of {SPEC.seconds:g} s"):
         curves = torch.rand(count, SPEC.num_envelope_values, device=DEVICE)
-        control = control_latents(vae, curves.to(DTYPE), SPEC.num_samples)
-    embeddings = functional.normalize(torch.randn(3, count, 512, device=DEVICE), dim=-1).to(DTYPE)
+        control = control_latents(vae, curves, SPEC.num_samples)
+    embeddings = functional.normalize(torch.randn(3, count, 512, device=DEVICE), dim=-1)
     start = torch.zeros(count, device=DEVICE)
     with torch.no_grad():
         tokens, global_states = duration_conditions(durations, start, start + SPEC.seconds)  # type: ignore[arg-type]
@@ -191,7 +191,7 @@ def sampling() -> None:
                     sigmas = exponential_sigmas(steps, sigma_min=0.3, sigma_max=500)
                     clean = dpmpp_2m(denoiser_from_v(network), latents, sigmas)
         with timed(f"decoding {SPEC.seconds:g} s"):
-            decode_latents(vae, clean.to(DTYPE), SPEC.num_samples)
+            decode_latents(vae, clean, SPEC.num_samples)
 
 
 PARTS = {"counts": counts, "alignment": alignment, "generation": generation, "sampling": sampling}

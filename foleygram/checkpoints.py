@@ -18,6 +18,7 @@ from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.hub import check_folder, explained, load_network
 from foleygram.media.files import atomic_path, file_hash
+from foleygram.placement import dtype_of
 from foleygram.sources import licence_of
 from foleygram.spec import ClipSpec
 
@@ -128,7 +129,7 @@ def licences_of(folder: Path) -> dict[str, str]:
     return {name: part["licence"] for name, part in read_index(folder)["parts"].items()}
 
 
-def load_parts(folder: Path) -> dict[str, Any]:
+def load_parts(folder: Path, torch_dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     """The parts of a release folder, whole or not, each weight file checked against its hash in the index.
 
     Raises FileNotFoundError or ValueError naming the file that is missing, damaged, unlisted or does not fit.
@@ -145,10 +146,12 @@ def load_parts(folder: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{path}: not in the index, so nobody vouches for it; remove it or export the release again"
             )
-    return {name: load_part(folder, name) for name in index["parts"]}
+    return {name: load_part(folder, name, dtype_of(name, torch_dtype)) for name in index["parts"]}
 
 
-def load_release(folder: Path) -> tuple[dict[str, Any], ClipSpec, tuple[float, float]]:
+def load_release(
+    folder: Path, torch_dtype: torch.dtype = torch.float32
+) -> tuple[dict[str, Any], ClipSpec, tuple[float, float]]:
     """Parts, spec and (sigma_min, sigma_max) of a release folder, as `load_parts` loads them."""
     index = read_index(folder)
     missing = missing_parts(index["parts"])
@@ -156,18 +159,17 @@ def load_release(folder: Path) -> tuple[dict[str, Any], ClipSpec, tuple[float, f
         raise FileNotFoundError(
             f"{folder}: holds {', '.join(index['parts'])} alone; generating needs {', '.join(missing) or 'sigmas'} too"
         )
-    return load_parts(folder), ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"])
+    return load_parts(folder, torch_dtype), ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"])
 
 
-def load_part(folder: Path, name: str) -> Any:
-    """One part of a release or a run's folder, in float32.
+def load_part(folder: Path, name: str, torch_dtype: torch.dtype = torch.float32) -> Any:
+    """One part of a release or a run's folder, in `torch_dtype` whatever its weights are stored in.
 
     Raises FileNotFoundError or ValueError naming what is absent, damaged or does not fit.
     """
     kind, path = part_class(name), folder / name
     if issubclass(kind, torch.nn.Module):
-        # Weights may be stored in half precision; networks compute in the precision that the caller asks for.
-        return load_network(kind, path, pickles=False)
+        return load_network(kind, path, torch_dtype=torch_dtype, pickles=False)
     check_folder(path)
     with explained(str(path), str(path)):
         return kind.from_pretrained(path)

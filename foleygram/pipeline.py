@@ -69,10 +69,13 @@ class FoleyGRAMPipeline(ConditionEncoding):
         self.sigmas, self.licences, self.trained_on = sigmas, licences, trained_on
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "FoleyGRAMPipeline":
-        """Load a release folder; raises FileNotFoundError or ValueError naming the part that is missing or damaged."""
+    def from_pretrained(cls, folder: str | Path, torch_dtype: torch.dtype = torch.float32) -> "FoleyGRAMPipeline":
+        """Load a release folder to compute in `torch_dtype`; the envelope, t, its embedding and solvers stay float32.
+
+        Raises FileNotFoundError or ValueError naming the part that is missing or damaged.
+        """
         folder = Path(folder)
-        return cls(*load_release(folder), licences_of(folder), read_index(folder).get("trained_on", {}))
+        return cls(*load_release(folder, torch_dtype), licences_of(folder), read_index(folder).get("trained_on", {}))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a release folder."""
@@ -207,12 +210,13 @@ class FoleyGRAMPipeline(ConditionEncoding):
         """v of the controlled DiT under classifier-free guidance, a bounded number of rows at a time."""
 
         def plain(latents: Tensor, timestep: Tensor, told: Conditions) -> Tensor:
+            latents = latents.to(self.transformer.dtype)  # the time stays float32 in every precision
             residuals = (
                 self.controlnet(latents, timestep, *told, conditioning_scale=control_scale) if control_scale else []
             )
             return controlled_forward(
                 self.transformer, latents, timestep, told.cross_tokens, told.global_states, residuals
-            )
+            ).float()
 
         def guided(latents: Tensor, timestep: Tensor) -> Tensor:
             rows = []

@@ -1,4 +1,4 @@
-"""Where a release's networks lie: all on one device, or each there for its own step alone."""
+"""Where a release's networks lie, and in which precision: all on one device, or each there for its own step alone."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -8,6 +8,15 @@ from torch import nn
 
 TOGETHER = frozenset({"transformer", "controlnet"})
 """Parts that take turns within one step, so that offloading keeps both on the device."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Precisions in which a release's networks compute."""
+ALWAYS_FLOAT32 = frozenset({"envelope_predictor"})
+"""Parts whose output is a figure that people read and edit; small ones, so nothing is won by fewer digits."""
+
+
+def dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
+    """The precision of a part in a release that computes in `dtype`."""
+    return torch.float32 if name in ALWAYS_FLOAT32 else dtype
 
 
 class PlacedParts:
@@ -20,10 +29,12 @@ class PlacedParts:
         for part in self._networks().values():
             part.requires_grad_(False).eval()
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move every network to `device`."""
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Self:
+        """Move every network to `device`; with `dtype`, all but `ALWAYS_FLOAT32` compute in it from now on."""
         self.device, self._resident = torch.device(device), None
-        for part in self._networks().values():
+        for name, part in self._networks().items():
+            if dtype is not None:
+                nn.Module.to(part, dtype_of(name, dtype))  # diffusers' own warns of modules that none of ours has
             part.to(self.device)
         return self
 

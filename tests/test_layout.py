@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "foleygram").rglob("*.py"))
 RANKS = {
     "spec": 0, "state_dicts": 0, "processes": 0, "hub": 0.5, "media": 1, "sources": 2, "training": 2, "datasets": 2,
-    "alignment": 3, "envelope": 3, "generation": 4, "evaluation": 5, "checkpoints": 6, "inputs": 6,
-    "placement": 6, "encoding": 6.5, "features": 7, "weights": 7, "pipeline": 7, "caching": 8,
+    "alignment": 3, "envelope": 3, "generation": 4, "evaluation": 5, "placement": 5.5, "checkpoints": 6, "inputs": 6,
+    "encoding": 6.5, "features": 7, "weights": 7, "pipeline": 7, "caching": 8,
     "production": 9, "console": 10, "app": 10, "study": 11, "commands": 12, "cli": 13, "__main__": 14,
 }  # fmt: skip
 TRAINING_FILES = {

@@ -44,6 +44,7 @@ def decode_latents(
     Without gradients one row after another, each in pieces of `chunk_size` latents that see their neighbours, so
     memory depends neither on the batch nor on the length.
     """
+    latents = latents.to(vae.dtype)
     if torch.is_grad_enabled():
         return vae.decode(latents).sample[..., :num_samples]
     rows = [

@@ -54,7 +54,7 @@ class SemanticProjectors(ModelMixin, ConfigMixin):
         Zeroed after the projector, whose bias would leak, and by multiplication, so every projector keeps a gradient.
         """
         embeddings = dict(zip(MODALITIES, (video, text, audio), strict=True))
-        tokens = [self.projectors[modality](embeddings[modality]) for modality in MODALITIES]
+        tokens = [self.projectors[modality](embeddings[modality].to(self.dtype)) for modality in MODALITIES]
         return torch.stack(tokens, dim=1) * present[..., None].to(tokens[0])
 
 
@@ -74,4 +74,4 @@ def control_latents(vae: AutoencoderOobleck, envelope: Tensor, num_samples: int)
     """
     curve = envelope_curve(envelope, num_samples)
     padded = functional.pad(curve, (0, -num_samples % vae.hop_length))
-    return encode_audio(vae, padded[:, None].expand(-1, vae.config.audio_channels, -1)).mean
+    return encode_audio(vae, padded[:, None].expand(-1, vae.config.audio_channels, -1).to(vae.dtype)).mean
