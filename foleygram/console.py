@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.placement import DTYPES
 from foleygram.processes import joined_processes, process_place
 from foleygram.production.again import render_again
 from foleygram.production.delivery import Delivery
@@ -67,8 +68,7 @@ def generate_with_progress(
     """
 
     def load() -> FoleyGRAMPipeline:
-        pipeline, chosen = FoleyGRAMPipeline.from_pretrained(checkpoint), pick_device(device)
-        return pipeline.enable_model_cpu_offload(chosen) if offload else pipeline.to(chosen)
+        return _placed(checkpoint, sampling, pick_device(device), offload=offload)
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with joined_processes() as place:
@@ -102,8 +102,7 @@ def render_again_with_progress(
     here = surroundings(folder, chosen)
     for difference in differences(recorded.record, here):
         console.print(f"the bytes may differ: {difference}", style="yellow", markup=False, soft_wrap=True)
-    pipeline = FoleyGRAMPipeline.from_pretrained(folder)
-    pipeline = pipeline.enable_model_cpu_offload(chosen) if offload else pipeline.to(chosen)
+    pipeline = _placed(folder, recorded.sampling, chosen, offload=offload)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(recorded.video.name[:40], total=recorded.sampling.num_inference_steps)
@@ -113,6 +112,11 @@ def render_again_with_progress(
         if not name.endswith(".json"):
             console.print(f"{out / name}: {told}", markup=False, soft_wrap=True)
     return len(again.changed)
+
+
+def _placed(checkpoint: Path, sampling: Sampling, device: torch.device, *, offload: bool) -> FoleyGRAMPipeline:
+    pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint, DTYPES[sampling.dtype])
+    return pipeline.enable_model_cpu_offload(device) if offload else pipeline.to(device)
 
 
 def print_outcome(console: Console, outcome: Outcome, container: str) -> None:

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from foleygram import Envelope, FoleyGRAMPipeline
 from foleygram.checkpoints import load_release, read_index
+from foleygram.evaluation.envelopes import clip_envelope, envelope_correlation, envelope_l1
 from foleygram.generation.backbone import decode_latents
+from foleygram.generation.controlnet import controlled_forward
 from foleygram.inputs import (
     ModalityWeights,
     Segment,
@@ -89,6 +92,42 @@ def test_offloading_keeps_one_step_on_the_device_and_changes_no_sample(tiny_rele
         most
     )
     assert max(map(len, most)) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_sounds_alike_and_keeps_times_and_solver_precise(monkeypatch, dtype):
+    steered, (video, *_) = [], sorted(Path("data/examples").glob("*.mp4"))
+
+    def recorded(network, latents, timestep, *rest):
+        steered.append((latents.dtype, timestep.dtype, timestep[0].item()))
+        return controlled_forward(network, latents, timestep, *rest)
+
+    monkeypatch.setattr("foleygram.pipeline.controlled_forward", recorded)
+    outputs = []
+    for precision in (torch.float32, dtype):
+        pipeline = FoleyGRAMPipeline.from_pretrained("checkpoints/mini", torch_dtype=precision)
+        outputs.append(pipeline(video, "A person hits wood.", reference_audio=torch.ones(9), num_inference_steps=3))
+    whole, half = outputs
+    assert [kind for kind, *_ in steered] == [torch.float32] * 3 + [dtype] * 3
+    assert [place for _, *place in steered[:3]] == [place for _, *place in steered[3:]]
+    assert all(kind == torch.float32 for _, kind, _ in steered)
+    assert (whole.envelope.values == half.envelope.values).all()
+    assert half.audio.dtype == torch.float32 and not torch.equal(whole.audio, half.audio)
+    rows = [clip_envelope(output.audio, output.sample_rate) for output in outputs]
+    assert envelope_correlation(*reversed(rows)) > 0.999
+    assert envelope_l1(*rows) < 0.1 * rows[0].mean()
+
+
+def test_a_pipeline_is_brought_to_a_dtype_or_loaded_in_it(tiny_release, pipeline):
+    video = seen(pipeline, 2.0)
+    loaded = FoleyGRAMPipeline.from_pretrained(tiny_release, torch_dtype=torch.bfloat16)
+    brought = FoleyGRAMPipeline.from_pretrained(tiny_release).to("cpu", torch.bfloat16)
+    for one in (loaded, brought.to("cpu")):  # moving alone changes no precision
+        kinds = {name: next(part.parameters()).dtype for name, part in one._networks().items()}
+        assert kinds == dict.fromkeys(kinds, torch.bfloat16) | {"envelope_predictor": torch.float32}
+    options = {"num_inference_steps": 2, "prompt": "wood", "negative_prompt": "metal"}
+    first, again = (one(video, **options).audio for one in (loaded, brought.enable_model_cpu_offload("cpu")))
+    assert torch.equal(first, again) and torch.isfinite(first).all()
 
 
 def test_windows_cover_a_long_video(pipeline):

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -131,7 +131,7 @@ def make_take(
     picture cannot be copied.
     """
     seeded = replace(request, seed=take_seed(request.seed, number))
-    [output] = pipeline.generate([seeded], **asdict(sampling), callback=progress)
+    [output] = pipeline.generate([seeded], **sampling.options(), callback=progress)
     score = score_take(pipeline, request.seen, output, prompts=[request.prompt])
     _, obtained = envelopes_of_take(output.audio.mean(0), output.sample_rate, output.envelope)
     place = Path(tempfile.mkdtemp(prefix="take-", dir=session.folder))

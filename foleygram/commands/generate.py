@@ -71,6 +71,12 @@ def generate(
     offload: Annotated[
         bool, typer.Option("--offload", help="Keep networks in main memory, each on the device for its step alone.")
     ] = False,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option(
+            help="What the networks compute in; the last two take half the memory. Times and envelopes stay float32."
+        ),
+    ] = "float32",
     batch_size: Annotated[
         int, typer.Option(min=1, help="Clips of the model's own length at once; a longer video counts as several.")
     ] = 4,
@@ -105,7 +111,7 @@ def generate(
         beneath = None if mix_original is None else parse_level(mix_original)
         failed = generate_with_progress(
             read_wishes(find_videos(source), wish, sheet), out, checkpoint or Path("checkpoints/mini"),
-            sampling=Sampling(steps, guidance, control_scale), rule=TakeRule(takes, max_e_l1),
+            sampling=Sampling(steps, guidance, control_scale, dtype=dtype), rule=TakeRule(takes, max_e_l1),
             delivery=Delivery(container, audio_codec, beneath, stems, lufs, timeline), batch_size=batch_size,
             overwrite=overwrite, dry_run=dry_run, device=device, offload=offload,
         )  # fmt: skip

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from foleygram.inputs import SoundRequest, total_latents, window_seconds
 from foleygram.pipeline import DEFAULT_GUIDANCE, DEFAULT_SOLVER, DEFAULT_STEPS, Extent, FoleyGRAMPipeline, FoleyOutput
+from foleygram.placement import DTYPES
 from foleygram.production.reading import clip_seed
 from foleygram.production.takes import TakeScore, disobeys, rank_takes, score_take
 from foleygram.spec import ClipSpec
@@ -21,6 +23,16 @@ class Sampling:
     guidance_scale: float = DEFAULT_GUIDANCE
     controlnet_conditioning_scale: float = 1.0
     solver: str = DEFAULT_SOLVER
+    dtype: str = "float32"
+    """What the pipeline computes in: a name in `DTYPES`."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"unknown dtype {self.dtype!r}; there are {', '.join(DTYPES)}")
+
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of `FoleyGRAMPipeline.generate`; the dtype is its parts' own."""
+        return {name: value for name, value in asdict(self).items() if name != "dtype"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ def generate_each(
     indices = [index for index, place in enumerate(places) if isinstance(place, SoundRequest)]
     results: list[FoleyOutput | BatchError | None] = [None] * len(places)
     try:
-        outputs = pipeline.generate(places, **asdict(sampling), callback=callback)
+        outputs = pipeline.generate(places, **sampling.options(), callback=callback)
     except (ValueError, RuntimeError, OSError, MemoryError) as error:
         if len(indices) == 1:
             results[indices[0]] = error

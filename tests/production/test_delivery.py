@@ -168,6 +168,24 @@ def test_the_record_renders_the_same_bytes_again(made, tmp_path, name):
     assert "Apache-2.0" in record["licence"] and record["versions"]["torch"] == torch.__version__
 
 
+def test_a_dtype_is_a_setting_of_its_own_and_recorded(tiny_release, flickers, tmp_path):
+    options = ("--checkpoint", tiny_release, "--device", "cpu", "--steps", 1)
+    for name in ("float32", "bfloat16"):
+        result = generate(flickers / "clip 0.mp4", "--out", tmp_path / name, *options, "--dtype", name)
+        assert result.exit_code == 0, result.output
+    whole, half = ((tmp_path / name / "clip 0.wav").read_bytes() for name in ("float32", "bfloat16"))
+    assert whole != half
+    kept = generate(flickers / "clip 0.mp4", "--out", tmp_path / "bfloat16", *options)
+    assert "under other settings" in " ".join(kept.output.split())
+    sidecar = tmp_path / "bfloat16" / "clip 0.json"
+    assert json.loads(sidecar.read_text())["sampling"]["dtype"] == "bfloat16"
+    again = generate("--from-sidecar", sidecar, "--out", tmp_path / "again", "--device", "cpu")
+    assert again.exit_code == 0 and (tmp_path / "again" / "clip 0.wav").read_bytes() == half
+    sidecar.write_text(sidecar.read_text().replace("bfloat16", "int3"))
+    wrong = generate("--from-sidecar", sidecar, "--out", tmp_path / "new", "--device", "cpu")
+    assert wrong.exit_code == 1 and "unknown dtype 'int3'" in wrong.output
+
+
 def test_a_record_is_not_followed_where_its_inputs_changed(made, tmp_path, tiny_release):
     sidecar, out = made / "out" / "clip 0.json", tmp_path / "out"
     video = shutil.copy(made / "videos" / "clip 0.mp4", tmp_path / "moved.mp4")
