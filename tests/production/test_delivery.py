@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
 import struct
 from fractions import Fraction
@@ -20,6 +21,7 @@ from foleygram.media.loudness import loudness
 from foleygram.media.video import probe
 from foleygram.production.delivery import Delivery, Track, deliver, mixed_with_original, stems
 from foleygram.production.manifest import WORK
+from foleygram.production.provenance import surroundings
 
 
 def tone(seconds, rate, hertz=440.0, level=0.1):
@@ -164,7 +166,6 @@ def test_the_record_renders_the_same_bytes_again(made, tmp_path, name):
     for file in ["wav", "mkv"]:
         assert (tmp_path / "again" / f"{name}.{file}").read_bytes() == (made / "out" / f"{name}.{file}").read_bytes()
     assert json.loads((tmp_path / "again" / f"{name}.json").read_text())["seed"] == record["seed"]
-    assert Path(record["checkpoint"]["folder"]).is_absolute()
     assert "Apache-2.0" in record["licence"] and record["versions"]["torch"] == torch.__version__
 
 
@@ -184,6 +185,11 @@ def test_a_dtype_is_a_setting_of_its_own_and_recorded(tiny_release, flickers, tm
     sidecar.write_text(sidecar.read_text().replace("bfloat16", "int3"))
     wrong = generate("--from-sidecar", sidecar, "--out", tmp_path / "new", "--device", "cpu")
     assert wrong.exit_code == 1 and "unknown dtype 'int3'" in wrong.output
+
+
+def test_a_record_names_its_weights_wherever_it_is_followed(tiny_release):
+    here = surroundings(Path(os.path.relpath(tiny_release)), torch.device("cpu"))
+    assert Path(here.checkpoint["folder"]).is_absolute() and os.path.samefile(here.checkpoint["folder"], tiny_release)
 
 
 def test_a_record_is_not_followed_where_its_inputs_changed(made, tmp_path, tiny_release):
