@@ -233,12 +233,7 @@ def cache_dataset(
     Without `split`: the training one there, every row here.
     `fields` names media and derived fields alike; see `write_cache` and `FeatureEncoder` for the rest.
     """
-    unknown = set(fields) - NEEDS.keys()
-    if unknown:
-        raise ValueError(f"unknown fields {sorted(unknown)}; there are {', '.join(NEEDS)}")
-    if checkpoint is None and set(fields) & NETWORKS.keys():
-        derived = ", ".join(sorted(set(fields) & NETWORKS.keys()))
-        raise ValueError(f"{derived} need --checkpoint, a folder with the networks")
+    _check_fields(fields, checkpoint)
     spec = read_spec(spec_path)
     media = sorted({needed for field in fields for needed in NEEDS[field]})
     dataset: GreatestHits | VideoFolder = (
@@ -252,15 +247,15 @@ def cache_dataset(
     }  # fmt: skip
     place = process_place()
     return write_cache(
-        dataset,
-        out,
-        identity=identity,
-        encode=encoder,
-        format=format,
-        batch_size=batch_size,
-        shard_size=shard_size,
-        num_workers=num_workers,
-        rank=place.rank,
-        world_size=place.world_size,
-        device=device,
-    )
+        dataset, out, identity=identity, encode=encoder, format=format, batch_size=batch_size, shard_size=shard_size,
+        num_workers=num_workers, rank=place.rank, world_size=place.world_size, device=device,
+    )  # fmt: skip
+
+
+def _check_fields(fields: Sequence[str], checkpoint: Path | None) -> None:
+    unknown = set(fields) - NEEDS.keys()
+    if unknown:
+        raise ValueError(f"unknown fields {sorted(unknown)}; there are {', '.join(NEEDS)}")
+    derived = ", ".join(sorted(set(fields) & NETWORKS.keys()))
+    if derived and checkpoint is None:
+        raise ValueError(f"{derived} need --checkpoint, a folder with the networks")

@@ -1,6 +1,7 @@
 """The paper's recipe, config by config, on tiny weights in the published forms: videos to a release that sounds."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -159,10 +160,8 @@ def test_every_value_says_where_it_comes_from(config: Path) -> None:
     """Paper, GRAM, sibling or our choice; names, places and lists of fields need none."""
     bare = []
     for line in config.read_text(encoding="utf-8").splitlines():
-        key, colon, value = line.strip().partition(":")
-        number = value.split("#")[0].strip().strip("[],").split(",")[0]
-        is_number = number.replace(".", "").replace("e-", "").isdigit()
-        is_value = colon and (is_number or number in ("true", "false"))
-        if is_value and not key.startswith(("#", "-")) and "#" not in line:
+        told, _, source = line.partition("#")
+        values = re.findall(r"[\w.]+:\s*\[?([\w.+-]+)", told)
+        if not source and any(re.fullmatch(r"[\d.]+(e[+-]?\d+)?|true|false", value) for value in values):
             bare.append(line.strip())
     assert bare == []

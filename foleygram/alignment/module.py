@@ -100,6 +100,7 @@ class AlignmentModule(Stage):
         )
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """The objective over the batches of all processes, with data-anchor matching where it is asked for."""
         frames, audio = batch["frames"], batch["envelope_audio"]
         with self.draws(batch_index) as generator:
             if self.hparams.frames_per_step:
@@ -121,6 +122,7 @@ class AlignmentModule(Stage):
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Collect a batch's embeddings, which are judged all together at the end."""
         embeddings = self._pool(self._encode(batch["frames"], batch["caption"], batch["envelope_audio"]))
         on_cpu = Embeddings(*(part.float().cpu() for part in embeddings))
         self._collected.append((on_cpu, batch["caption"], batch["materials"]))
@@ -145,6 +147,7 @@ class AlignmentModule(Stage):
             getattr(self, name).save_pretrained(out / name)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW; linear warm-up, then linear to 0."""
         optimizer = torch.optim.AdamW(self._parameter_groups(), betas=self.hparams.betas)
         schedule = linear_schedule(
             optimizer,

@@ -1,29 +1,55 @@
 """`foleygram train`: LightningCLI on a stage's YAML."""
 
 import re
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from foleygram.commands.errors import failed
 
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import LightningCLI
+
 
 def train(context: typer.Context) -> None:
     """Train a stage: `foleygram train fit --config configs/mini/alignment.yaml` (LightningCLI; `fit --help`)."""
     import warnings
-    from typing import Any
 
     import torch
     from lightning.fabric.utilities.exceptions import MisconfigurationException
-    from lightning.pytorch.callbacks import Checkpoint
-    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-    from foleygram.training.checkpoints import SameRun, WholeCheckpoints
-    from foleygram.training.guards import FiniteLoss, Preempted, Preemption
+    from foleygram.training.guards import Preempted
     from foleygram.training.parts import PartsTable
 
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # that is where our arguments come from
     # The sampler goes on where the run stopped; Lightning does not know that.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
+
+    try:
+        _stage_cli()(
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"callbacks": [PartsTable()], "enable_model_summary": False},
+            seed_everything_default=0,
+            args=context.args,
+        )
+    except torch.OutOfMemoryError as error:
+        raise failed(
+            ValueError(f"{_first_line(error)} Smaller batches, gradient_checkpointing or bf16 need less")
+        ) from None
+    except (OSError, ValueError, KeyError, FloatingPointError, MisconfigurationException, Preempted) as error:
+        raise failed(ValueError(_first_line(error))) from None
+
+
+def _stage_cli() -> type["LightningCLI"]:
+    """LightningCLI as the stages need it; built on call, because Lightning takes seconds to import."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.callbacks import Checkpoint
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+    from foleygram.training.checkpoints import SameRun, WholeCheckpoints
+    from foleygram.training.guards import FiniteLoss, Preemption
 
     class StageCLI(LightningCLI):
         """LightningCLI whose YAML and command line hold on a resumed run too, a longer `total_steps` for example."""
@@ -52,21 +78,7 @@ def train(context: typer.Context) -> None:
                 trainer.callbacks = [part for part in trainer.callbacks if not isinstance(part, Checkpoint)]
             return trainer
 
-    try:
-        StageCLI(
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults={"callbacks": [PartsTable()], "enable_model_summary": False},
-            seed_everything_default=0,
-            args=context.args,
-        )
-    except torch.OutOfMemoryError as error:
-        raise failed(
-            ValueError(f"{_first_line(error)} Smaller batches, gradient_checkpointing or bf16 need less")
-        ) from None
-    except (OSError, ValueError, KeyError, FloatingPointError, MisconfigurationException, Preempted) as error:
-        raise failed(ValueError(_first_line(error))) from None
+    return StageCLI
 
 
 def _reason(error: BaseException) -> BaseException:

@@ -26,6 +26,7 @@ class LearnedWeightAveraging(EMAWeightAveraging):
     """
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Begin the average at the weights as they are; raises ValueError for sharded networks."""
         if stage == "fit":
             if pl_module.device_mesh is not None:
                 raise ValueError(f"{type(self).__name__} does not average sharded networks: use DDP, or leave it out")
@@ -33,9 +34,11 @@ class LearnedWeightAveraging(EMAWeightAveraging):
             self._average_model = AveragedModel(Learned(pl_module), device=device, use_buffers=False, **self._kwargs)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: Any, *rest: Any) -> None:
+        """Average after the step, over what learns."""
         super().on_train_batch_end(trainer, Learned(pl_module), *rest)  # type: ignore[arg-type]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Average after the pass, where that is asked for."""
         super().on_train_epoch_end(trainer, Learned(pl_module))  # type: ignore[arg-type]
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -51,6 +54,7 @@ class LearnedWeightAveraging(EMAWeightAveraging):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        """Keep the average beside the current weights, as `averaging_state`."""
         if self._average_model is not None:
             checkpoint["averaging_state"] = self._average_model.state_dict()
 

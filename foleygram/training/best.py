@@ -29,6 +29,7 @@ class BestCheckpoint(ModelCheckpoint):
         self._losses: list[torch.Tensor] = []
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Keep the file in the run's folder; raises ValueError for averaged weights and for sharded networks."""
         if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             raise ValueError(f"{type(self).__name__} would write weights that are not averaged: leave out one of them")
         if pl_module.device_mesh is not None:
@@ -37,6 +38,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Note the training loss."""
         self._losses.append(outputs["loss"].detach())
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
@@ -60,9 +62,11 @@ class BestCheckpoint(ModelCheckpoint):
             log.warning("%s", verdict(str(self.monitor), self.course, self.before))
 
     def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to compare with: Lightning's, and the validations so far."""
         return super().state_dict() | {"course": self.course, "before": self.before}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
         super().load_state_dict(state_dict)
         self.course = [(int(step), train, value) for step, train, value in state_dict.get("course", [])]
         self.before = state_dict.get("before")

@@ -63,6 +63,7 @@ class SameRun(Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        """Note the arrangement in the checkpoint."""
         checkpoint[RUN] = _arrangement(trainer)
 
     def on_load_checkpoint(

@@ -22,6 +22,7 @@ class FiniteLoss(Callback):
         self._first_bad = torch.tensor(-1)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Keep the note of the first bad step on the device."""
         self._first_bad = torch.tensor(-1, device=pl_module.device)
 
     def on_train_batch_end(
@@ -70,6 +71,7 @@ class Preemption(Callback):
         self._asked, self._seen = "", -1
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Listen to both signals."""
         for number in (signal.SIGUSR1, signal.SIGTERM):  # Lightning has set its own by now and restores the first ones
             signal.signal(number, self._notice)
 

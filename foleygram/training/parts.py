@@ -11,6 +11,7 @@ class PartsTable(Callback):
     """Prints the parameters of each part, trained and frozen."""
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Print the table from the first process."""
         if trainer.is_global_zero:
             Console(stderr=True).print(parts_table(pl_module))
 
