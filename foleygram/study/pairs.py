@@ -127,9 +127,13 @@ def _read_captions(path: Path, stems: Iterable[str]) -> dict[str, str]:
         raise FileNotFoundError(f"{path}: no such file; give a CSV with the columns `file` and `caption`")
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
-        if not {"file", "caption"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"{path}: its columns are {rows.fieldnames}; it needs `file` and `caption`")
-        captions = {plain_stem(row["file"]): row["caption"] or "" for row in rows}
+        try:
+            columns, told = rows.fieldnames, list(rows)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not readable as CSV ({error}); save it as CSV in UTF-8") from None
+    if not {"file", "caption"} <= set(columns or ()):
+        raise ValueError(f"{path}: its columns are {columns}; it needs `file` and `caption`")
+    captions = {plain_stem(row["file"] or ""): row["caption"] or "" for row in told}
     strangers = sorted(captions.keys() - set(stems))
     if strangers:
         raise ValueError(f"{path}: names {len(strangers)} files that neither folder holds, first {strangers[0]}")

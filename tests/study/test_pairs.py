@@ -200,6 +200,9 @@ def test_captions_are_matched_by_name(folders, tmp_path):
     table.write_text("file,caption\nnobody.wav,wood\n")
     with pytest.raises(ValueError, match="first nobody"):
         match_folders(*folders, table)
+    table.write_bytes("file,caption\nv0.wav,Kies knirscht über Holz\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"captions\.csv: not readable as CSV .* in UTF-8"):
+        match_folders(*folders, table)
     with pytest.raises(FileNotFoundError, match="columns `file` and `caption`"):
         match_folders(*folders, tmp_path / "none.csv")
 
