@@ -57,8 +57,7 @@ def main() -> None:
         for batch_size in BATCHES:
             clock, out = Clock(), Path(place) / str(batch_size)
             pipeline = FoleyGRAMPipeline.from_pretrained(options.checkpoint)
-            pipeline._gathered = clock.timed("encoding", pipeline._gathered)  # type: ignore[method-assign]
-            pipeline.envelope_of = clock.timed("encoding", pipeline.envelope_of)  # type: ignore[method-assign]
+            pipeline.tell = clock.timed("encoding", pipeline.tell)  # type: ignore[method-assign]
             pipeline._sample = clock.timed("sampling", pipeline._sample)  # type: ignore[method-assign]
             pipeline.generate = clock.timed("generating", pipeline.generate)  # type: ignore[method-assign]
             reading, writing = folder.guarded, results.guarded
@@ -72,13 +71,13 @@ def main() -> None:
             total = time.perf_counter() - begun
             folder.guarded, results.guarded = reading, writing  # type: ignore[attr-defined]
             spent = clock.spent
-            decoding = spent["generating"] - spent["encoding"] - spent["sampling"]
+            decoding = spent["generating"] - spent["sampling"]
+            waiting = total - spent["encoding"] - spent["generating"]
             print(
                 f"batch {batch_size:2}: {60 * len(videos) / total:5.1f} clips/min, {total:.1f} s; failed "
                 f"{outcome.num_failed}; encoding {spent['encoding']:.1f}, sampling {spent['sampling']:.1f} "
                 f"({spent['sampling'] / total:.0%}), decoding {decoding:.1f}, waiting "
-                f"{total - spent['generating']:.1f} s; beside: reading {spent['reading']:.1f}, writing "
-                f"{spent['writing']:.1f} s",
+                f"{waiting:.1f} s; beside: reading {spent['reading']:.1f}, writing {spent['writing']:.1f} s",
                 flush=True,
             )
             shutil.rmtree(out)

@@ -1,7 +1,8 @@
 """From what is asked to what the networks are told: embeddings, envelopes, conditions window by window."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,20 @@ ROWS_AT_ONCE = 16
 """Windows that go through the networks together, whatever the batch: memory does not grow with a video's length."""
 REFERENCE_RATE = 16_000
 """Rate in Hz of reference sounds."""
+
+
+class ToldRequest(NamedTuple):
+    """A request and what the networks read in it, a row of conditions per window: enough for any number of takes."""
+
+    request: SoundRequest
+    envelope: Envelope
+    windows: list[Window]
+    conditions: Conditions
+    null: Conditions
+
+    def under(self, seed: int) -> "ToldRequest":
+        """The same under another seed."""
+        return self._replace(request=replace(self.request, seed=seed))
 
 
 class ConditionEncoding(PlacedParts):
@@ -80,7 +95,13 @@ class ConditionEncoding(PlacedParts):
         kept = round(seen.seconds * self.spec.envelope_rate) + 1
         return Envelope(values[0, :kept].float().cpu().numpy(), self.spec.envelope_rate)
 
-    def request_conditions(
+    @torch.inference_mode()
+    def tell(self, request: SoundRequest) -> ToldRequest:
+        """Read a request; raises ValueError for an envelope or a reference that cannot be."""
+        curve, windows = self.envelope_of(request.seen, request.envelope), request.windows(self.spec)
+        return ToldRequest(request, curve, windows, *self._request_conditions(request, curve, windows))
+
+    def _request_conditions(
         self, request: SoundRequest, curve: Envelope, windows: Sequence[Window]
     ) -> tuple[Conditions, Conditions]:
         """Conditions of a request and guidance's other branch, one row per window."""

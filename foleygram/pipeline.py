@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from foleygram.checkpoints import licences_of, load_release, read_index, save_release
-from foleygram.encoding import ROWS_AT_ONCE, ConditionEncoding
+from foleygram.encoding import ROWS_AT_ONCE, ConditionEncoding, ToldRequest
 from foleygram.envelope.curve import Envelope
 from foleygram.generation.backbone import decode_latents
 from foleygram.generation.conditioning import MODALITIES, Conditions
@@ -118,7 +118,7 @@ class FoleyGRAMPipeline(ConditionEncoding):
     @torch.inference_mode()
     def generate(
         self,
-        requests: Sequence[SoundRequest | Extent],
+        requests: Sequence[SoundRequest | ToldRequest | Extent],
         *,
         num_inference_steps: int = DEFAULT_STEPS,
         guidance_scale: float = DEFAULT_GUIDANCE,
@@ -128,49 +128,53 @@ class FoleyGRAMPipeline(ConditionEncoding):
     ) -> list[FoleyOutput]:
         """Tracks for several videos of any length, sampled together; one per request, none for an Extent.
 
-        A clip's sound depends on its neighbours by rounding alone. Raises ValueError without any request.
+        A clip's sound depends on its neighbours by rounding alone. What `tell` made of a request is not read again.
+        Raises ValueError without any request.
         """
-        curves = [self.envelope_of(r.seen, r.envelope) for r in requests if isinstance(r, SoundRequest)]
-        if not curves:
+        told = [self.tell(place) if isinstance(place, SoundRequest) else place for place in requests]
+        sounding = [place for place in told if isinstance(place, ToldRequest)]
+        if not sounding:
             raise ValueError("no clip to generate: give at least one request")
-        conditions, null, windows, lengths = self._gathered(requests, curves)
+        conditions, null, windows, lengths = self._gathered(told, sounding[0])
         velocity = self._velocity(conditions, null, guidance_scale, controlnet_conditioning_scale)
         latents = self._sample(
             windowed(denoiser_from_v(velocity), windows),
-            NoiseEndToEnd([r.seed if isinstance(r, SoundRequest) else 0 for r in requests], lengths),
+            NoiseEndToEnd([p.request.seed if isinstance(p, ToldRequest) else 0 for p in told], lengths),
             torch.empty(1, self.transformer.config.in_channels, sum(lengths), device=self.device),
             num_inference_steps,
             solver,
             callback,
         )
-        made = [
-            decode_latents(self.vae, clip, round(request.seen.seconds * self.spec.sample_rate))[0].float().cpu()
-            for request, clip in zip(requests, latents.split(lengths, dim=-1), strict=True)
-            if isinstance(request, SoundRequest)
+        clips = zip(told, latents.split(lengths, dim=-1), strict=True)
+        return [
+            FoleyOutput(self._decoded(clip, place.request.seen.seconds), self.spec.sample_rate, place.envelope)
+            for place, clip in clips
+            if isinstance(place, ToldRequest)
         ]
-        return [FoleyOutput(audio, self.spec.sample_rate, curve) for audio, curve in zip(made, curves, strict=True)]
+
+    def _decoded(self, latents: Tensor, seconds: float) -> Tensor:
+        return decode_latents(self.vae, latents, round(seconds * self.spec.sample_rate))[0].float().cpu()
 
     def _gathered(
-        self, requests: Sequence[SoundRequest | Extent], curves: Sequence[Envelope]
+        self, places: Sequence[ToldRequest | Extent], filling: ToldRequest
     ) -> tuple[Conditions, Conditions, list[Window], list[int]]:
-        """Conditions and their null branch, one row per window of the batch; its windows; each clip's latents."""
-        told: list[tuple[Conditions, Conditions] | None] = []
-        plans: list[list[Window]] = []
-        known, lengths = iter(curves), []
-        for request in requests:
-            if isinstance(request, SoundRequest):
-                plans.append(request.windows(self.spec))
-                lengths.append(total_latents(request.seen.seconds, self.spec))
-                told.append(self.request_conditions(request, next(known), plans[-1]))
+        """Conditions and their null branch, one row per window of the batch; its windows; each clip's latents.
+
+        An extent is filled with the first row of `filling`: nobody keeps its sound.
+        """
+        plans, lengths = [], []
+        branches: list[tuple[Conditions, Conditions]] = []
+        for place in places:
+            if isinstance(place, ToldRequest):
+                plans.append(place.windows)
+                lengths.append(total_latents(place.request.seen.seconds, self.spec))
+                branches.append((place.conditions, place.null))
             else:
-                lengths.append(request.num_latents)
-                count = self.spec.num_latents
-                plans.append([Window(0, torch.ones(count), 0, 0)] * request.num_windows)
-                told.append(None)
-        some = next(pair for pair in told if pair is not None)
-        pairs = [pair or _repeated(some, len(plan)) for pair, plan in zip(told, plans, strict=True)]
+                plans.append([Window(0, torch.ones(self.spec.num_latents), 0, 0)] * place.num_windows)
+                lengths.append(place.num_latents)
+                branches.append(_repeated((filling.conditions, filling.null), place.num_windows))
         conditions, null = (
-            Conditions(*map(torch.cat, zip(*branch, strict=True))) for branch in zip(*pairs, strict=True)
+            Conditions(*map(torch.cat, zip(*branch, strict=True))) for branch in zip(*branches, strict=True)
         )
         return conditions, null, end_to_end(plans, lengths), lengths
 
@@ -260,6 +264,6 @@ class FoleyGRAMPipeline(ConditionEncoding):
 
 
 def _repeated(pair: tuple[Conditions, Conditions], count: int) -> tuple[Conditions, Conditions]:
-    """The first row of conditions and null branch `count` times: they fill a place whose sound nobody keeps."""
+    """The first row of conditions and null branch `count` times."""
     conditions, null = (Conditions(*(c[:1].expand(count, *c.shape[1:]) for c in branch)) for branch in pair)
     return conditions, null

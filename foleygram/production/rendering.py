@@ -1,9 +1,10 @@
 """A batch of requests through the model: takes of each, the best first; an error stays with the clip that caused it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from foleygram.encoding import ToldRequest
 from foleygram.inputs import SoundRequest, total_latents, window_seconds
 from foleygram.pipeline import DEFAULT_GUIDANCE, DEFAULT_SOLVER, DEFAULT_STEPS, Extent, FoleyGRAMPipeline, FoleyOutput
 from foleygram.placement import DTYPES
@@ -11,7 +12,7 @@ from foleygram.production.reading import clip_seed
 from foleygram.production.takes import TakeScore, disobeys, rank_takes, score_take
 from foleygram.spec import ClipSpec
 
-Place = SoundRequest | Extent
+Place = SoundRequest | ToldRequest | Extent
 BatchError = ValueError | RuntimeError | OSError | MemoryError
 
 
@@ -77,23 +78,22 @@ def render_takes(
 
     Every take is made in the batch's full extent, so a clip done again in its place has the same bytes.
     """
+    told, errors = _tell(pipeline, places)
     made: list[list[Take]] = [[] for _ in places]
-    errors: dict[int, BatchError] = {}
     for number in range(1, 1 + rule.takes + (rule.retries if rule.max_relative_l1 is not None else 0)):
-        wanted = [
-            isinstance(place, SoundRequest)
-            and index not in errors
-            and (number <= rule.takes or _strays(made[index], rule))
-            for index, place in enumerate(places)
+        seats = [
+            _seat(place, number, pipeline.spec, wanted=number <= rule.takes or _strays(made[index], rule))
+            for index, place in enumerate(told)
         ]
-        if not any(wanted):
+        for index in errors:
+            seats[index] = extent_of(seats[index], pipeline.spec)
+        if not any(isinstance(seat, ToldRequest) for seat in seats):
             break
-        seats = [_seat(place, want, number, pipeline.spec) for place, want in zip(places, wanted, strict=True)]
         for index, outcome in enumerate(generate_each(pipeline, seats, sampling, callback=callback)):
             seat = seats[index]
-            if isinstance(outcome, FoleyOutput) and isinstance(seat, SoundRequest):
+            if isinstance(outcome, FoleyOutput) and isinstance(seat, ToldRequest):
                 try:
-                    made[index].append(_scored(pipeline, seat, outcome, number, rule))
+                    made[index].append(_scored(pipeline, seat.request, outcome, number, rule))
                 except (ValueError, RuntimeError, OSError, MemoryError) as error:
                     errors[index] = error
             elif isinstance(outcome, BatchError):
@@ -109,7 +109,7 @@ def generate_each(
     callback: Callable[[int], None] | None = None,
 ) -> list[FoleyOutput | BatchError | None]:
     """The sound of every request, None for an extent; where the batch fails, each is tried alone in its place."""
-    indices = [index for index, place in enumerate(places) if isinstance(place, SoundRequest)]
+    indices = [index for index, place in enumerate(places) if not isinstance(place, Extent)]
     results: list[FoleyOutput | BatchError | None] = [None] * len(places)
     try:
         outputs = pipeline.generate(places, **sampling.options(), callback=callback)
@@ -130,12 +130,28 @@ def extent_of(place: Place, spec: ClipSpec) -> Extent:
     """The room that a place takes up in a batch."""
     if isinstance(place, Extent):
         return place
-    return Extent(total_latents(place.seen.seconds, spec), len(place.windows(spec)))
+    request = place.request if isinstance(place, ToldRequest) else place
+    return Extent(total_latents(request.seen.seconds, spec), len(request.windows(spec)))
 
 
-def _seat(place: Place, wanted: bool, number: int, spec: ClipSpec) -> Place:
-    if wanted and isinstance(place, SoundRequest):
-        return replace(place, seed=take_seed(place.seed, number))
+def _tell(
+    pipeline: FoleyGRAMPipeline, places: Sequence[Place]
+) -> tuple[list[ToldRequest | Extent], dict[int, BatchError]]:
+    """Every request read once, whatever the number of its takes; where that fails, its extent, and the error."""
+    told: list[ToldRequest | Extent] = []
+    errors: dict[int, BatchError] = {}
+    for index, place in enumerate(places):
+        try:
+            told.append(pipeline.tell(place) if isinstance(place, SoundRequest) else place)
+        except (ValueError, RuntimeError, OSError, MemoryError) as error:
+            errors[index] = error
+            told.append(extent_of(place, pipeline.spec))
+    return told, errors
+
+
+def _seat(place: ToldRequest | Extent, number: int, spec: ClipSpec, *, wanted: bool) -> ToldRequest | Extent:
+    if wanted and isinstance(place, ToldRequest):
+        return place.under(take_seed(place.request.seed, number))
     return extent_of(place, spec)
 
 

@@ -47,6 +47,15 @@ def test_the_first_take_is_the_clip_without_takes_and_the_best_comes_first(pipel
         assert len({take.seed for take in takes}) == 3
 
 
+def test_a_request_is_read_once_for_all_its_takes(pipeline, monkeypatch):
+    read, tell = [], pipeline.tell
+    monkeypatch.setattr(pipeline, "tell", lambda request: read.append(request.seed) or tell(request))
+    broken = request(pipeline, 2.0, 6, envelope="drawn")
+    good, bad = render_takes(pipeline, [request(pipeline, 2.0, 5), broken], QUICK, TakeRule(takes=3))
+    assert len(good) == 3 and read == [5, 6]
+    assert isinstance(bad, ValueError) and "'drawn'" in str(bad)
+
+
 def test_a_take_done_again_in_its_place_has_the_same_bytes(pipeline):
     places = [request(pipeline, 2.0, 5), request(pipeline, 3.1, 6)]
     takes = {take.number: take for take in render_takes(pipeline, places, QUICK, TakeRule(takes=2))[1]}
