@@ -1,6 +1,7 @@
 """Tiny data and tiny sizes for the shipped YAMLs, so that tests run `train.py fit` itself."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def nested(dotted: dict[str, Any]) -> dict[str, Any]:
         place = tree
         for name in parents:
             place = place.setdefault(name, {})
-        place[last] = value
+        place[last] = deepcopy(value)  # what is set below it later is no change of the caller's
     return tree
 
 
