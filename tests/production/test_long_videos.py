@@ -16,4 +16,4 @@ def test_the_envelope_is_followed_at_seams_as_elsewhere():
     audio = pipeline(seen, envelope=asked, num_inference_steps=8).audio
     near, elsewhere = seam_errors(audio, asked, pipeline, seconds)
     assert elsewhere < 0.5 * asked.values.mean()  # it is followed at all
-    assert near < 1.25 * elsewhere
+    assert near <= elsewhere  # over seeds and places of the hits: benchmarks/long_video.py
