@@ -32,14 +32,13 @@ class Place(NamedTuple):
 
 ALONE = Place()
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
-"""Variables in which each says a process's place."""
+SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+"""Variables in which each says a process's place; a batch script or a shell in an allocation is of no step."""
 
 
 def process_place() -> Place:
     """This process's place among those that torchrun or srun started; alone without either."""
-    shell = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # in an allocation, yet no task of it
-    for names in (TORCHRUN, SLURM)[: 1 if shell else 2]:
+    for names in (TORCHRUN, SRUN):
         if os.environ.keys() >= set(names):
             return Place(*(int(os.environ[name]) for name in names))
     return ALONE

@@ -223,7 +223,7 @@ def test_torchrun_shares_a_cache_and_a_killed_run_goes_on(rendered, tiny_release
 
 def test_one_process_of_several_says_that_others_are_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "1")
-    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("SLURM_LOCALID", "1")
     spec = ROOT / "configs" / "mini" / "clip.yaml"
     options = ["--split", "test", "--spec", spec, "--fields", "envelope_audio", "--workers", 0]

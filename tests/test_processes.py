@@ -24,12 +24,12 @@ def test_place_comes_from_the_launcher(monkeypatch):
     for name in os.environ.keys() - alone().keys():
         monkeypatch.delenv(name)
     assert process_place() == ALONE == Place(0, 1, 0)
-    for name, value in {"NTASKS": "4", "PROCID": "3", "LOCALID": "1", "JOB_NAME": "foley"}.items():
+    for name, value in {"NTASKS": "4", "PROCID": "0", "LOCALID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert process_place() == ALONE  # a batch script that did not say srun would wait for three who never come
+    for name, value in {"STEP_NUM_TASKS": "4", "PROCID": "3", "LOCALID": "1"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     assert process_place() == Place(3, 4, 1)
-    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")  # a shell in an allocation is no process of several
-    assert process_place() == ALONE
-    monkeypatch.setenv("SLURM_JOB_NAME", "foley")
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     assert process_place() == Place(1, 2, 0)  # torchrun within a job
@@ -39,7 +39,7 @@ def test_processes_of_srun_meet():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    job = {"JOB_ID": "7", "JOB_NAME": "foley", "NTASKS": "2", "NODELIST": "127.0.0.1", "NODEID": "0"}
+    job = {"JOB_ID": "7", "STEP_NUM_TASKS": "2", "NODELIST": "127.0.0.1", "NODEID": "0"}
     both = alone() | {f"SLURM_{name}": value for name, value in job.items()} | {"MASTER_PORT": str(port)}
     processes = [
         subprocess.Popen(

@@ -79,7 +79,7 @@ def cache(
             captions=captions, format=format, shard_size=shard_size, batch_size=batch_size, device=pick_device(device),
             num_workers=workers, compile=compile,
         )  # fmt: skip
-    if not manifest.is_file():  # a shell inside a SLURM allocation looks like the first of several processes
+    if not manifest.is_file():
         typer.echo(f"{out}: this process's shards are written; the cache is whole when the other processes have theirs")
         return
     written = json.loads(manifest.read_text(encoding="utf-8"))
