@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors.torch import load_file, save_file
 
 from foleygram.generation.backbone import load_backbone
@@ -104,6 +105,19 @@ def missing_parts(present: Iterable[str | Path]) -> list[str]:
 def _refuse_missing(folder: Path, present: Iterable[str | Path]) -> None:
     if missing := missing_parts(present):
         raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; train or copy these parts first")
+
+
+def find_release(name: str | Path) -> Path:
+    """The release folder `name`, or that of a hub id, fetched into the hub client's cache unless it is there.
+
+    Raises FileNotFoundError for an absent folder or hub id, PermissionError for a gated one, ConnectionError without a
+    network.
+    """
+    check_folder(name)
+    if Path(name).is_dir():
+        return Path(name)
+    with explained(str(name), str(name)):
+        return Path(snapshot_download(str(name), allow_patterns=[INDEX, *(f"{part}/*" for part in PARTS)]))
 
 
 def read_index(folder: Path) -> dict[str, Any]:

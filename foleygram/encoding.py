@@ -66,8 +66,8 @@ class ConditionEncoding(PlacedParts):
         A shorter reference is repeated until it fills a clip: silence after it would be embedded as well.
         """
         length = round(self.spec.seconds * REFERENCE_RATE)
-        if not len(audio):
-            raise ValueError("the reference sound is empty; give one with sound in it")
+        if audio.ndim != 1 or not len(audio):
+            raise ValueError(f"a reference sound of shape {tuple(audio.shape)}: give one row of samples at 16 kHz")
         count = max(1, round(len(audio) / length))
         whole = audio.repeat(-(-count * length // len(audio)))
         clips = whole[: count * length].reshape(count, length)
@@ -88,7 +88,7 @@ class ConditionEncoding(PlacedParts):
         if isinstance(envelope, Envelope):
             return envelope
         if envelope != "predicted":
-            raise ValueError(f"envelope is {envelope!r}: give 'predicted' or an Envelope")
+            raise ValueError(f"envelope is {envelope!r}: give 'predicted' or an Envelope; 'audio' needs a file")
         values = self.envelope_predictor.predict_long(
             seen.motion[None].to(self.device), seen.motion_ages[None].to(self.device)
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.windows import Window, plan_windows, window_starts
-from foleygram.media.audio import resample
+from foleygram.media.audio import read_audio, resample
 from foleygram.media.video import motion_times, probe, read_frames, segment_middles
 from foleygram.spec import ClipSpec
 
@@ -149,3 +149,9 @@ def envelope_of_sound(audio: Tensor, sample_rate: int, spec: ClipSpec) -> Envelo
     """The RMS envelope of mono sound (samples,), measured at the rate that `spec` names."""
     mono = resample(audio[None], sample_rate, spec.envelope_sample_rate)[0]
     return Envelope(rms_envelope(mono, spec.frame_length, spec.hop_length).numpy(), spec.envelope_rate)
+
+
+def envelope_of_video(path: Path, spec: ClipSpec) -> Envelope:
+    """The RMS envelope of a video's own sound; raises MediaError where it has none, or nothing but silence."""
+    rate = spec.envelope_sample_rate
+    return envelope_of_sound(read_audio(path, sample_rate=rate, allow_silence=False)[0], rate, spec)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from foleygram.checkpoints import licences_of, load_release, read_index, save_release
+from foleygram.checkpoints import find_release, licences_of, load_release, read_index, save_release
 from foleygram.encoding import ROWS_AT_ONCE, ConditionEncoding, ToldRequest
 from foleygram.envelope.curve import Envelope
 from foleygram.generation.backbone import decode_latents
@@ -23,6 +23,7 @@ from foleygram.inputs import (
     Segment,
     SoundRequest,
     VideoInput,
+    envelope_of_video,
     read_video,
     total_latents,
 )
@@ -70,11 +71,12 @@ class FoleyGRAMPipeline(ConditionEncoding):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, torch_dtype: torch.dtype = torch.float32) -> "FoleyGRAMPipeline":
-        """Load a release folder to compute in `torch_dtype`; the envelope, t, its embedding and solvers stay float32.
+        """Load a release folder or hub id to compute in `torch_dtype`; envelope, t and its embedding, solvers: float32.
 
-        Raises FileNotFoundError or ValueError naming the part that is missing or damaged.
+        Raises FileNotFoundError or ValueError naming the part that is missing or damaged, PermissionError for a gated
+        hub id, ConnectionError without a network.
         """
-        folder = Path(folder)
+        folder = find_release(folder)
         return cls(*load_release(folder, torch_dtype), licences_of(folder), read_index(folder).get("trained_on", {}))
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -101,8 +103,11 @@ class FoleyGRAMPipeline(ConditionEncoding):
         """Generate a track as long as `video`.
 
         `reference_audio` is mono (samples,) at 16 kHz, of any length; `generator` a CPU generator or a seed; `envelope`
-        "predicted", or an Envelope; `callback` is told the number of each finished step.
+        "predicted", "audio" for that of the video's own sound, or an Envelope; `callback` is told the number of each
+        finished step. Raises MediaError for a video that cannot be read, ValueError for what cannot be asked.
         """
+        if envelope == "audio" and not isinstance(video, VideoInput):
+            envelope = envelope_of_video(Path(video), self.spec)
         seen = video if isinstance(video, VideoInput) else read_video(Path(video), self.spec)
         seed = generator if isinstance(generator, int) else int(torch.randint(2**62, (), generator=generator))
         request = SoundRequest(seen, seed, prompt, negative_prompt, reference_audio, envelope, weights, tuple(segments))

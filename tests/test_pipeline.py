@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from foleygram import Envelope, FoleyGRAMPipeline
 from foleygram.checkpoints import load_release, read_index
@@ -21,7 +22,9 @@ from foleygram.inputs import (
     total_latents,
     window_seconds,
 )
+from foleygram.media.audio import read_audio
 from foleygram.pipeline import Extent
+from tests.hub import running_hub
 
 
 @pytest.fixture(scope="module")
@@ -224,14 +227,25 @@ def test_a_reference_may_have_any_length(pipeline, seconds):
     assert embedded.shape == (1, 8) and embedded.norm() == pytest.approx(1, abs=1e-5)
     if seconds == 0.5:  # repeated: the same as four of it
         torch.testing.assert_close(embedded, pipeline._embed_reference(sound.repeat(4)))
-    with pytest.raises(ValueError, match="empty"):
-        pipeline._embed_reference(sound[:0])
+    for odd in (sound[:0], torch.stack([sound, sound])):
+        with pytest.raises(ValueError, match="one row of samples"):
+            pipeline._embed_reference(odd)
 
 
 def test_reads_a_rendered_video(pipeline, rendered):
     video = read_video(next(iter(sorted(rendered.glob("*.mp4")))), pipeline.spec)
     assert 1.9 < video.seconds < 3.1
     assert video.frames.shape[1:] == (2, 3, 16, 16) and video.motion.shape[1:] == (3, 32, 32)
+
+
+@pytest.mark.parametrize("given", [str, Path])
+def test_the_videos_own_sound_may_steer(pipeline, rendered, given):
+    video = sorted(rendered.glob("*.mp4"))[0]
+    output = pipeline(given(video), envelope="audio", num_inference_steps=2)
+    own = Envelope.from_audio(read_audio(video, sample_rate=16_000), 16_000)
+    assert (output.envelope.values == own.values).all() and output.envelope.rate == own.rate == 125.0
+    same = pipeline(video, envelope=own, num_inference_steps=2).audio
+    assert torch.equal(output.audio, same) and not torch.equal(same, pipeline(video, num_inference_steps=2).audio)
 
 
 @pytest.mark.parametrize("word", ["drawn", "audio"])
@@ -252,6 +266,22 @@ def test_saved_again_it_is_the_same(pipeline, tmp_path):
     video = seen(pipeline, 2.0)
     again = FoleyGRAMPipeline.from_pretrained(tmp_path / "again")
     assert torch.equal(again(video, num_inference_steps=2).audio, pipeline(video, num_inference_steps=2).audio)
+
+
+def test_a_release_on_the_hub_is_the_same(tiny_release, pipeline, monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    with running_hub(monkeypatch) as hub:
+        files = [path for path in tiny_release.rglob("*") if path.is_file()]
+        hub.files = {path.relative_to(tiny_release).as_posix(): path.read_bytes() for path in files}
+        hub.files["README.md"] = b"of no use here"
+        fetched = FoleyGRAMPipeline.from_pretrained("owner/release")
+        hub.refusal = "absent"
+        with pytest.raises(FileNotFoundError, match="the hub has no owner/other"):
+            FoleyGRAMPipeline.from_pretrained("owner/other")
+    options = {"num_inference_steps": 2, "prompt": "wood"}
+    assert torch.equal(*(one(seen(pipeline, 2.0), **options).audio for one in (fetched, pipeline)))
+    assert not [*(tmp_path / "cache").rglob("README.md")]
 
 
 def damage_missing(folder):

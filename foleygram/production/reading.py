@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from foleygram.envelope.curve import Envelope
-from foleygram.inputs import Segment, SoundRequest, VideoInput, envelope_of_sound, read_video, total_latents
+from foleygram.inputs import Segment, SoundRequest, VideoInput, envelope_of_video, read_video, total_latents
 from foleygram.media.audio import read_audio
 from foleygram.media.guarded import MediaError
 from foleygram.media.video import probe
@@ -54,7 +54,7 @@ def read_request(video: Path, wish: Wish, spec: ClipSpec, envelope: str | Envelo
         prompt=wish.prompt,
         negative_prompt=wish.negative_prompt,
         reference_audio=_reference(wish.reference),
-        envelope=_own_envelope(video, spec) if envelope == "audio" else envelope,
+        envelope=envelope_of_video(video, spec) if envelope == "audio" else envelope,
         weights=wish.weights,
         segments=tuple(Segment(s.start, s.end, s.prompt, _reference(s.reference)) for s in wish.segments),
     )
@@ -62,11 +62,6 @@ def read_request(video: Path, wish: Wish, spec: ClipSpec, envelope: str | Envelo
 
 def _reference(path: Path | None) -> Tensor | None:
     return None if path is None else read_audio(path, sample_rate=REFERENCE_RATE, allow_silence=False)[0]
-
-
-def _own_envelope(video: Path, spec: ClipSpec) -> Envelope:
-    rate = spec.envelope_sample_rate
-    return envelope_of_sound(read_audio(video, sample_rate=rate, allow_silence=False)[0], rate, spec)
 
 
 def output_names(videos: Sequence[Path]) -> list[str]:
