@@ -64,10 +64,35 @@ def tiny_parts() -> dict:
     }  # fmt: skip
 
 
+LENT: dict[Path, dict[str, tuple[int, int]]] = {}
+
+
+def written(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every file below `folder`."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.fixture(autouse=True)
+def _as_found() -> Iterator[None]:
+    """Gives every test the environment of the first (a trainer of two processes leaves its port and rank there), and
+    fails the one that writes into a folder shared by all: what later tests find would depend on their order."""
+    environment = dict(os.environ)
+    yield
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    for folder, before in LENT.items():
+        after = LENT[folder] = written(folder)
+        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        assert not changed, f"this test wrote into the shared {folder}: {changed}; work on a copy"
+
+
 @pytest.fixture(scope="session")
 def tiny_release(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("release") / "tiny"
     save_release(folder, tiny_parts(), TINY_SPEC, (0.05, 80.0))
+    LENT[folder] = written(folder)
     return folder
 
 
@@ -76,6 +101,7 @@ def rendered(tmp_path_factory) -> Path:
     """Four short rendered videos, two of them in test.txt."""
     folder = tmp_path_factory.mktemp("rendered") / "videos"
     render_dataset(folder, num_videos=4, seed=3, seconds=(2.0, 3.0), test_share=0.5, num_workers=1, progress=False)
+    LENT[folder] = written(folder)
     return folder
 
 

@@ -1,7 +1,9 @@
 """The experiments through their command, on a release of random networks; what they must find, on closed forms."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,10 +23,11 @@ from foleygram.study.volumes import ALL, volumes_by_material
 
 
 @pytest.fixture(scope="module")
-def judged_release(tiny_release):
+def judged_release(tiny_release, tmp_path_factory):
+    release = Path(shutil.copytree(tiny_release, tmp_path_factory.mktemp("judged") / "release"))
     judge = MaterialJudge(MaterialJudgeConfig(materials=["metal", "wood"], num_mel_bins=16, widths=(4,)))
-    judge.save_pretrained(tiny_release / "judge")
-    return tiny_release
+    judge.save_pretrained(release / "judge")
+    return release
 
 
 def run(release, data, out, name, *more):
