@@ -133,10 +133,9 @@ class AlignmentModule(Stage):
         embeddings = Embeddings(*(torch.cat(parts) for parts in zip(*(part for part, _, _ in collected), strict=True)))
         captions = [caption for _, part, _ in collected for caption in part]
         materials = [name for _, _, part in collected for name in part]
-        excluded = equal_pairs(captions) & ~torch.eye(len(captions), dtype=torch.bool)
         parts = (part.to(self.device) for part in embeddings)
-        mask = excluded.to(self.device) if self.objective.mask_equal else None
-        self.log("val_loss", self.objective.loss(*parts, excluded=mask), sync_dist=True)
+        excluded = equal_pairs(captions).to(self.device) if self.objective.mask_equal else None
+        self.log("val_loss", self.objective.loss(*parts, excluded=excluded), sync_dist=True)
         for name, value in retrieval_report(embeddings, captions, materials).items():
             self.log(name, value, prog_bar=name in SHOWN, rank_zero_only=True)
 

@@ -65,7 +65,7 @@ def _shifted(determinant: Tensor, eps: float) -> Tensor:
 
 
 def _determinant(gram: Tensor) -> Tensor:
-    """Determinant (...) of Gram matrices (..., k, k), with a gradient of 0 where they are singular."""
+    """Determinant (...) of Gram matrices (..., k, k)."""
     k = gram.shape[-1]
     if k == 1:
         return gram[..., 0, 0]
@@ -75,12 +75,7 @@ def _determinant(gram: Tensor) -> Tensor:
         aa, bb, cc = gram.diagonal(dim1=-2, dim2=-1).unbind(-1)
         ab, ac, bc = gram[..., 0, 1], gram[..., 0, 2], gram[..., 1, 2]
         return aa * (bb * cc - bc.square()) - cc * ab.square() - bb * ac.square() + 2 * ab * ac * bc
-    with torch.no_grad():
-        determinant = torch.linalg.det(gram)
-    singular = determinant <= 0
-    identity = torch.eye(k, dtype=gram.dtype, device=gram.device)
-    regular = torch.where(singular[..., None, None], identity, gram)
-    return torch.where(singular, determinant, torch.linalg.det(regular))
+    return torch.linalg.det(gram)
 
 
 def _pair_volumes(anchor: Tensor, other: Tensor, eps: float) -> Tensor:

@@ -28,7 +28,7 @@ class ClipNoise:
 
 def exponential_sigmas(num_inference_steps: int, *, sigma_min: float, sigma_max: float) -> Tensor:
     """Noise levels evenly spaced in log sigma from `sigma_max` to `sigma_min`, then 0: (num_inference_steps + 1,)."""
-    if num_inference_steps < 1 or not 0 < sigma_min <= sigma_max:
+    if num_inference_steps < 1 or not 0 < sigma_min < sigma_max:
         raise ValueError(f"{num_inference_steps} steps between sigmas {sigma_max} and {sigma_min}: nothing to sample")
     levels = torch.logspace(0, 1, num_inference_steps, base=sigma_min / sigma_max, dtype=torch.float64) * sigma_max
     return torch.cat([levels, levels.new_zeros(1)]).float()
@@ -90,6 +90,7 @@ def dpmpp_3m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: N
             first, second = (clean - clean_1) / ratio_0, (clean_1 - clean_2) / ratio_1
             curvature = (first - second) / (ratio_0 + ratio_1)
             slope = first + (first - second) * ratio_0 / (ratio_0 + ratio_1)
+            # As published: the exact integral of the parabola would take its curvature twice.
             latents = latents + phi_2 * slope - (phi_2 / scaled - 0.5) * curvature
         latents = _perturb(latents, sigma_next, step, eta, noise)
         history = [(clean, step), *history[:1]]

@@ -2,6 +2,7 @@ import math
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,12 +60,14 @@ def test_equal_captions_are_no_negatives(objective: type[ContrastiveObjective]) 
     assert loss.isfinite() and all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in inputs)
     same = objective()(*clips(6), ["x"] * 6)
     assert same.item() == pytest.approx(0.0, abs=1e-6)  # nobody is left to tell apart
+    unmasked = objective(mask_equal=False)(*clips(6), ["x"] * 6)
+    torch.testing.assert_close(unmasked, objective()(*clips(6), list("abcdef")))
 
 
 def test_masked_columns_are_as_if_they_were_not_there() -> None:
     logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     excluded = torch.zeros(5, 5, dtype=torch.bool)
-    excluded[0, 3] = excluded[3, 0] = True
+    excluded[0, 3] = excluded[1, 4] = excluded[2, 2] = True  # a clip is never left out of its own row
 
     def row(index: int, keep: list[int]) -> torch.Tensor:
         return cross_entropy(logits[None, index, keep], torch.tensor([keep.index(index)]), label_smoothing=0.1)
@@ -72,9 +75,49 @@ def test_masked_columns_are_as_if_they_were_not_there() -> None:
     def column(index: int, keep: list[int]) -> torch.Tensor:
         return cross_entropy(logits[None, keep, index], torch.tensor([keep.index(index)]), label_smoothing=0.1)
 
-    keeps = [[n for n in range(5) if not excluded[index, n]] for index in range(5)]
-    expected = torch.stack([0.5 * (row(n, keep) + column(n, keep)) for n, keep in enumerate(keeps)]).mean()
+    costs = [
+        0.5 * row(clip, [n for n in range(5) if n == clip or not excluded[clip, n]])
+        + 0.5 * column(clip, [n for n in range(5) if n == clip or not excluded[n, clip]])
+        for clip in range(5)
+    ]
+    expected = torch.stack(costs).mean()
     torch.testing.assert_close(symmetric_loss(logits, label_smoothing=0.1, excluded=excluded), expected)
+
+
+def formula(name: str, tau: float, smoothing: float) -> float:
+    """Each objective in words of its paper, one clip after another, by torch's own cross entropy."""
+    video, text, audio = (part.double() for part in clips(5))
+
+    def rows(score: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
+        logits = torch.stack([torch.stack([score(i, j) for j in range(5)]) for i in range(5)]) / tau
+        return cross_entropy(logits, torch.arange(5), label_smoothing=smoothing)
+
+    def volume(i: int, j: int) -> torch.Tensor:
+        stacked = torch.stack([text[i], video[j], audio[j]])
+        return torch.linalg.det(stacked @ stacked.T).sqrt()
+
+    def info_nce(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (rows(lambda i, j: a[i] @ b[j]) + rows(lambda i, j: b[i] @ a[j])) / 2
+
+    def product(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        return rows(lambda i, j: 8 * (a[i] * b[j] * c[j]).sum())  # 8: the root of 64 dimensions
+
+    text_video, text_audio, video_audio = info_nce(text, video), info_nce(text, audio), info_nce(video, audio)
+    products = product(video, text, audio) + product(text, video, audio) + product(audio, video, text)
+    return {
+        "GramLoss": (rows(lambda i, j: -volume(i, j)) + rows(lambda i, j: -volume(j, i))) / 2,
+        "AnchorInfoNCE": (text_video + text_audio) / 2,
+        "PairwiseInfoNCE": (text_video + text_audio + video_audio) / 3,
+        "Symile": products / 3,
+    }[name].item()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_is_its_papers_formula(objective: type[ContrastiveObjective]) -> None:
+    defaults = objective()(*clips(5), list("abcde"))
+    assert defaults.item() == pytest.approx(formula(objective.__name__, 0.07, 0.1), rel=1e-4)
+    other = objective(temperature=0.3, label_smoothing=0.25)(*clips(5), list("abcde"))
+    assert other.item() == pytest.approx(formula(objective.__name__, 0.3, 0.25), rel=1e-4)
 
 
 def test_equal_captions_mark_pairs_but_not_the_clip_itself() -> None:
@@ -96,6 +139,9 @@ def test_computes_in_single_precision_under_autocast() -> None:
     expected = PairwiseInfoNCE()(*inputs, captions)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(PairwiseInfoNCE()(*inputs, captions), expected)
+    short = [part.bfloat16() for part in inputs]
+    expected = PairwiseInfoNCE()(*(part.float() for part in short), captions)
+    torch.testing.assert_close(PairwiseInfoNCE()(*short, captions), expected)
 
 
 CAPTIONS = ["a", "b", "c", "a", "d", "b", "e", "f"]

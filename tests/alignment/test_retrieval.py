@@ -3,6 +3,7 @@ import torch
 from torch.nn.functional import normalize
 
 from foleygram.alignment.retrieval import Embeddings, recall_at, retrieval_report, separation
+from foleygram.alignment.volume import gram_volume
 
 
 def report(video: torch.Tensor, text: torch.Tensor, audio: torch.Tensor, names: list[str]) -> dict[str, float]:
@@ -18,6 +19,30 @@ def test_a_good_space_scores_one_everywhere() -> None:
     cosines = {name for name in figures if name.startswith("cosine_")}
     assert all(figures[name] == pytest.approx(0.8) for name in cosines)
     assert all(figures[name] == 1.0 for name in figures.keys() - cosines), figures
+
+
+def test_recalls_and_cosines_equal_a_count_by_hand() -> None:
+    generator = torch.Generator().manual_seed(1)
+    names = ("video", "text", "audio")
+    parts = [normalize(torch.randn(14, 4, generator=generator), dim=-1) for _ in names]
+    captions = [str(n % 9) for n in range(14)]
+    figures, clips = report(*parts, captions), dict(zip(names, parts, strict=True))
+    video, text, audio = parts
+    volumes = torch.tensor(
+        [[gram_volume(torch.stack([t, v, a])) for v, a in zip(video, audio, strict=True)] for t in text]
+    )
+    scores = {f"{a}_to_{b}": clips[a] @ clips[b].T for a in names for b in names if a != b}
+    for direction, table in (scores | {"text_to_pair": -volumes, "pair_to_text": -volumes.T}).items():
+        ahead = []  # of each clip's best answer, wrong ones that score no less
+        for row, caption in zip(table.tolist(), captions, strict=True):
+            best = max(score for score, other in zip(row, captions, strict=True) if other == caption)
+            ahead.append(sum(s >= best and other != caption for s, other in zip(row, captions, strict=True)))
+        for k in (1, 5, 10):
+            share = sum(number < k for number in ahead) / 14
+            assert figures[f"r{k}_{direction}"] == pytest.approx(share), (k, direction)
+    for pair in ("video_text", "video_audio", "text_audio"):
+        a, b = (clips[name] for name in pair.split("_"))
+        assert figures[f"cosine_{pair}"] == pytest.approx(sum(float(x @ y) for x, y in zip(a, b, strict=True)) / 14)
 
 
 def test_a_shuffled_space_scores_chance() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from foleygram.alignment.volume import DEFAULT_EPS, gram_volume, volume_matrix
+from foleygram.alignment.volume import DEFAULT_EPS, ROWS_PER_CHUNK, _root, gram_volume, volume_matrix
 
 
 def unit(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -19,9 +19,22 @@ def with_cosines(a: float, b: float, c: float) -> torch.Tensor:
     return torch.linalg.cholesky(gram)
 
 
+@pytest.mark.parametrize("eps", [0.0, DEFAULT_EPS, 0.21])
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
-def test_orthonormal_vectors_span_one(k: int) -> None:
-    torch.testing.assert_close(gram_volume(torch.eye(8)[:k]), torch.tensor(1.0))
+def test_orthonormal_vectors_span_one(k: int, eps: float) -> None:
+    vectors, expected = torch.eye(8)[:k], torch.tensor(math.sqrt(1 + eps))
+    torch.testing.assert_close(gram_volume(vectors, eps), expected)
+    if k > 1:
+        torch.testing.assert_close(volume_matrix(*vectors[:, None], eps=eps), expected[None, None])
+
+
+def test_a_determinant_below_zero_is_rounding_and_its_size_where_the_published_value_is_asked_for() -> None:
+    below = torch.tensor(-0.09, requires_grad=True)
+    for eps, volume in ((0.0, 0.3), (0.16, 0.4)):
+        root = _root(below, eps)
+        assert root.item() == pytest.approx(volume)
+        (gradient,) = torch.autograd.grad(root, below)
+        assert gradient == 0
 
 
 @pytest.mark.parametrize("eps", [1e-6, 1e-8])
@@ -56,6 +69,14 @@ def test_single_precision_equals_a_float64_determinant(k: int, noise: float) -> 
     torch.testing.assert_close(grid, exact, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("num_others", [2, 3])
+def test_others_close_to_each_other_keep_their_digits(num_others: int) -> None:
+    anchor, first = unit(4, 16), unit(6, 16, seed=1)
+    others = [first, *(first + 1e-3 * unit(6, 16, seed=n) for n in range(2, num_others + 1))]
+    exact = volume_matrix(anchor.double(), *(other.double() for other in others), eps=0)
+    torch.testing.assert_close(volume_matrix(anchor, *others, eps=0).double(), exact, atol=0, rtol=1e-2)
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 5), st.integers(0, 10_000))
 def test_order_sign_and_rotation_change_nothing(k: int, seed: int) -> None:
@@ -76,12 +97,13 @@ def test_volume_lies_between_zero_and_one(k: int, noise: float, seed: int) -> No
 
 @pytest.mark.parametrize("num_others", [1, 2, 3])
 def test_matrix_equals_one_volume_at_a_time_in_value_and_gradient(num_others: int) -> None:
-    anchor = unit(5, 12, dtype=torch.float64).requires_grad_()
+    rows = ROWS_PER_CHUNK + 2
+    anchor = unit(rows, 12, dtype=torch.float64).requires_grad_()
     others = [unit(7, 12, seed=n + 1, dtype=torch.float64).requires_grad_() for n in range(num_others)]
-    weights = torch.arange(35.0, dtype=torch.float64).view(5, 7).sin()
+    weights = torch.arange(7.0 * rows, dtype=torch.float64).view(rows, 7).sin()
     grid = volume_matrix(anchor, *others)
-    rows = [anchor[:, None].expand(-1, 7, -1), *(other.expand(5, -1, -1) for other in others)]
-    single = gram_volume(torch.stack(rows, dim=-2))
+    vectors = [anchor[:, None].expand(-1, 7, -1), *(other.expand(rows, -1, -1) for other in others)]
+    single = gram_volume(torch.stack(vectors, dim=-2))
     torch.testing.assert_close(grid, single)
     inputs = (anchor, *others)
     ours, expected = (torch.autograd.grad((value * weights).sum(), inputs) for value in (grid, single))
@@ -123,8 +145,21 @@ def test_short_digits_come_out_as_single_precision(precision: torch.dtype) -> No
     assert gram_volume(torch.stack(inputs, 1)).dtype == torch.float32
 
 
-def test_shapes_that_do_not_fit_are_named() -> None:
-    with pytest.raises(ValueError, match=r"\(3, 8\).*\(4, 8\)"):
-        volume_matrix(unit(2, 8), unit(3, 8), unit(4, 8))
+MISFITS = {
+    r"\(2, 8\), \(3, 8\), \(4, 8\)": [unit(2, 8), unit(3, 8), unit(4, 8)],
+    r"\(8,\), \(3, 8\)": [unit(8), unit(3, 8)],
+    r"\(2, 3, 8\), \(4, 3\)": [unit(2, 3, 8), unit(4, 3)],
+    "beside the anchor": [unit(2, 8)],
+}
+
+
+@pytest.mark.parametrize(("message", "tensors"), MISFITS.items())
+def test_shapes_that_do_not_fit_are_named(message: str, tensors: list[torch.Tensor]) -> None:
+    with pytest.raises(ValueError, match=message):
+        volume_matrix(*tensors)
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (8,)])
+def test_no_vector_has_no_volume(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="k >= 1"):
-        gram_volume(torch.zeros(0, 8))
+        gram_volume(torch.zeros(shape))

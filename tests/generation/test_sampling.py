@@ -1,8 +1,10 @@
 """Solvers against an exact denoiser and against diffusers; noise and windows."""
 
+import numpy as np
 import pytest
 import torch
 from diffusers import CosineDPMSolverMultistepScheduler
+from scipy.integrate import quad
 
 from foleygram.generation.sampling import (
     SOLVERS,
@@ -37,6 +39,33 @@ def test_error_of_the_ode_falls_with_the_square_of_the_steps():
         sigmas = exponential_sigmas(steps, sigma_min=1e-3, sigma_max=80)
         errors.append((dpmpp_2m(gaussian_denoiser, start, sigmas) - exact).abs().item())
     assert errors[1] < errors[0] / 3 and errors[2] < errors[1] / 3
+
+
+@pytest.mark.parametrize(
+    ("solver", "order", "eta"),
+    [("dpmpp_2m", 2, 0.0), ("dpmpp_2m_sde", 2, 1.0), ("dpmpp_3m_sde", 3, 1.0), ("dpmpp_3m_sde", 3, 0.3)],
+)
+def test_steps_of_any_size_follow_the_polynomial_through_the_last_clean_latents(solver, order, eta):
+    """In log-SNR: read in the middle of a step by the 2M solvers, integrated with half its curvature by the 3M one."""
+    sigmas, cleans = torch.tensor([9.0, 5.0, 3.5, 1.0, 0.8]), np.array([0.3, -1.2, 0.7, 2.0])
+    seen = dict(zip(sigmas.tolist(), cleans.tolist(), strict=False))
+    told = {"eta": eta} if eta not in (0.0, 1.0) else {}  # 0 and 1 are the solvers' own
+
+    def denoise(latents, sigma):
+        return torch.full_like(latents, seen[sigma.item()])
+
+    found = SOLVERS[solver](denoise, torch.full((1, 1, 1), 4.0), sigmas, noise=torch.zeros_like, **told)
+    place, rate, expected = -np.log(sigmas.double().numpy()), 1 + eta, 4.0
+    for n, step in enumerate(np.diff(place)):
+        known = slice(max(0, n + 1 - order), n + 1)
+        clean = np.polynomial.Polynomial.fit(place[known] - place[n], cleans[known], len(cleans[known]) - 1).convert()
+        if order == 2:
+            pull = (1 - np.exp(-rate * step)) * clean(step / 2)
+        else:
+            halved = np.polynomial.Polynomial(clean.coef / [1, 1, 2][: len(clean.coef)])
+            pull = quad(lambda at: rate * np.exp(-rate * (step - at)) * halved(at), 0, step)[0]  # noqa: B023
+        expected = np.exp(-rate * step) * expected + pull
+    assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_2m_sde_equals_diffusers_given_the_same_noise():
@@ -99,11 +128,13 @@ def test_a_clips_result_does_not_depend_on_its_batch(solver):
     assert torch.equal(run([5, 6, 7])[1], run([6])[0])
 
 
-def test_seeds_and_batch_must_agree():
-    with pytest.raises(ValueError, match="2 seeds for a batch of 3"):
-        ClipNoise([1, 2])(torch.empty(3, 1, 1))
+@pytest.mark.parametrize("batch", [1, 3])
+def test_seeds_and_batch_must_agree(batch):
+    with pytest.raises(ValueError, match=f"2 seeds for a batch of {batch}"):
+        ClipNoise([1, 2])(torch.empty(batch, 1, 1))
 
 
-def test_nothing_to_sample_is_refused():
-    with pytest.raises(ValueError, match="0 steps"):
-        exponential_sigmas(0, sigma_min=0.1, sigma_max=1)
+@pytest.mark.parametrize(("steps", "sigma_min"), [(0, 0.1), (5, 0.0), (5, 1.0)])
+def test_nothing_to_sample_is_refused(steps, sigma_min):
+    with pytest.raises(ValueError, match=f"{steps} steps between sigmas 1 and {sigma_min}"):
+        exponential_sigmas(steps, sigma_min=sigma_min, sigma_max=1)
