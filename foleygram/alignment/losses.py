@@ -17,7 +17,12 @@ def smoothed_cross_entropy(logits: Tensor, *, label_smoothing: float, excluded: 
     """Cross entropy of row i against column i of (B, B) logits, `excluded` columns (B, B) left out of each row.
 
     The smoothing mass is spread over the columns that are left, so a mask never makes the loss infinite.
+    Raises ValueError for logits that are not square, or none.
     """
+    if len(logits) == 0 or logits.shape != (len(logits), len(logits)):
+        raise ValueError(
+            f"logits of shape {tuple(logits.shape)}: row i and column i must be of one clip, of one or more"
+        )
     kept = torch.ones_like(logits, dtype=torch.bool) if excluded is None else ~excluded
     kept = kept | torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     log_probabilities = logits.masked_fill(~kept, -torch.inf).log_softmax(-1)
@@ -44,6 +49,7 @@ def gram_contrastive_loss(
     """GRAM's loss (arXiv 2412.11959, equations 5 to 7): the anchor (text) against the others' rows, both directions.
 
     Vectors (B, d) of unit length; logits -Vol / temperature; `excluded` (B, B) marks pairs that are no negatives.
+    Raises ValueError when the shapes do not fit.
     """
     logits = -volume_matrix(anchor, *others) / temperature
     return symmetric_loss(logits, label_smoothing=label_smoothing, excluded=excluded)

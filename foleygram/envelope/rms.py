@@ -1,11 +1,12 @@
 """The RMS envelope: measured, drawn at the audio rate, quantised, augmented (paper notes, sections 3 and 4)."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def rms_envelope(audio: Tensor, frame_length: int = 512, hop_length: int = 128) -> Tensor:
+def rms_envelope(audio: Tensor | np.ndarray, frame_length: int = 512, hop_length: int = 128) -> Tensor:
     """Centred RMS of audio (..., samples) as (..., samples // hop_length + 1); equals librosa.feature.rms(center=True).
 
     Value i belongs to sample i * hop_length; a sine of amplitude A reads A / sqrt 2. Raises ValueError for empty audio.
@@ -13,7 +14,7 @@ def rms_envelope(audio: Tensor, frame_length: int = 512, hop_length: int = 128) 
     if audio.shape[-1] == 0:
         raise ValueError("an empty signal has no envelope")
     half = frame_length // 2
-    power = F.pad(audio.float() ** 2, (half, half))
+    power = F.pad(torch.as_tensor(audio).float() ** 2, (half, half))
     frames = power.unfold(-1, frame_length, hop_length)
     return frames.mean(-1).sqrt()
 

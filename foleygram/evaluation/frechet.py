@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 SMALLEST_FIT, NUM_FITS = 500, 25
 """FAD-infinity is fitted over so many sizes, from so many rows on, as in fadtk, where there are fewer dimensions."""
@@ -63,6 +64,8 @@ def comparable_rows(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]
 
 
 def _finite_rows(values: ArrayLike, name: str) -> np.ndarray:
+    if isinstance(values, Tensor):  # from any device, of any precision, with a gradient or without
+        values = values.detach().cpu().double().numpy()
     rows = np.asarray(values, np.float64)
     if rows.ndim != 2 or len(rows) < 2:
         raise ValueError(f"{name} has shape {rows.shape}: a covariance needs at least two rows, (N, d)")

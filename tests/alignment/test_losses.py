@@ -46,6 +46,23 @@ def test_a_perfect_match_costs_the_closed_form(batch: int, temperature: float) -
     assert loss.item() == pytest.approx(expected, abs=2e-4 / temperature)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_text_is_the_anchor_of_one_clips_pair_in_both_directions(smoothing: float) -> None:
+    text, video, audio = (part.double().requires_grad_() for part in clips(5, 8))
+    rows = [[torch.stack([t, v, a]) for v, a in zip(video, audio, strict=True)] for t in text]
+    logits = torch.stack([torch.stack([-torch.linalg.det(m @ m.T).sqrt() / 0.07 for m in row]) for row in rows])
+    expected = sum(cross_entropy(part, torch.arange(5), label_smoothing=smoothing) for part in (logits, logits.T)) / 2
+    loss = gram_contrastive_loss(text, video, audio, temperature=0.07, label_smoothing=smoothing)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(3, 4), (4, 3), (0, 0)])
+def test_rows_without_a_counterpart_are_refused(sizes: tuple[int, int]) -> None:
+    texts, pairs = (torch.zeros(size, 8) for size in sizes)
+    with pytest.raises(ValueError, match="must be of one clip"):
+        gram_contrastive_loss(texts, pairs, pairs, temperature=0.07)
+
+
 def test_without_a_mask_it_is_the_usual_smoothed_cross_entropy() -> None:
     logits = torch.randn(9, 9, generator=torch.Generator().manual_seed(0))
     rows, columns = (cross_entropy(part, torch.arange(9), label_smoothing=0.1) for part in (logits, logits.T))

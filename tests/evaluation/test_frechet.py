@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 
 from foleygram.evaluation.frechet import frechet_distance
 
@@ -91,3 +92,11 @@ def test_one_full_and_one_deficient_set_is_symmetric_and_finite():
 def test_what_has_no_distance_is_refused(x, y, message):
     with pytest.raises(ValueError, match=message):
         frechet_distance(x, y)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_tensors_are_taken_as_a_network_gives_them(kind):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(20, 3, generator=generator).to(kind).requires_grad_() for _ in range(2))
+    expected = frechet_distance(*(rows.detach().double().numpy() for rows in (x, y)))
+    assert frechet_distance(x, y) == expected
