@@ -6,7 +6,7 @@ from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjec
 
 from foleygram.generation.autoencoder_training import fold_latent_statistics
 from foleygram.generation.backbone import decode_latents, encode_audio, freeze, load_backbone
-from foleygram.generation.conditioning import SemanticProjectors, control_latents, duration_conditions
+from foleygram.generation.conditioning import Conditions, SemanticProjectors, control_latents, duration_conditions
 from foleygram.generation.spectral import MultiResolutionSpectra
 
 
@@ -66,7 +66,11 @@ def test_load_backbone_names_the_missing_part(tmp_path, vae):
 def test_absent_modalities_are_exactly_zero_and_keep_a_gradient():
     projectors = SemanticProjectors(embedding_dim=6, cross_attention_input_dim=5)
     present = torch.tensor([[True, False, False], [False, True, True]])
-    tokens = projectors(*torch.randn(3, 2, 6), present)
+    embeddings = torch.randn(3, 2, 6)
+    pairs = zip(("video", "text", "audio"), embeddings, strict=True)
+    whole = [projectors.projectors[name](part) for name, part in pairs]
+    tokens = projectors(*embeddings, present)
+    assert torch.equal(tokens[present], torch.stack(whole, 1)[present])
     assert tokens.shape == (2, 3, 5)
     assert torch.equal(tokens.abs().sum(-1) > 0, present)
     tokens.sum().backward()
@@ -78,6 +82,7 @@ def test_fresh_tokens_have_the_deviation_asked_for(tmp_path):
     projectors = SemanticProjectors(96, 128, token_std=0.9)
     tokens = projectors(*embeddings, torch.ones(64, 3, dtype=torch.bool))
     assert tokens.std().item() == pytest.approx(0.9, rel=0.05)
+    assert not any(projector.bias.any() for projector in projectors.projectors.values())
     projectors.save_pretrained(tmp_path)
     again = SemanticProjectors.from_pretrained(tmp_path)
     assert torch.equal(again(*embeddings, torch.ones(64, 3, dtype=torch.bool)), tokens)
@@ -85,13 +90,28 @@ def test_fresh_tokens_have_the_deviation_asked_for(tmp_path):
 
 def test_durations_are_tokens_and_their_concatenation():
     model = StableAudioProjectionModel(8, 8, 0, 10)
-    tokens, global_states = duration_conditions(model, torch.tensor([0.0, 1.0]), torch.tensor([4.0, 4.0]))
-    assert tokens.shape == (2, 2, 8)
+    start, total = torch.tensor([0.0, 1.0]), torch.tensor([4.0, 5.0])
+    tokens, global_states = duration_conditions(model, start, total)
+    assert torch.equal(tokens[:, :1], model(start_seconds=start).seconds_start_hidden_states)
+    assert torch.equal(tokens[:, 1:], model(end_seconds=total).seconds_end_hidden_states)
     assert torch.equal(global_states, tokens.flatten(1))
 
 
-def test_control_latents_are_rounded_up_and_padded(vae):
-    assert control_latents(vae, torch.rand(2, 9), 1000).shape == (2, 4, 63)
+def test_without_guidance_the_tokens_are_zero_and_all_else_is_kept():
+    told = Conditions(torch.randn(2, 5, 8), torch.randn(2, 16), torch.randn(2, 4, 9))
+    null = told.null()
+    assert not null.cross_tokens.any() and null.cross_tokens.shape == told.cross_tokens.shape
+    assert torch.equal(null.global_states, told.global_states)
+    assert torch.equal(null.control_latents, told.control_latents)
+
+
+@torch.no_grad()
+def test_control_latents_are_the_curves_mean_padded_at_its_end(vae):
+    found = control_latents(vae, torch.tensor([[0.0, 0.8], [0.3, 0.3]]), 1000)
+    curves = torch.stack([torch.linspace(0, 0.8, 1000), torch.full((1000,), 0.3)])
+    expected = encode_audio(vae, torch.cat([curves, torch.zeros(2, 8)], 1)[:, None]).mean
+    assert found.shape == (2, 4, 63)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_spectral_distance_is_zero_only_for_equal_spectra():

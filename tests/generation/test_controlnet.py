@@ -44,7 +44,7 @@ def test_at_initialisation_the_dit_is_unchanged_bit_for_bit(dit, dtype):
     assert torch.equal(controlled_forward(dit, *arguments[:4], residuals), controlled_forward(dit, *arguments[:4]))
 
 
-@pytest.mark.parametrize(("factor", "blocks"), [(0.2, 1), (0.5, 2), (0.75, 3), (1.0, 4)])
+@pytest.mark.parametrize(("factor", "blocks"), [(0.2, 1), (0.5, 2), (0.7, 2), (0.75, 3), (1.0, 4)])
 def test_depth_factor_counts_blocks(dit, factor, blocks):
     assert len(EnvelopeControlNet.from_transformer(dit, factor).transformer_blocks) == blocks
 
@@ -52,6 +52,7 @@ def test_depth_factor_counts_blocks(dit, factor, blocks):
 def test_first_gradient_reaches_only_the_output_convolutions(dit):
     dit.requires_grad_(False)
     controlnet = EnvelopeControlNet.from_transformer(dit, 0.5)
+    assert all(p.requires_grad for p in controlnet.parameters())
     arguments = inputs()
     controlled_forward(dit, *arguments[:4], controlnet(*arguments)).square().mean().backward()
     moved = {name for name, p in controlnet.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
@@ -143,10 +144,11 @@ def test_residuals_enter_before_diffusers_own_blocks(dit):
 
 def test_control_enters_as_a_convolution_of_its_own(dit):
     """A control convolution of weight w on latents c is a DiT on latents moved by what its input makes of w c."""
-    controlnet = EnvelopeControlNet.from_transformer(dit, 0.5)
+    controlnet = EnvelopeControlNet.from_transformer(dit, 0.5, control_channels=3)
     torch.nn.init.dirac_(controlnet.control_out[0].weight)
     torch.nn.init.normal_(controlnet.control_in.weight)
     latents, timestep, tokens, states, control = inputs()
+    control = control[:, :3]
     added = torch.einsum("oc,bct->bot", controlnet.control_in.weight[..., 0], control)
     seen = []
     hook = dit.proj_in.register_forward_pre_hook(lambda _, args: (args[0] + added.transpose(1, 2),))
@@ -156,19 +158,23 @@ def test_control_enters_as_a_convolution_of_its_own(dit):
     torch.testing.assert_close(controlnet(latents, timestep, tokens, states, control)[0], seen[0], atol=1e-5, rtol=1e-5)
 
 
-def test_checkpointed_blocks_give_the_same_gradients(dit):
+def test_checkpointed_blocks_keep_less_and_give_the_same_gradients(dit):
     controlnet = EnvelopeControlNet.from_transformer(dit, 0.5)
     for convolution in controlnet.control_out:
         torch.nn.init.normal_(convolution.weight, std=0.1)
-    gradients = []
+    gradients, kept = [], []
     for checkpointing in (False, True):
         for network in (dit, controlnet):
             network.enable_gradient_checkpointing() if checkpointing else network.disable_gradient_checkpointing()
         controlnet.zero_grad()
-        controlled_forward(dit, *inputs()[:4], controlnet(*inputs())).square().mean().backward()
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, saved=saved: saved.append(t.numel()) or t, lambda t: t):
+            controlled_forward(dit, *inputs()[:4], controlnet(*inputs())).square().mean().backward()
+        kept.append(sum(saved))
         gradients.append({name: p.grad for name, p in controlnet.named_parameters() if p.grad is not None})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+    assert kept[1] < 0.5 * kept[0]
 
 
 @pytest.mark.parametrize("autocast", [True, False])

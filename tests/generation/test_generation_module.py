@@ -144,8 +144,85 @@ def test_parts_of_another_backbone_are_refused(tiny_release, tmp_path):
 
 def test_a_foreign_checkpoint_is_refused(tiny_release, tmp_path):
     stage = module(tiny_release, tmp_path)
-    with pytest.raises(KeyError, match="does not fit"):
+    with pytest.raises(KeyError, match=r"missing .*text\.weight"):
         stage.load_state_dict({"projectors.projectors.video.weight": torch.zeros(8, 8)})
+    with pytest.raises(KeyError, match=r"missing \[\], unexpected .*projectors\.smell"):
+        stage.load_state_dict(stage.state_dict() | {"projectors.smell": torch.zeros(8, 8)})
+
+
+def batch_of(count):
+    """Clips whose envelopes are told by their values: the true one 1, the other two 2 and 3."""
+    embeddings = {f"{name}_embedding": torch.randn(count, 8) for name in ("video", "text", "audio")}
+    times = {"seconds_start": torch.zeros(count), "seconds_total": torch.full((count,), 2.0)}
+    latents = {"latents_mean": torch.zeros(count, 4, 12), "latents_scale": torch.full((count, 4, 12), 2.0)}
+    return (
+        embeddings | times | latents | {"control_latents": torch.arange(1.0, 4)[:, None, None].expand(count, 3, 4, 1)}
+    )
+
+
+@torch.no_grad()
+def test_a_clip_is_told_its_modalities_its_durations_and_its_true_envelope(tiny_release, tmp_path):
+    stage, batch = module(tiny_release, tmp_path), batch_of(3)
+    told = stage.conditions(batch)
+    tokens = stage.projectors(*(batch[f"{name}_embedding"] for name in ("video", "text", "audio")), torch.ones(3, 3))
+    durations = stage.projection_model(start_seconds=batch["seconds_start"], end_seconds=batch["seconds_total"])
+    parts = [tokens, durations.seconds_start_hidden_states, durations.seconds_end_hidden_states]
+    assert torch.equal(told.cross_tokens, torch.cat(parts, 1))
+    assert torch.equal(told.global_states, torch.cat(parts[1:], 2)[:, 0])
+    assert (told.control_latents == 1).all()
+    other = stage.conditions(batch, variant=torch.tensor([2, 0, 1])).control_latents
+    assert other[:, 0, 0].tolist() == [3, 1, 2]
+
+
+@torch.no_grad()
+def test_training_drops_tokens_and_varies_envelopes_as_often_as_it_says(tiny_release, tmp_path):
+    """A tenth of the clips lose every token, their envelope never; half see the true one, the rest any other."""
+    stage, count = module(tiny_release, tmp_path), 4000
+    told = stage._drawn_conditions(batch_of(count), torch.Generator().manual_seed(0))
+    heard = told.cross_tokens.abs().sum(-1) > 0
+    lost = ~heard.any(1)
+    assert lost.float().mean().item() == pytest.approx(0.1, abs=0.02)
+    assert heard[~lost, 3:].all() and heard[~lost, :3].any(1).all()
+    kept = heard[~lost, :3].float().mean(0)
+    torch.testing.assert_close(kept, MODALITY_SUBSETS.float().mean(0), atol=0.03, rtol=0)
+    variants = told.control_latents[:, 0, 0]
+    for chosen in (variants, variants[lost]):
+        share = [(chosen == value).float().mean().item() for value in (1, 2, 3)]
+        assert share == pytest.approx([0.5, 0.25, 0.25], abs=0.08)
+
+
+def test_the_loss_is_the_squared_distance_of_v_for_sampled_latents(tiny_release, tmp_path):
+    """Of a network that always says 0: the mean square of alpha e - sigma x, of latents of the deviation they have."""
+    stage, batch, seen = module(tiny_release, tmp_path), batch_of(400), []
+    batch["latents_mean"] = torch.full_like(batch["latents_mean"], 3.0)
+
+    def silent(latents, timestep, conditions):
+        seen.append((latents, timestep))
+        return torch.zeros_like(latents)
+
+    stage.velocity = silent
+    loss = stage._loss(batch, torch.Generator().manual_seed(0))
+    latents, timestep = seen[0]
+    alpha, sigma = (timestep * torch.pi / 2).cos(), (timestep * torch.pi / 2).sin()
+    assert loss.shape == (400,)
+    wanted, noised = alpha**2 + sigma**2 * (3**2 + 2**2), (alpha * 3) ** 2 + (alpha * 2) ** 2 + sigma**2
+    assert (loss / wanted).mean().item() == pytest.approx(1, abs=0.03)
+    assert (latents.square().mean((1, 2)) / noised).mean().item() == pytest.approx(1, abs=0.03)
+
+
+def test_validation_draws_the_same_noise_at_every_step(tiny_release, tmp_path):
+    stage, losses = module(tiny_release, tmp_path), []
+    stage.hparams.lr = 0.0
+
+    class Listener(lightning.Callback):
+        def on_validation_end(self, trainer, module):
+            losses.append(trainer.callback_metrics["val_loss"].item())
+
+    lightning.Trainer(
+        max_steps=2, accelerator="cpu", logger=False, callbacks=[Listener()], enable_checkpointing=False,
+        val_check_interval=1, num_sanity_val_steps=0, enable_progress_bar=False, enable_model_summary=False,
+    ).fit(stage, ClipDataModule(Features(), Features(), batch_size=4, seed=1))  # fmt: skip
+    assert len(losses) == 2 and losses[0] == losses[1]
 
 
 def test_every_combination_of_modalities_is_trained():
@@ -153,12 +230,13 @@ def test_every_combination_of_modalities_is_trained():
     assert MODALITY_SUBSETS.any(1).all()
 
 
-def test_projectors_may_have_a_rate_of_their_own(tiny_release, tmp_path):
+def test_the_optimiser_has_the_settings_and_projectors_a_rate_of_their_own(tiny_release, tmp_path):
     stage = module(tiny_release, tmp_path)
-    stage.hparams.projectors_lr = 0.5
+    stage.hparams.update(projectors_lr=0.5, betas=(0.7, 0.8), weight_decay=0.3)
     stage.trainer = trainer(tmp_path, 1)
     groups = stage.configure_optimizers()["optimizer"].param_groups
     assert [group["initial_lr"] for group in groups] == [1e-2, 0.5]
+    assert all((group["betas"], group["weight_decay"]) == ((0.7, 0.8), 0.3) for group in groups)
     assert [len(group["params"]) for group in groups] == [
         len([*m.parameters()]) for m in (stage.controlnet, stage.projectors)
     ]
