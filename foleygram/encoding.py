@@ -12,14 +12,12 @@ from torch.nn import functional
 from foleygram.envelope.curve import Envelope
 from foleygram.generation.conditioning import MODALITIES, Conditions, control_latents, duration_conditions
 from foleygram.generation.windows import Window
-from foleygram.inputs import SoundRequest, VideoInput, window_seconds
+from foleygram.inputs import REFERENCE_RATE, SoundRequest, VideoInput, window_seconds
 from foleygram.placement import PlacedParts
 from foleygram.spec import ClipSpec
 
 ROWS_AT_ONCE = 16
 """Windows that go through the networks together, whatever the batch: memory does not grow with a video's length."""
-REFERENCE_RATE = 16_000
-"""Rate in Hz of reference sounds."""
 
 
 class ToldRequest(NamedTuple):
@@ -50,15 +48,14 @@ class ConditionEncoding(PlacedParts):
         if "frames" in batch:
             embedded["video"] = self.video_encoder(batch["frames"].to(self.device))
         if "caption" in batch:
-            embedded["text"] = self._embed_text(batch["caption"])
+            embedded["text"] = self.text_encoder.embed_texts(self.tokenizer, batch["caption"])
         if "envelope_audio" in batch:
             embedded["audio"] = self.audio_encoder.embed_waveform(batch["envelope_audio"].to(self.device))
         like = next(iter(embedded.values()))
         return {modality: embedded.get(modality, torch.zeros_like(like)) for modality in MODALITIES}
 
-    def _embed_text(self, prompts: Sequence[str]) -> Tensor:
-        encoded = self.tokenizer(list(prompts), padding=True, truncation=True, max_length=40, return_tensors="pt")
-        return self.text_encoder(encoded["input_ids"].to(self.device), encoded["attention_mask"].to(self.device))
+    def _embed_text(self, prompt: str) -> Tensor:
+        return self.text_encoder.embed_texts(self.tokenizer, [prompt])
 
     def _embed_reference(self, audio: Tensor) -> Tensor:
         """Unit embedding (1, D) of a reference (samples,): the mean over clips as long as those of training.
@@ -109,7 +106,7 @@ class ConditionEncoding(PlacedParts):
         told = request.regions()
         video = torch.cat([self.video_encoder(f.to(self.device)) for f in request.seen.frames.split(ROWS_AT_ONCE)])
         absent = torch.zeros_like(video[:1])
-        texts = [self._embed_text([r.prompt]) if r.prompt else absent for r in told]
+        texts = [self._embed_text(r.prompt) if r.prompt else absent for r in told]
         sounds = [absent if r.reference_audio is None else self._embed_reference(r.reference_audio) for r in told]
         weights = torch.tensor([
             [request.weights.video, request.weights.text * bool(r.prompt),
@@ -142,7 +139,7 @@ class ConditionEncoding(PlacedParts):
 
     def _negative(self, conditions: Conditions, embeddings: Sequence[Tensor], negative_prompt: str) -> Conditions:
         """Guidance's other branch under a negative prompt: it fills the text slot, all else is zero."""
-        text = self._embed_text([negative_prompt]).expand_as(embeddings[0])
+        text = self._embed_text(negative_prompt).expand_as(embeddings[0])
         only_text = torch.tensor([False, True, False], device=self.device).expand(len(text), -1)
         tokens = self.projectors(embeddings[0], text, embeddings[2], only_text)
         null = conditions.null()

@@ -109,11 +109,8 @@ class FeatureEncoder:
         return torch.cat(rows).to(envelope)
 
     def _embeddings(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        encoded = self.parts["tokenizer"](
-            batch["caption"], padding=True, truncation=True, max_length=40, return_tensors="pt"
-        ).to(batch["frames"].device)
         return {
             "video_embedding": self.parts["video_encoder"](batch["frames"]),
-            "text_embedding": self.parts["text_encoder"](encoded["input_ids"], encoded["attention_mask"]),
+            "text_embedding": self.parts["text_encoder"].embed_texts(self.parts["tokenizer"], batch["caption"]),
             "audio_embedding": self.parts["audio_encoder"].embed_waveform(batch["envelope_audio"]),
         }

@@ -15,6 +15,8 @@ from foleygram.media.audio import read_audio, resample
 from foleygram.media.video import motion_times, probe, read_frames, segment_middles
 from foleygram.spec import ClipSpec
 
+REFERENCE_RATE = 16_000
+"""Rate in Hz of reference sounds."""
 WINDOW_OVERLAP = 0.25
 """Share of a window that it has in common with the next."""
 
@@ -151,7 +153,8 @@ def envelope_of_sound(audio: Tensor, sample_rate: int, spec: ClipSpec) -> Envelo
     return Envelope(rms_envelope(mono, spec.frame_length, spec.hop_length).numpy(), spec.envelope_rate)
 
 
-def envelope_of_video(path: Path, spec: ClipSpec) -> Envelope:
-    """The RMS envelope of a video's own sound; raises MediaError where it has none, or nothing but silence."""
+def envelope_of_video(path: Path, spec: ClipSpec, seconds: float | None = None) -> Envelope:
+    """The RMS envelope of a video's own sound, or its first `seconds`; raises MediaError for none, or only silence."""
     rate = spec.envelope_sample_rate
-    return envelope_of_sound(read_audio(path, sample_rate=rate, allow_silence=False)[0], rate, spec)
+    sound = read_audio(path, sample_rate=rate, seconds=seconds, allow_silence=False)
+    return envelope_of_sound(sound[0], rate, spec)

@@ -1,6 +1,7 @@
 """Reads weight files that others wrote, and loads them with every key accounted for."""
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -68,6 +69,16 @@ def read_arrays(path: str | Path) -> dict[str, Any]:
     if not isinstance(arrays, dict):
         raise ValueError(f"{path}: holds {type(arrays).__name__}, not named arrays")
     return arrays
+
+
+def below(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a state dict whose keys begin with `prefix`, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def num_layers(keys: Iterable[str], pattern: str) -> int:
+    """How many layers there are among a state dict's keys; `pattern` matches a layer's key and captures its number."""
+    return 1 + max((int(found[1]) for key in keys if (found := re.match(pattern, key))), default=-1)
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

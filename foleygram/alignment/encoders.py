@@ -1,7 +1,7 @@
 """Video, text and audio encoders into one shared space: a network, a linear head, unit length (GRAM, section 4)."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from string import ascii_lowercase, digits
 from typing import Any
@@ -17,6 +17,7 @@ from transformers import (
     Blip2VisionModel,
     PretrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 from transformers import initialization as init
 
@@ -27,6 +28,8 @@ from foleygram.media.audio import beats_fbank
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+MAX_TOKENS = 40
+"""Of a caption (GRAM)."""
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -182,6 +185,11 @@ class TextEncoder(_AlignedEncoder):
         """Unit embeddings (B, D) of a text's tokens."""
         return self.embed(tokens[:, 0])
 
+    def embed_texts(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Tensor:
+        """Unit embeddings (B, D) of texts, each cut to `MAX_TOKENS`."""
+        encoded = tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        return self(encoded["input_ids"].to(self.device), encoded["attention_mask"].to(self.device))
+
 
 class AudioEncoder(_AlignedEncoder):
     """BEATs: mean over tokens, head."""
@@ -258,7 +266,7 @@ def train_wordpiece(captions: Iterable[str], vocab_size: int = 256) -> BertToken
         raise ValueError(f"vocab_size is {vocab_size}, but the captions' characters alone need {len(pieces)}")
     frequent = sorted(words.keys() - set(pieces), key=lambda word: (-words[word], word))
     vocabulary = {piece: index for index, piece in enumerate([*pieces, *frequent][:vocab_size])}
-    return BertTokenizer(vocab=vocabulary, model_max_length=40)
+    return BertTokenizer(vocab=vocabulary, model_max_length=MAX_TOKENS)
 
 
 def wordpiece_from_captions(cache: str, vocab_size: int = 256) -> BertTokenizer:

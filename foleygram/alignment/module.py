@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from transformers import BertTokenizer
 
 from foleygram.alignment.augmentation import augment_audio, augment_frames, draw_frames
-from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
-from foleygram.alignment.losses import ContrastiveObjective, num_processes
+from foleygram.alignment.encoders import MAX_TOKENS, AudioEncoder, TextEncoder, VideoEncoder
+from foleygram.alignment.losses import ContrastiveObjective
 from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.retrieval import Embeddings, equal_pairs, retrieval_report
+from foleygram.processes import from_all
 from foleygram.training.stage import Stage
 from foleygram.training.steps import compile_blocks, linear_schedule
 
@@ -60,7 +60,7 @@ class AlignmentModule(Stage):
         betas: tuple[float, float] = (0.9, 0.98),
         weight_decay: float = 0.01,
         warmup_share: float = 0.1,
-        max_caption_length: int = 40,
+        max_caption_length: int = MAX_TOKENS,
         seed: int = 0,
         augment: bool = True,
         frames_per_step: int | None = None,
@@ -129,7 +129,7 @@ class AlignmentModule(Stage):
 
     def on_validation_epoch_end(self) -> None:
         """Log retrieval over all validation clips, and the objective with each of them against all others."""
-        collected, self._collected = gather_lists(self._collected), []
+        collected, self._collected = [clips for part in from_all(self._collected) for clips in part], []
         embeddings = Embeddings(*(torch.cat(parts) for parts in zip(*(part for part, _, _ in collected), strict=True)))
         captions = [caption for _, part, _ in collected for caption in part]
         materials = [name for _, _, part in collected for name in part]
@@ -164,12 +164,3 @@ class AlignmentModule(Stage):
                 decay = self.hparams.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((lr, decay), []).append(parameter)
         return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
-
-
-def gather_lists(items: list[Any]) -> list[Any]:
-    """The items of every process, in rank order."""
-    if num_processes() == 1:
-        return items
-    parts: list[list[Any]] = [[] for _ in range(num_processes())]
-    dist.all_gather_object(parts, items)
-    return [item for part in parts for item in part]

@@ -15,7 +15,7 @@ from transformers import BertModel, Blip2VisionModel
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.alignment.encoders import AudioEncoder, EncoderConfig, TextEncoder, VideoEncoder
 from foleygram.hub import load_network
-from foleygram.state_dicts import load_state, read_weights
+from foleygram.state_dicts import below, load_state, num_layers, read_weights
 
 BEATS_NAMES = {
     "encoder.pos_conv.0.weight_g": "encoder.pos_conv.gain",
@@ -105,7 +105,7 @@ def video_encoder_from_eva(path: str, embedding_dim: int = 512, num_attention_he
     if not isinstance(state, dict):
         raise ValueError(f"{path}: holds {type(state).__name__}, not a state dict")
     with sizes_of(path, "no vision tower of EVA-CLIP"):
-        network = eva_state(_below("visual.", state) or state)
+        network = eva_state(below("visual.", state) or state)
         encoder = VideoEncoder(EncoderConfig(_vision_sizes(network, num_attention_heads), embedding_dim))
     load_state(encoder.network, network, path)
     return encoder
@@ -177,13 +177,13 @@ def load_gram_checkpoint(
     if strangers or missing:
         raise ValueError(f"{path}: no checkpoint of GRAM: unexpected {strangers[:5]}, missing {missing}")
     state = {key: value for key, value in state.items() if not key.startswith(LEFT_OUT)}
-    text = _below("multimodal_encoder.bert.", state)
+    text = below("multimodal_encoder.bert.", state)
     if not cross_attention:
         text = {key: value for key, value in text.items() if CROSS_ATTENTION not in key}
-    audio = beats_state(_below("audio_encoder.", state), str(path))
+    audio = beats_state(below("audio_encoder.", state), str(path))
     with sizes_of(path, f"with {folder / 'log' / 'hps.json'} it makes no encoders"):
         bins, frames = int(settings.get("audio_melbins", 64)), int(settings.get("audio_target_length", 1024))
-        video = eva_state(_below("vision_encoder.visual.", state))
+        video = eva_state(below("vision_encoder.visual.", state))
         embedding_dim = len(state["contra_head_t.linear.weight"])
         encoders = GramEncoders(
             VideoEncoder(EncoderConfig(_vision_sizes(video, num_vision_heads), embedding_dim)),
@@ -223,14 +223,6 @@ def _unwrapped(state: Any, path: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-def _depth(state: Mapping[str, Tensor], pattern: str) -> int:
-    return 1 + max((int(found[1]) for key in state if (found := re.match(pattern, key))), default=-1)
-
-
 def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
     if key not in state:
         raise ValueError(f"no {key} among the weights, so their sizes are unknown; is the file whole?")
@@ -245,7 +237,7 @@ def _vision_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]
         "patch_size": patch,
         "hidden_size": width,
         "intermediate_size": _shape(state, "encoder.layers.0.mlp.fc1.weight")[0],
-        "num_hidden_layers": _depth(state, r"encoder\.layers\.(\d+)\."),
+        "num_hidden_layers": num_layers(state, r"encoder\.layers\.(\d+)\."),
         "num_attention_heads": num_heads,
         "initializer_range": 0.02,
     }
@@ -258,7 +250,7 @@ def _text_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
         "hidden_size": width,
         "max_position_embeddings": _shape(state, "embeddings.position_embeddings.weight")[0],
         "intermediate_size": _shape(state, "encoder.layer.0.intermediate.dense.weight")[0],
-        "num_hidden_layers": _depth(state, r"encoder\.layer\.(\d+)\."),
+        "num_hidden_layers": num_layers(state, r"encoder\.layer\.(\d+)\."),
         "num_attention_heads": num_heads,
     }
     crossed = any(CROSS_ATTENTION in key for key in state)
@@ -275,7 +267,7 @@ def _audio_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "embed_dim": embed_dim,
         "encoder_embed_dim": width,
         "encoder_ffn_embed_dim": _shape(state, "encoder.layers.0.fc1.weight")[0],
-        "encoder_layers": _depth(state, r"encoder\.layers\.(\d+)\."),
+        "encoder_layers": num_layers(state, r"encoder\.layers\.(\d+)\."),
         "encoder_attention_heads": heads,
         "conv_pos": kernel,
         "conv_pos_groups": width // group_width,

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foleygram.app.limits import Limits
-from foleygram.app.reading import Picture, read_mono, read_picture
+from foleygram.app.reading import Picture, read_picture
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.edit_options import parse_edit
 from foleygram.envelope.edits import apply_edits
 from foleygram.envelope.files import check_levels, write_envelope
 from foleygram.envelope.hits import RATE
 from foleygram.evaluation.envelopes import ENVELOPE_RATE
-from foleygram.inputs import SoundRequest, envelope_of_sound
+from foleygram.inputs import SoundRequest, envelope_of_video
 from foleygram.media.guarded import guarded, patience
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.production.delivery import Delivery, Track, deliver
@@ -101,8 +101,7 @@ def close_session(session: Session | None) -> None:
 
 def own_sound(session: Session, spec: ClipSpec, limits: Limits) -> Envelope:
     """The envelope of the video's own sound; raises MediaError for a video that is silent."""
-    sound = read_mono(session.video, spec.envelope_sample_rate, limits)
-    return envelope_of_sound(sound, spec.envelope_sample_rate, spec)
+    return guarded(envelope_of_video, session.video, spec, limits.seconds, timeout_sec=patience(limits.seconds))
 
 
 class MadeTake(NamedTuple):

@@ -17,9 +17,8 @@ from foleygram.app.limits import Limits
 from foleygram.app.reading import read_mono
 from foleygram.app.regions import region_edit
 from foleygram.app.session import MadeTake, Session, close_session, make_take, open_session, own_sound
-from foleygram.encoding import REFERENCE_RATE
 from foleygram.envelope.files import read_envelope
-from foleygram.inputs import ModalityWeights, SoundRequest
+from foleygram.inputs import REFERENCE_RATE, ModalityWeights, SoundRequest
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.production.rendering import Sampling
 from foleygram.production.takes import rank_takes

@@ -1,6 +1,5 @@
 """Reads cached clips: safetensors shards with a manifest, written by `foleygram.caching`."""
 
-import functools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foleygram.media.files import file_hash
+from foleygram.media.files import content_hash
 from foleygram.spec import ClipSpec
 
 MANIFEST = "manifest.json"
@@ -222,11 +221,5 @@ def check_manifest(
         found = [path for path in (Path(folder) / name for folder in folders) if path.is_file()]
         if not found:
             raise ValueError(f"{source}: made with {name}, which is not in {', '.join(folders)}; name its folder too")
-        if expected not in [_hash(path, path.stat().st_mtime_ns) for path in found]:
+        if expected not in [content_hash(path) for path in found]:
             raise ValueError(f"{source}: made by another network than {found[0]}; write the cache again")
-
-
-@functools.cache
-def _hash(path: Path, changed_at: int) -> str:
-    """The hash of a network's file, taken once for all data sets of a run."""
-    return file_hash(path)

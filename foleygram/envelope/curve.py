@@ -1,5 +1,6 @@
 """An envelope as users hold it: RMS values with their rate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from foleygram.envelope.rms import mu_law, rms_envelope
 from foleygram.media.audio import resample
 
+Times = Sequence[float] | np.ndarray
 SAMPLE_RATE, FRAME_LENGTH, HOP_LENGTH = 16_000, 512, 128
 RISE_SEC = 0.024
 """Stretch over which a rise is measured: most of the RMS window, so that an impact counts whole."""
@@ -122,11 +124,16 @@ def _half_rise(values: np.ndarray, steepest: int, rate: float) -> float:
     return above - (power[above] - half) / (power[above] - power[above - 1])
 
 
-def count_matches(found: np.ndarray, true: np.ndarray, tolerance_sec: float) -> int:
-    """One-to-one pairs of two ascending lists of times at most `tolerance_sec` apart: as many as possible."""
-    pairs = i = j = 0
+def pair_times(found: Times, true: Times, tolerance_sec: float) -> list[tuple[int, int]]:
+    """Indices of as many one-to-one pairs as possible of times at most `tolerance_sec` apart; both lists must ascend.
+
+    Taking the earliest partner is optimal, because windows of one width on a line are nested nowhere.
+    """
+    pairs: list[tuple[int, int]] = []
+    i, j, limit = 0, 0, tolerance_sec + 1e-9
     while i < len(found) and j < len(true):
         gap = found[i] - true[j]
-        pairs += abs(gap) <= tolerance_sec
-        i, j = i + int(gap <= tolerance_sec), j + int(gap >= -tolerance_sec)
+        if abs(gap) <= limit:
+            pairs.append((i, j))
+        i, j = i + int(gap <= limit), j + int(gap >= -limit)
     return pairs

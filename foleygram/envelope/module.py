@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from foleygram.envelope.augmentation import augment_motion
-from foleygram.envelope.curve import count_matches, onset_times
+from foleygram.envelope.curve import onset_times, pair_times
 from foleygram.envelope.objective import envelope_loss
 from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
 from foleygram.envelope.rms import rms_envelope, smooth
@@ -110,7 +110,7 @@ class EnvelopeModule(Stage):
         rate = self.predictor.config.envelope_rate
         for ours, theirs in zip(predicted, truth, strict=True):
             found, true = onset_times(ours, rate), onset_times(theirs, rate)
-            self.onset_counts["matched"] += count_matches(found, true, TOLERANCE_SEC)
+            self.onset_counts["matched"] += len(pair_times(found, true, TOLERANCE_SEC))
             self.onset_counts["found"] += len(found)
             self.onset_counts["true"] += len(true)
 

@@ -116,6 +116,4 @@ class AlignedEmbedder(nn.Module):
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Unit rows (N, d) of texts, at most 40 tokens each."""
-        tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=40, return_tensors="pt")
-        ids, mask = (tokens[name].to(self.text.device) for name in ("input_ids", "attention_mask"))
-        return self.text(ids, mask).float().cpu()
+        return self.text.embed_texts(self.tokenizer, texts).float().cpu()

@@ -5,12 +5,11 @@ import math
 import torch
 from torch import Tensor
 
+from foleygram.envelope.curve import FRAME_LENGTH, HOP_LENGTH, SAMPLE_RATE
 from foleygram.envelope.rms import rms_envelope, smooth
 from foleygram.media.audio import resample
 
-ENVELOPE_SAMPLE_RATE = 16_000
-FRAME_LENGTH, HOP_LENGTH = 512, 128
-ENVELOPE_RATE = ENVELOPE_SAMPLE_RATE / HOP_LENGTH
+ENVELOPE_RATE = SAMPLE_RATE / HOP_LENGTH
 EDGE = FRAME_LENGTH // 2 // HOP_LENGTH
 SMOOTHING_SEC = 0.05
 MAX_LAG_SEC = 0.5
@@ -23,7 +22,7 @@ FLOOR_DB = -120.0
 
 def clip_envelope(audio: Tensor, sample_rate: int) -> Tensor:
     """RMS envelope (values,) of mono sound (samples,): 512/128 at 16 kHz, 125 values per second."""
-    return rms_envelope(resample(audio.reshape(1, -1), sample_rate, ENVELOPE_SAMPLE_RATE)[0], FRAME_LENGTH, HOP_LENGTH)
+    return rms_envelope(resample(audio.reshape(1, -1), sample_rate, SAMPLE_RATE)[0], FRAME_LENGTH, HOP_LENGTH)
 
 
 def envelope_l1(generated: Tensor, reference: Tensor) -> float:

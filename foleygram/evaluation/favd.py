@@ -9,12 +9,13 @@ from torch import Tensor
 
 from foleygram.evaluation import pwc, raft
 from foleygram.evaluation.extraction import AudioClip, Extraction
-from foleygram.evaluation.feature_cache import FeatureCache, Features, content_hash
+from foleygram.evaluation.feature_cache import FeatureCache, Features
 from foleygram.evaluation.i3d import FRAME_RATE, I3D, SHORT_SIDE, STACK, FlowEstimator
 from foleygram.evaluation.i3d import WHERE as WHERE_I3D
 from foleygram.evaluation.pwc import PWCNet
 from foleygram.evaluation.vggish import WHERE as WHERE_VGGISH
 from foleygram.evaluation.vggish import Output, VGGish
+from foleygram.media.files import content_hash
 from foleygram.media.guarded import guarded
 from foleygram.media.video import motion_times, probe, read_frames
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from foleygram.media.files import atomic_path, file_hash
+from foleygram.media.files import atomic_path
 
 FORMAT = 2
 """Raised when the same key would come to mean other rows."""
@@ -66,17 +65,6 @@ class FeatureCache:
         facts = {"key": _canonical(key), "num_covered": str(features.num_covered), "peak": repr(features.peak)}
         with atomic_path(path) as temporary:
             save_file({"rows": features.rows.contiguous()}, temporary, metadata=facts)
-
-
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file's content; asked again for an unchanged size and time, it is not read again."""
-    facts = path.stat()
-    return _content_hash(path, facts.st_size, facts.st_mtime_ns)
-
-
-@lru_cache(maxsize=65_536)
-def _content_hash(path: Path, size: int, modified: int) -> str:
-    return file_hash(path)
 
 
 def _canonical(key: Mapping[str, Any]) -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from foleygram.envelope.curve import Times
 from foleygram.evaluation import envelopes
 from foleygram.evaluation.onsets import onset_scores, pair_onsets
 
@@ -38,9 +38,7 @@ class OnsetF1(Metric):
         self.add_state("counts", torch.zeros(3, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("by_action", torch.zeros(2, 2, dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(
-        self, detected: Sequence[float] | np.ndarray, annotated: Sequence[float] | np.ndarray, actions: Sequence[str]
-    ) -> None:
+    def update(self, detected: Times, annotated: Times, actions: Sequence[str]) -> None:
         """Add a clip: detected and annotated times in seconds, ascending, and the annotated ones' actions."""
         matches = pair_onsets(detected, annotated, self.tolerance_sec)
         counts = [len(matches.detected), matches.num_detected, matches.num_annotated]

@@ -16,7 +16,7 @@ from transformers import ClapAudioConfig, ClapAudioModel, GPT2Config, GPT2Model,
 from foleygram.evaluation.embedders import Tail
 from foleygram.evaluation.mel import MelDecibels
 from foleygram.media.files import file_hash
-from foleygram.state_dicts import load_state, read_weights, without_chatter
+from foleygram.state_dicts import below, load_state, read_weights, without_chatter
 
 HOP_SIZE = 320
 MAX_TOKENS = 77
@@ -111,7 +111,7 @@ class MicrosoftClap(nn.Module):
         if not isinstance(state, dict) or not any(str(key).startswith(AUDIO) for key in state):
             raise ValueError(f"{path}: no Microsoft CLAP 2023, whose tensors lie under `model` as {AUDIO}*; {WHERE}")
         try:
-            sound = _below(AUDIO, state)
+            sound = below(AUDIO, state)
             network, mel = _audio_network(sound, str(path)), _front_end(sound)
             projection = _projection(state, "audio_encoder.projection.", str(path))
             text = None if tokenizer is None else _text_branch(state, str(path), tokenizer)
@@ -135,10 +135,6 @@ class MicrosoftClap(nn.Module):
             raise ValueError("Microsoft CLAP was loaded for sound alone; for texts give GPT-2's tokenizer, `tokenizer`")
         rows: Tensor = self.text(texts)
         return rows.float().cpu()
-
-
-def _below(prefix: str, state: Mapping[str, Any]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _front_end(state: Mapping[str, Tensor]) -> MelDecibels:
@@ -175,7 +171,7 @@ def _audio_network(state: Mapping[str, Tensor], source: str) -> ClapAudioModel:
 
 
 def _text_branch(state: Mapping[str, Any], source: str, tokenizer: str | Path) -> TextBranch:
-    weights = _below(TEXT, state)
+    weights = below(TEXT, state)
     masks = (".attn.bias", ".attn.masked_bias")  # what older versions of transformers saved beside the weights
     weights = {key: value for key, value in weights.items() if not key.endswith(masks)}
     vocabulary, width = weights["wte.weight"].shape
@@ -205,7 +201,7 @@ def _load_tokenizer(name: str | Path) -> Any:
 
 
 def _projection(state: Mapping[str, Any], prefix: str, source: str) -> Projection:
-    weights = _below(prefix, state)
+    weights = below(prefix, state)
     width, features = state[f"{prefix}linear1.weight"].shape
     projection = Projection(features, width)
     load_state(projection, weights, source)

@@ -1,11 +1,11 @@
 """The one onset detector, and one-to-one matching of its times with annotated ones (paper notes, section 6)."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from foleygram.envelope.curve import Times, pair_times
 from foleygram.evaluation.librosa_kernels import load_librosa
 from foleygram.media.audio import resample
 
@@ -63,23 +63,15 @@ def _peak_around(sound: np.ndarray, time: float) -> float:
     return float(np.abs(sound[begin:end]).max(initial=0.0))
 
 
-def pair_onsets(
-    detected: Sequence[float] | np.ndarray, annotated: Sequence[float] | np.ndarray, tolerance_sec: float
-) -> Matches:
-    """As many one-to-one pairs as possible at most `tolerance_sec` apart; both lists of seconds must ascend.
+def pair_onsets(detected: Times, annotated: Times, tolerance_sec: float) -> Matches:
+    """As many one-to-one pairs as possible at most `tolerance_sec` apart.
 
-    Taking the earliest partner is optimal, because windows of one width on a line are nested nowhere.
+    Raises ValueError for lists of seconds that do not ascend.
     """
     for name, times in (("detected", detected), ("annotated", annotated)):
         if np.any(np.diff(times) < 0):
             raise ValueError(f"{name} onset times must ascend, got {list(times)}")
-    pairs: list[tuple[int, int]] = []
-    i, j, limit = 0, 0, tolerance_sec + 1e-9
-    while i < len(detected) and j < len(annotated):
-        gap = detected[i] - annotated[j]
-        if abs(gap) <= limit:
-            pairs.append((i, j))
-        i, j = i + int(gap <= limit), j + int(gap >= -limit)
+    pairs = pair_times(detected, annotated, tolerance_sec)
     return Matches([a for a, _ in pairs], [b for _, b in pairs], len(detected), len(annotated))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torchmetrics import Metric
 
 from foleygram.evaluation import envelopes
@@ -15,6 +15,7 @@ from foleygram.evaluation.condfoleygen import CondFoleyGenOnsets, onset_agreemen
 from foleygram.evaluation.material import MaterialJudge
 from foleygram.evaluation.metrics import EnvelopeCorrelation, EnvelopeL1, EnvelopeLag, Leak, MaterialAccuracy, OnsetF1
 from foleygram.evaluation.onsets import TOLERANCES_SEC, detect_onsets, pair_onsets, peak
+from foleygram.processes import from_all
 
 Row = dict[str, str | int | float | None]
 CLIP_METRICS = ("onsets", "envelope", "material", "condfoleygen")
@@ -125,7 +126,8 @@ class ClipScorer:
 
     def scores(self) -> Scores:
         """Rows and figures of everything added so far; onset figures are micro averages."""
-        rows = _of_all_processes(self.rows)
+        gathered = (row for part in from_all(self.rows) for row in part)
+        rows = sorted(gathered, key=lambda row: (str(row["video_id"]), row["start"]))
         summary: dict[str, float | int | None] = {"num_clips": len(rows)}
         annotated = any("num_annotated" in row for row in rows)
         for tolerance, onset_metric in self.onsets.items():
@@ -143,14 +145,6 @@ class ClipScorer:
             if any(column in row for row in rows):
                 summary[f"num_{name}"] = sum(row[column] is not None for row in rows)
         return Scores(rows, summary)
-
-
-def _of_all_processes(rows: list[Row]) -> list[Row]:
-    gathered = [rows]
-    if distributed.is_available() and distributed.is_initialized():
-        gathered = [[] for _ in range(distributed.get_world_size())]
-        distributed.all_gather_object(gathered, rows)
-    return sorted((row for part in gathered for row in part), key=lambda row: (str(row["video_id"]), row["start"]))
 
 
 def _check(clip: ScoredClip) -> None:

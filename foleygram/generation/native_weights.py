@@ -1,11 +1,12 @@
 """stable-audio-tools' checkpoints and diffusers' parts: one table of names, walked in both directions."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+from foleygram.state_dicts import num_layers
 
 StateDict = dict[str, Tensor]
 PREFIXES = {
@@ -163,7 +164,7 @@ def _names(part: str, keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     if part == "projection_model":
         return CONDITIONERS
     if part == "transformer":
-        depth = _count(keys, r"(?:transformer\.layers|transformer_blocks)\.(\d+)\.")
+        depth = num_layers(keys, r"(?:transformer\.layers|transformer_blocks)\.(\d+)\.")
         blocks = {
             f"transformer.layers.{i}.{native}": tuple(f"transformer_blocks.{i}.{name}" for name in group)
             for i in range(depth)
@@ -172,12 +173,8 @@ def _names(part: str, keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
         return AROUND_THE_BLOCKS | blocks
     keys = list(keys)
     # Natively the strides stand between a first convolution and a last activation and convolution.
-    strides = max(_count(keys, r"encoder\.block\.(\d+)\."), _count(keys, r"encoder\.layers\.(\d+)\.") - 3)
+    strides = max(num_layers(keys, r"encoder\.block\.(\d+)\."), num_layers(keys, r"encoder\.layers\.(\d+)\.") - 3)
     return {native: (name,) for native, name in (*_encoder_names(strides), *_decoder_names(strides))}
-
-
-def _count(keys: Iterable[str], pattern: str) -> int:
-    return 1 + max((int(found[1]) for key in keys if (found := re.match(pattern, key))), default=-1)
 
 
 def _layer(native: str, name: str, tensors: Iterable[str]) -> Iterator[tuple[str, str]]:

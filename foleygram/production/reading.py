@@ -9,14 +9,21 @@ import torch
 from torch import Tensor
 
 from foleygram.envelope.curve import Envelope
-from foleygram.inputs import Segment, SoundRequest, VideoInput, envelope_of_video, read_video, total_latents
+from foleygram.inputs import (
+    REFERENCE_RATE,
+    Segment,
+    SoundRequest,
+    VideoInput,
+    envelope_of_video,
+    read_video,
+    total_latents,
+)
 from foleygram.media.audio import read_audio
 from foleygram.media.guarded import MediaError
 from foleygram.media.video import probe
 from foleygram.production.wishes import Wish
 from foleygram.spec import ClipSpec
 
-REFERENCE_RATE = 16_000
 MAX_SECONDS = 3600.0
 """A longer video is not done in one piece: at full size an hour of frames for the predictor is 4 GB."""
 

@@ -12,15 +12,8 @@ import torch
 from torch import Tensor
 
 from foleygram.alignment.volume import gram_volume
-from foleygram.envelope.curve import Envelope
-from foleygram.evaluation.envelopes import (
-    ENVELOPE_RATE,
-    ENVELOPE_SAMPLE_RATE,
-    clip_envelope,
-    envelope_l1,
-    envelope_lag,
-    leak_db,
-)
+from foleygram.envelope.curve import SAMPLE_RATE, Envelope
+from foleygram.evaluation.envelopes import ENVELOPE_RATE, clip_envelope, envelope_l1, envelope_lag, leak_db
 from foleygram.generation.conditioning import MODALITIES
 from foleygram.inputs import VideoInput, window_seconds
 from foleygram.media.audio import fit_length, resample
@@ -78,9 +71,9 @@ def _volume(
 ) -> float:
     """GRAM volume of picture, words and sound, mean over the windows of a video."""
     spec = pipeline.spec
-    sound = resample(audio[None], sample_rate, ENVELOPE_SAMPLE_RATE)[0]
-    length = round(spec.seconds * ENVELOPE_SAMPLE_RATE)
-    starts = [round(start * ENVELOPE_SAMPLE_RATE) for start in window_seconds(seen.seconds, spec)]
+    sound = resample(audio[None], sample_rate, SAMPLE_RATE)[0]
+    length = round(spec.seconds * SAMPLE_RATE)
+    starts = [round(start * SAMPLE_RATE) for start in window_seconds(seen.seconds, spec)]
     words = list(prompts) * len(starts) if len(prompts) == 1 else list(prompts)
     volumes = []
     for first in range(0, len(starts), EMBEDDED_AT_ONCE):

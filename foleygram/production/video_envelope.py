@@ -9,8 +9,7 @@ from foleygram.encoding import ConditionEncoding
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.files import CHOICES
 from foleygram.envelope.hits import RATE
-from foleygram.inputs import VideoInput, envelope_of_sound, read_video
-from foleygram.media.audio import read_audio
+from foleygram.inputs import VideoInput, envelope_of_video, read_video
 from foleygram.media.guarded import guarded, patience
 from foleygram.media.video import probe
 from foleygram.spec import ClipSpec
@@ -30,10 +29,8 @@ def video_envelope(
     if isinstance(source, str):
         if source not in CHOICES:
             raise ValueError(f"envelope is {source!r}: give {', '.join(CHOICES)} or an Envelope")
-        spec = ClipSpec()
-        rate = spec.envelope_sample_rate
-        sound = guarded(read_audio, video, sample_rate=rate, allow_silence=False, timeout_sec=patience(seconds))
-        source = envelope_of_sound(sound[0], rate, spec)
+        own: Envelope = guarded(envelope_of_video, video, ClipSpec(), timeout_sec=patience(seconds))
+        source = own
     return source.resampled(RATE).slice(0.0, seconds)
 
 

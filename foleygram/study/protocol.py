@@ -52,7 +52,7 @@ def scoring_protocol(
             "tolerance_sec": condfoleygen.TOLERANCE / onsets.DETECTOR_RATE,
         },
         "envelope": {
-            "sample_rate": envelopes.ENVELOPE_SAMPLE_RATE,
+            "sample_rate": envelopes.SAMPLE_RATE,
             "frame_length": envelopes.FRAME_LENGTH,
             "hop_length": envelopes.HOP_LENGTH,
             "smoothing_sec": envelopes.SMOOTHING_SEC,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from foleygram.envelope.curve import Envelope, count_matches, onset_times
+from foleygram.envelope.curve import Envelope, onset_times, pair_times
 from foleygram.envelope.rms import rms_envelope
 
 
@@ -78,5 +78,5 @@ def test_silence_and_a_steady_hum_have_no_onsets() -> None:
 
 
 def test_matches_are_one_to_one() -> None:
-    assert count_matches(np.array([0.1, 0.12, 0.5]), np.array([0.11, 0.58]), 0.05) == 1
-    assert count_matches(np.array([0.0, 0.06]), np.array([0.05, 0.1]), 0.05) == 2
+    assert pair_times(np.array([0.1, 0.12, 0.5]), np.array([0.11, 0.58]), 0.05) == [(0, 0)]
+    assert pair_times(np.array([0.0, 0.06]), np.array([0.05, 0.1]), 0.05) == [(0, 0), (1, 1)]
