@@ -19,7 +19,7 @@ AUDIO_ENDINGS = ("_denoised.wav", "_mic.wav", *VIDEO_ENDINGS)
 
 
 class GreatestHits(Dataset):
-    """Clips of `spec.seconds` from the released folder, flat or nested, in the order of the split's list.
+    """Clips of `spec.seconds` (full size: 10 s) from the released folder, flat or nested, in the order of the list.
 
     `split` is `train`, `test` or a path to a list of ids; `fields` says what is read, see `read_clip`. Other keys of an
     item: `video_id`, `start`, `seconds_start`, `seconds_total` (seconds), `caption`, `materials` (comma-separated),
@@ -28,9 +28,14 @@ class GreatestHits(Dataset):
     """
 
     def __init__(
-        self, root: str | Path, split: str = "train", *, spec: ClipSpec, fields: Sequence[str] = FIELDS
+        self,
+        root: str | Path,
+        split: str | Path = "train",
+        *,
+        spec: ClipSpec | None = None,
+        fields: Sequence[str] = FIELDS,
     ) -> None:
-        self.spec, self.fields = spec, check_fields(fields)
+        self.spec, self.fields = spec or ClipSpec(), check_fields(fields)
         self.root = Path(root)
         if not self.root.is_dir():
             raise FileNotFoundError(f"{root}: no such folder; give Greatest Hits' or one that `foleygram render` wrote")
@@ -41,9 +46,9 @@ class GreatestHits(Dataset):
         ids = listing.read_text(encoding="utf-8-sig").split()
         self.clips = [clip for video_id in ids for clip in self._cut(video_id)]
         if not self.clips:
-            raise FileNotFoundError(f"{listing}: no clip of {spec.seconds:g} s in the {len(ids)} videos it names")
+            raise FileNotFoundError(f"{listing}: no clip of {self.spec.seconds:g} s in the {len(ids)} videos it names")
 
-    def _list(self, split: str) -> Path:
+    def _list(self, split: str | Path) -> Path:
         listing = self._files.get(f"{split}.txt") if split in ("train", "test") else Path(split)
         if listing is None:
             raise FileNotFoundError(f"{self.root}: no {split}.txt in it or below; is it Greatest Hits?")

@@ -56,7 +56,10 @@ def test_captions_and_splits(greatest_hits):
     assert len(test) == 1 and set(test[0]).isdisjoint({"frames", "motion", "envelope_audio"})
     listing = greatest_hits.parent / "mine.txt"
     listing.write_text("\ufeff2015-02-02-00-00-00\r\n2015-01-01-00-00-01-2\r\n", encoding="utf-8")
-    assert len(GreatestHits(greatest_hits, str(listing), spec=SPEC, fields=())) == 2
+    for given in (str(listing), listing):
+        assert len(GreatestHits(greatest_hits, split=given, spec=SPEC, fields=())) == 2
+    with pytest.raises(FileNotFoundError, match="no clip of 10 s in the 2 videos"):  # full size where nothing is said
+        GreatestHits(greatest_hits, split="train")
 
 
 def test_nested_and_microphone_only(greatest_hits, recording, tmp_path):
