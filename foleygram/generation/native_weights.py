@@ -141,8 +141,8 @@ def _reshaped(key: str, value: Tensor, *, native: bool) -> Tensor:
 def _split(state_dict: Mapping[str, Tensor]) -> dict[str, StateDict]:
     """The parts of a native checkpoint, their prefixes removed."""
     if not any(key.startswith(tuple(PREFIXES.values())) for key in state_dict):
-        name = "vae" if any(key.startswith(("encoder.layers.", "decoder.layers.")) for key in state_dict) else None
-        return {name or "transformer": dict(state_dict)}
+        is_vae = any(key.startswith("encoder.layers.") for key in state_dict)
+        return {"vae" if is_vae else "transformer": dict(state_dict)}
     parts: dict[str, StateDict] = {}
     strangers = []
     for key, value in state_dict.items():

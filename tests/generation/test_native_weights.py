@@ -90,6 +90,13 @@ def test_a_part_alone_is_recognised() -> None:
     assert from_native(golden("oobleck")[1]).keys() == {"vae"}
 
 
+def test_what_has_no_native_form_is_named() -> None:
+    with pytest.raises(ValueError, match=r"smell: not a part .*there are transformer, vae, projection_model"):
+        to_native({"smell": {}})
+    with pytest.raises(ValueError, match=r"vae: no native counterpart for \['encoder.strange'\]"):
+        to_native({"vae": vae().state_dict() | {"encoder.strange": torch.zeros(1)}})
+
+
 def test_halves_stay_halves_and_heads_of_128_keep_their_rotary_size() -> None:
     state = {key: value.half() for key, value in transformer(attention_head_dim=128).state_dict().items()}
     native = to_native({"transformer": state}, attention_head_dim=128)
@@ -113,12 +120,13 @@ def without(key: str) -> dict[str, Tensor]:
 def test_what_does_not_fit_is_named(folder: Path) -> None:
     weights = folder / "model.safetensors"
     key = "model.model.transformer.layers.1.ff.ff.2.weight"
+    other_base = 20_000.0 ** (-torch.arange(0, 32, 2) / 32)
     for state, message in (
         (without(key), r"missing \['transformer_blocks.1.ff.net.2.weight'\]"),
         (native_state() | {key: torch.zeros(128, 511)}, r"transformer_blocks.1.ff.net.2.weight \(128, 511\), exp"),
         (native_state() | {"model.model.transformer.memory_tokens": torch.zeros(2)}, "no counterpart .*memory_tok"),
         (native_state() | {"optimizer.state": torch.zeros(2)}, "not part of a model .*optimizer.state"),
-        (native_state() | {PREFIXES["transformer"] + "transformer.rotary_pos_emb.inv_freq": torch.ones(16)}, "base"),
+        (native_state() | {PREFIXES["transformer"] + "transformer.rotary_pos_emb.inv_freq": other_base}, "base"),
         ({key: v for key, v in native_state().items() if "pretransform" not in key}, r"\(vae\).*missing"),
     ):
         save_file(state, weights)
@@ -127,29 +135,50 @@ def test_what_does_not_fit_is_named(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"model.safetensors: not a whole safetensors file"):
         load_native(folder)
-    weights.unlink()
-    with pytest.raises(FileNotFoundError, match=r"needs model.safetensors or model.ckpt"):
-        load_native(folder)
+    for absent in (folder / "model_config.json", weights):
+        absent.unlink()
+        with pytest.raises(FileNotFoundError, match=r"needs model.safetensors or model.ckpt, and model_config.json"):
+            load_native(folder)
+
+
+def change(folder: Path, *path: str | int, value: object) -> None:
+    config = json.loads(json.dumps(NATIVE_CONFIG))
+    place = config
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    (folder / "model_config.json").write_text(json.dumps(config))
+
+
+def test_what_a_config_leaves_out_is_that_package_s_default(folder: Path) -> None:
+    """Durations up to 1; and the prompt's own width is read off the weights."""
+    change(folder, "model", "conditioning", "configs", 1, "config", value={})
+    prompt = {"weight": torch.randn(64, 48), "bias": torch.randn(64)}
+    added = {f"{PREFIXES['projection_model']}prompt.proj_out.{name}": value for name, value in prompt.items()}
+    save_file(native_state() | added, folder / "model.safetensors")
+    parts = load_native(folder)
+    durations = parts["projection_model"]
+    assert (durations.config.min_value, durations.config.max_value) == (0, 1)
+    assert torch.equal(durations.text_projection.weight, prompt["weight"])
+    assert not any(part.training for part in parts.values())
 
 
 def test_other_kinds_of_model_are_refused(folder: Path) -> None:
-    def change(*path: str, value: object) -> None:
-        config = json.loads(json.dumps(NATIVE_CONFIG))
-        place = config
-        for step in path[:-1]:
-            place = place[step]
-        place[path[-1]] = value
-        (folder / "model_config.json").write_text(json.dumps(config))
-
+    dit = {key: value for key, value in NATIVE_CONFIG["model"]["diffusion"]["config"].items() if "project" not in key}
+    decoder = ("model", "pretransform", "config", "decoder", "config")
     for path, value, message in (
         (("model", "diffusion", "diffusion_objective"), "rectified_flow", "diffusion_objective rectified_flow"),
+        (("model", "diffusion", "config", "global_cond_type"), "adaLN", "global_cond_type adaLN"),
         (("model", "diffusion", "config", "num_heads"), 4, "heads of 32 < 64"),
         (("model", "pretransform", "config", "encoder", "config", "latent_dim"), 12, "16 wide for 12 latents"),
-        (("model", "pretransform", "config", "decoder", "config", "final_tanh"), True, "a final tanh"),
+        ((*decoder, "final_tanh"), True, "a final tanh"),
+        ((*decoder, "strides"), [4, 4, 2], "decoder of different strides"),
+        ((*decoder, "use_snake"), False, "other than Snake"),
+        (("model", "diffusion", "config"), dit, r"attn2.to_k.weight \(64, 64\), expected \(128"),  # true by default
         (("model", "conditioning"), {}, "not the config of a conditioned latent diffusion model"),
         (("model", "diffusion", "config", "depth"), 3, r"missing \['transformer_blocks.2"),
     ):
-        change(*path, value=value)
+        change(folder, *path, value=value)
         with pytest.raises(ValueError, match=message):
             load_native(folder)
 
@@ -170,10 +199,18 @@ def test_code_in_a_pickle_never_runs(folder: Path, capsys: pytest.CaptureFixture
     assert "code ran" not in capsys.readouterr().out
 
 
-def test_heads_that_the_package_would_not_build_are_refused(tmp_path: Path) -> None:
-    parts = {"vae": vae(), "projection_model": durations()}
-    with pytest.raises(ValueError, match="2 key-value heads of 64 for a cross_attention_dim of 64"):
-        save_native(tmp_path, transformer=transformer(num_attention_heads=4, num_key_value_attention_heads=2), **parts)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("sizes", "complaint"),
+    [
+        ({"num_attention_heads": 4, "num_key_value_attention_heads": 2}, "2 key-value heads of 64 .* of 64"),
+        ({"cross_attention_dim": 128}, "1 key-value heads of 64 .* of 128"),
+    ],
+)
+def test_heads_that_the_package_would_not_build_are_refused(
+    tmp_path: Path, sizes: dict[str, int], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        save_native(tmp_path, transformer=transformer(**sizes), vae=vae(), projection_model=durations())
     assert not list(tmp_path.iterdir())
 
 
@@ -183,8 +220,10 @@ def test_the_shipped_backbone_goes_back(tmp_path: Path) -> None:
     save_native(tmp_path, transformer=ours.transformer, vae=ours.vae, projection_model=ours.projection_model)
     theirs = load_native(tmp_path)
     assert theirs["transformer"].config.cross_attention_dim == 192
-    config = json.loads((tmp_path / "model_config.json").read_text())["model"]["diffusion"]["config"]
-    assert (config["cond_token_dim"], config["project_cond_tokens"]) == (128, True)
+    diffusion = json.loads((tmp_path / "model_config.json").read_text())["model"]["diffusion"]
+    assert (diffusion["config"]["cond_token_dim"], diffusion["config"]["project_cond_tokens"]) == (128, True)
+    assert diffusion["cross_attention_cond_ids"] == ["prompt", "seconds_start", "seconds_total"]
+    assert diffusion["global_cond_ids"] == ["seconds_start", "seconds_total"]
     generator = torch.Generator().manual_seed(0)
     x, tokens, states = (torch.randn(2, *size, generator=generator) for size in ((16, 125), (4, 128), (256,)))
     t = torch.tensor([0.2, 0.9])
