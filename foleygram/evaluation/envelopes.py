@@ -34,7 +34,8 @@ def envelope_l1(generated: Tensor, reference: Tensor) -> float:
 def envelope_correlation(generated: Tensor, reference: Tensor) -> float | None:
     """Pearson correlation of two envelopes (values,) after 50 ms smoothing.
 
-    0 where only the generated clip is inaudible or flat, None where the reference is: nothing is there to follow.
+    0 where only the generated clip is inaudible or flat, None where the reference is, or both are shorter than two
+    windows: nothing is there to follow.
     """
     _check_lengths(generated, reference)
     x, y = _centred(generated), _centred(reference)
@@ -47,7 +48,7 @@ def envelope_lag(generated: Tensor, reference: Tensor, *, rate: float = ENVELOPE
     """Milliseconds by which the generated envelope (values,) comes late, early ones negative; within half a second.
 
     Peak of the cross-correlation after 50 ms smoothing, interpolated by a parabola; `rate` in values per second.
-    None where one of the two is inaudible or flat: it has no lag.
+    None where one of the two is inaudible, flat or shorter than two windows: it has no lag.
     """
     _check_lengths(generated, reference)
     x, y = _centred(generated), _centred(reference)
@@ -107,7 +108,7 @@ def _centred(envelope: Tensor) -> Tensor | None:
     Without the values at both ends whose windows reach beyond the sound: their dip would correlate at lag 0.
     """
     envelope = envelope[EDGE:-EDGE]
-    if float(envelope.max()) < INAUDIBLE:
+    if not len(envelope) or float(envelope.max()) < INAUDIBLE:
         return None
     curve = smooth(envelope, round(SMOOTHING_SEC * ENVELOPE_RATE)).double()
     curve = curve - curve.mean()

@@ -38,8 +38,7 @@ def median_distance(rows: np.ndarray) -> float:
     """Median distance between two of (N, d) rows; of more than 2,000 rows as many, evenly spread, are taken."""
     if len(rows) > MAX_MEDIAN_ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, MAX_MEDIAN_ROWS).round().astype(int)]
-    squares = _squared_distances(rows, rows)[np.triu_indices(len(rows), 1)]
-    return float(np.sqrt(np.median(squares)))
+    return float(np.median(np.sqrt(_squared_distances(rows, rows)[np.triu_indices(len(rows), 1)])))
 
 
 def _kernel_sum(x: np.ndarray, y: np.ndarray, bandwidth: float) -> float:

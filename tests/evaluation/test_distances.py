@@ -164,10 +164,11 @@ def double_loop(x, y, bandwidth):
     return KAD_SCALE * (sum(within) - 2 * np.mean([kernel(a, b) for a in x for b in y]))
 
 
-def test_kad_equals_the_double_loop(monkeypatch):
+@pytest.mark.parametrize("count", [31, 32])  # an odd and an even number of pairs
+def test_kad_equals_the_double_loop(monkeypatch, count):
     monkeypatch.setattr("foleygram.evaluation.kernel.CHUNK", 7)
     rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((20, 5)) + 100, 2 * rng.standard_normal((31, 5)) + 101
+    x, y = rng.standard_normal((20, 5)) + 100, 2 * rng.standard_normal((count, 5)) + 101
     distances = [np.linalg.norm(a - b) for i, a in enumerate(y) for b in y[i + 1 :]]
     assert median_distance(y) == pytest.approx(np.median(distances), rel=1e-9)
     assert kernel_distance(x, y) == pytest.approx(double_loop(x, y, np.median(distances)), rel=1e-9)

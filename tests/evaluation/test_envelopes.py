@@ -63,6 +63,13 @@ def test_an_inaudible_reference_gives_no_figure():
     assert leak_db(envelope(bursts()), hiss) is None
 
 
+@pytest.mark.parametrize("num_samples", [1, 128, 512, 639])
+def test_a_clip_shorter_than_its_windows_gives_no_figure(num_samples):
+    short = envelope(torch.full((num_samples,), 0.3))
+    assert envelope_l1(short, short) == 0
+    assert envelope_correlation(short, short) is envelope_lag(short, short) is leak_db(short, short) is None
+
+
 def test_a_flat_envelope_correlates_with_nothing():
     reference = envelope(bursts())
     assert envelope_correlation(torch.full_like(reference, 0.1), reference) == 0
