@@ -15,7 +15,16 @@ from foleygram.envelope.curve import Envelope
 from foleygram.generation.backbone import decode_latents
 from foleygram.generation.conditioning import MODALITIES, Conditions
 from foleygram.generation.controlnet import controlled_forward
-from foleygram.generation.sampling import SOLVERS, ClipNoise, Denoiser, Noise, denoiser_from_v, exponential_sigmas
+from foleygram.generation.sampling import (
+    SOLVERS,
+    ClipNoise,
+    Denoiser,
+    Noise,
+    Velocity,
+    denoiser_from_v,
+    exponential_sigmas,
+    guided,
+)
 from foleygram.generation.windows import NoiseEndToEnd, Window, end_to_end, windowed
 from foleygram.inputs import (
     DEFAULT_WEIGHTS,
@@ -177,10 +186,9 @@ class FoleyGRAMPipeline(ConditionEncoding):
             else:
                 plans.append([Window(0, torch.ones(self.spec.num_latents), 0, 0)] * place.num_windows)
                 lengths.append(place.num_latents)
-                branches.append(_repeated((filling.conditions, filling.null), place.num_windows))
-        conditions, null = (
-            Conditions(*map(torch.cat, zip(*branch, strict=True))) for branch in zip(*branches, strict=True)
-        )
+                first = [0] * place.num_windows
+                branches.append((filling.conditions.rows(first), filling.null.rows(first)))
+        conditions, null = map(Conditions.joined, zip(*branches, strict=True))
         return conditions, null, end_to_end(plans, lengths), lengths
 
     @torch.inference_mode()
@@ -215,33 +223,19 @@ class FoleyGRAMPipeline(ConditionEncoding):
 
     def _velocity(
         self, conditions: Conditions, null: Conditions, guidance_scale: float, control_scale: float
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """v of the controlled DiT under classifier-free guidance, a bounded number of rows at a time."""
+    ) -> Velocity:
+        """v of the controlled DiT under guidance."""
 
-        def plain(latents: Tensor, timestep: Tensor, told: Conditions) -> Tensor:
+        def controlled(latents: Tensor, timestep: Tensor, told: Conditions) -> Tensor:
             latents = latents.to(self.transformer.dtype)  # the time stays float32 in every precision
             residuals = (
                 self.controlnet(latents, timestep, *told, conditioning_scale=control_scale) if control_scale else []
             )
             return controlled_forward(
                 self.transformer, latents, timestep, told.cross_tokens, told.global_states, residuals
-            ).float()
+            )
 
-        def guided(latents: Tensor, timestep: Tensor) -> Tensor:
-            rows = []
-            for first in range(0, len(latents), ROWS_AT_ONCE):
-                span = slice(first, first + ROWS_AT_ONCE)
-                some, when = latents[span], timestep[span]
-                told, untold = Conditions(*(c[span] for c in conditions)), Conditions(*(c[span] for c in null))
-                if guidance_scale == 1:
-                    rows.append(plain(some, when, told))
-                    continue
-                both = Conditions(*(torch.cat(pair) for pair in zip(told, untold, strict=True)))
-                positive, negative = plain(torch.cat([some, some]), torch.cat([when, when]), both).chunk(2)
-                rows.append(negative + guidance_scale * (positive - negative))
-            return torch.cat(rows)
-
-        return guided
+        return guided(controlled, conditions, null, guidance_scale, rows_at_once=ROWS_AT_ONCE)
 
     def _sample(
         self,
@@ -266,9 +260,3 @@ class FoleyGRAMPipeline(ConditionEncoding):
             return clean
 
         return SOLVERS[solver](counted, noise(like) * sigmas[0], sigmas, noise=noise)
-
-
-def _repeated(pair: tuple[Conditions, Conditions], count: int) -> tuple[Conditions, Conditions]:
-    """The first row of conditions and null branch `count` times."""
-    conditions, null = (Conditions(*(c[:1].expand(count, *c.shape[1:]) for c in branch)) for branch in pair)
-    return conditions, null

@@ -14,7 +14,7 @@ from foleygram.alignment.losses import ContrastiveObjective
 from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.retrieval import Embeddings, equal_pairs, retrieval_report
 from foleygram.processes import from_all
-from foleygram.training.stage import Stage
+from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import compile_blocks, linear_schedule
 
 
@@ -148,12 +148,9 @@ class AlignmentModule(Stage):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; linear warm-up, then linear to 0."""
         optimizer = torch.optim.AdamW(self._parameter_groups(), betas=self.hparams.betas)
-        schedule = linear_schedule(
-            optimizer,
-            warmup_steps=round(self.hparams.warmup_share * self.hparams.total_steps),
-            total_steps=self.hparams.total_steps,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        total = self.hparams.total_steps
+        warmup_steps = round(self.hparams.warmup_share * total)
+        return stepwise(optimizer, linear_schedule(optimizer, warmup_steps=warmup_steps, total_steps=total))
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Matrices decay, vectors (biases, norms, the temperature) do not; the video network has its own rate."""

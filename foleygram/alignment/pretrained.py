@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import BertModel, Blip2VisionModel
+from transformers import BertModel
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.alignment.encoders import AudioEncoder, EncoderConfig, TextEncoder, VideoEncoder
@@ -91,12 +91,6 @@ def eva_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             layer = key.replace("blocks.", "encoder.layers.").replace("attn.q_bias", "self_attn.qkv.bias")
             renamed[layer] = torch.cat([bias, torch.zeros_like(bias), state[key.replace("q_bias", "v_bias")]])
     return renamed
-
-
-def load_eva(model: Blip2VisionModel, state: Mapping[str, Tensor], source: str) -> Blip2VisionModel:
-    """Load EVA01-CLIP's vision tower (its own key names) into `model` of the same sizes."""
-    load_state(model, eva_state(state), source)
-    return model
 
 
 def video_encoder_from_eva(path: str, embedding_dim: int = 512, num_attention_heads: int = 16) -> VideoEncoder:

@@ -23,10 +23,6 @@ def _tint(color: np.ndarray, gain: np.ndarray) -> np.ndarray:
     return color * (1 + gain[..., None])
 
 
-def _flat(size: Size, color: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return _tint(color, 0.06 * _value_noise(size, (30, 30), rng))
-
-
 def _grain(size: Size, color: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     fine = _value_noise(size, (rng.uniform(1.5, 3), rng.uniform(20, 50)), rng)
     rings = np.sin(_value_noise(size, (12, 60), rng) * 3 + np.arange(size[0])[:, None] * rng.uniform(0.3, 0.7))
@@ -150,7 +146,7 @@ def _glass(size: Size, color: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 _KINDS = {
-    "flat": _flat, "grain": _grain, "brushed": _brushed, "noise": _noise, "rough": _rough, "leaves": _leaves,
+    "grain": _grain, "brushed": _brushed, "noise": _noise, "rough": _rough, "leaves": _leaves,
     "cells": _cells, "gloss": _gloss, "weave": _weave, "sheet": _sheet, "blades": _blades, "waves": _waves,
     "wall": _wall, "crinkle": _crinkle, "glaze": _glaze, "grid": _grid, "pile": _pile, "glass": _glass,
 }  # fmt: skip

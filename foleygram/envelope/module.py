@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from foleygram.envelope.augmentation import augment_motion
@@ -12,7 +13,7 @@ from foleygram.envelope.curve import onset_times, pair_times
 from foleygram.envelope.objective import envelope_loss
 from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
 from foleygram.envelope.rms import rms_envelope, smooth
-from foleygram.training.stage import Stage
+from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import cosine_schedule
 
 SMOOTHING_SEC = 0.05
@@ -118,14 +119,13 @@ class EnvelopeModule(Stage):
         """Save the predictor (config.json, model.safetensors)."""
         self.predictor.save_pretrained(self.out)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; linear warm-up, then a cosine."""
         optimizer = torch.optim.AdamW(
             self.predictor.parameters(), lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay
         )
-
         schedule = cosine_schedule(optimizer, warmup_steps=self.warmup_steps, total_steps=self.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return stepwise(optimizer, schedule)
 
 
 def correlations(predicted: Tensor, truth: Tensor) -> Tensor:

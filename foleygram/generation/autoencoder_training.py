@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from foleygram.envelope.rms import envelope_curve, rms_envelope
 from foleygram.generation.backbone import encode_audio
 from foleygram.generation.spectral import MultiResolutionSpectra, relative_l1
-from foleygram.training.stage import Stage
+from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import cosine_schedule
 
 
@@ -175,7 +175,5 @@ class AutoencoderTraining(Stage):
         optimizer = torch.optim.AdamW(
             self.autoencoder.parameters(), lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=1e-4
         )
-        schedule = cosine_schedule(
-            optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        steps = {"warmup_steps": self.hparams.warmup_steps, "total_steps": self.hparams.total_steps}
+        return stepwise(optimizer, cosine_schedule(optimizer, **steps))

@@ -1,5 +1,6 @@
 """What the DiT is told: projected embeddings, durations and the envelope's control latent (paper notes, section 3)."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,15 @@ class Conditions(NamedTuple):
     def null(self) -> "Conditions":
         """The unconditional branch of guidance: cross-attention tokens zero, durations and envelope kept."""
         return self._replace(cross_tokens=torch.zeros_like(self.cross_tokens))
+
+    def rows(self, index: slice | list[int]) -> "Conditions":
+        """Those of the rows that `index` names, in its order."""
+        return Conditions(*(part[index] for part in self))
+
+    @classmethod
+    def joined(cls, parts: Iterable["Conditions"]) -> "Conditions":
+        """The rows of several, one after another."""
+        return cls(*map(torch.cat, zip(*parts, strict=True)))
 
 
 class SemanticProjectors(ModelMixin, ConfigMixin):

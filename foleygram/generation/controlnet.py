@@ -12,6 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Rotary = tuple[Tensor, Tensor]
+OF_THE_DIT = (
+    "in_channels", "attention_head_dim", "num_attention_heads", "num_key_value_attention_heads", "cross_attention_dim",
+    "time_proj_dim", "global_states_input_dim", "cross_attention_input_dim",
+)  # fmt: skip
+"""Sizes that a ControlNet has of the DiT it steers."""
 
 
 def rotary_embedding(attention_head_dim: int, num_latents: int, device: torch.device) -> Rotary:
@@ -108,19 +113,8 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
         cross_attention_input_dim: int = 768,
     ) -> None:
         super().__init__()
-        dit = StableAudioDiTModel(
-            in_channels=in_channels,
-            out_channels=in_channels,
-            num_layers=num_layers,
-            attention_head_dim=attention_head_dim,
-            num_attention_heads=num_attention_heads,
-            num_key_value_attention_heads=num_key_value_attention_heads,
-            cross_attention_dim=cross_attention_dim,
-            time_proj_dim=time_proj_dim,
-            global_states_input_dim=global_states_input_dim,
-            cross_attention_input_dim=cross_attention_input_dim,
-        )
-        self._adopt(dit)
+        sizes = {name: self.config[name] for name in OF_THE_DIT}
+        self._adopt(StableAudioDiTModel(num_layers=num_layers, out_channels=in_channels, **sizes))
         width = num_attention_heads * attention_head_dim
         self.control_in = nn.Conv1d(control_channels, in_channels, 1)
         self.control_out = nn.ModuleList(nn.Conv1d(width, width, 1) for _ in range(num_layers))
@@ -139,9 +133,7 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
         self.transformer_blocks = dit.transformer_blocks[: self.config.num_layers]
 
     @classmethod
-    def from_transformer(
-        cls, dit: StableAudioDiTModel, depth_factor: float = 0.2, control_channels: int | None = None
-    ) -> "EnvelopeControlNet":
+    def from_transformer(cls, dit: StableAudioDiTModel, depth_factor: float = 0.2) -> "EnvelopeControlNet":
         """Copy `max(1, int(depth_factor * num_layers))` blocks and the embedders of `dit`; zero convolutions at zero.
 
         Raises ValueError when `depth_factor` is outside (0, 1].
@@ -151,15 +143,8 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
         config = dit.config
         controlnet = cls(
             num_layers=max(1, int(depth_factor * config.num_layers)),
-            in_channels=config.in_channels,
-            control_channels=control_channels or config.in_channels,
-            attention_head_dim=config.attention_head_dim,
-            num_attention_heads=config.num_attention_heads,
-            num_key_value_attention_heads=config.num_key_value_attention_heads,
-            cross_attention_dim=config.cross_attention_dim,
-            time_proj_dim=config.time_proj_dim,
-            global_states_input_dim=config.global_states_input_dim,
-            cross_attention_input_dim=config.cross_attention_input_dim,
+            control_channels=config.in_channels,
+            **{name: config[name] for name in OF_THE_DIT},
         )
         nn.Module.to(controlnet, dit.dtype)  # diffusers' own warns of modules kept in float32, of which there is none
         controlnet._adopt(copy.deepcopy(dit))

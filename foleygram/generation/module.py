@@ -11,7 +11,7 @@ from foleygram.generation.backbone import Backbone
 from foleygram.generation.conditioning import Conditions, SemanticProjectors, duration_conditions
 from foleygram.generation.controlnet import EnvelopeControlNet, controlled_forward
 from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
-from foleygram.training.stage import Stage
+from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import compile_blocks, cosine_schedule, step_generator
 
 MODALITY_SUBSETS = torch.tensor(
@@ -152,10 +152,8 @@ class GenerationModule(Stage):
         optimizer = torch.optim.AdamW(
             groups, lr=self.hparams.lr, betas=self.hparams.betas, weight_decay=self.hparams.weight_decay
         )
-        schedule = cosine_schedule(
-            optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        steps = {"warmup_steps": self.hparams.warmup_steps, "total_steps": self.hparams.total_steps}
+        return stepwise(optimizer, cosine_schedule(optimizer, **steps))
 
 
 def check_fits(backbone: Backbone, projectors: SemanticProjectors, controlnet: EnvelopeControlNet | None) -> None:

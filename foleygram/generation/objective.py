@@ -28,12 +28,6 @@ def add_noise(clean: Tensor, noise: Tensor, timestep: Tensor) -> Noised:
     return Noised(alpha * clean + sigma * noise, alpha * noise - sigma * clean)
 
 
-def clean_from_v(noised: Tensor, velocity: Tensor, timestep: Tensor) -> Tensor:
-    """x = alpha z_t - sigma v: the clean latents that a predicted v implies."""
-    alpha, sigma = alpha_sigma(timestep)
-    return alpha * noised - sigma * velocity
-
-
 def sample_timesteps(
     batch_size: int, distribution: TimestepDistribution, *, generator: torch.Generator, uniform_share: float = 0.5
 ) -> Tensor:

@@ -14,7 +14,7 @@ from foleygram.generation.backbone import encode_prompts, tokenize_prompts
 from foleygram.generation.conditioning import duration_conditions
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
-from foleygram.training.stage import Stage
+from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import compile_blocks, cosine_schedule, step_generator
 
 
@@ -103,15 +103,8 @@ class BackbonePretraining(Stage):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         parameters = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=1e-3)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {
-                "scheduler": cosine_schedule(
-                    optimizer, warmup_steps=self.hparams.warmup_steps, total_steps=self.hparams.total_steps
-                ),
-                "interval": "step",
-            },
-        }
+        steps = {"warmup_steps": self.hparams.warmup_steps, "total_steps": self.hparams.total_steps}
+        return stepwise(optimizer, cosine_schedule(optimizer, **steps))
 
 
 def build_prompt_encoder(

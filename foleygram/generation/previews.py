@@ -2,17 +2,12 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from foleygram.envelope.hits import RATE, WINDOW_SEC
 from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.backbone import decode_latents
-from foleygram.generation.conditioning import Conditions
 from foleygram.generation.module import GenerationModule
-from foleygram.generation.sampling import ClipNoise, denoiser_from_v, dpmpp_2m, exponential_sigmas
+from foleygram.generation.sampling import ClipNoise, denoiser_from_v, dpmpp_2m, exponential_sigmas, guided
 from foleygram.training.previews import Preview, Previews
-
-ENVELOPE_RATE, WINDOW_SEC = 125.0, 0.032
 
 
 class SoundPreviews(Previews):
@@ -36,7 +31,11 @@ class SoundPreviews(Previews):
     def make(self, stage: GenerationModule, batch: dict[str, Any]) -> list[Preview]:
         """Sample and decode; noise depends on a clip's place alone, so that validations can be compared."""
         true = batch["latents_mean"]
-        sampled = self._sampled(stage, stage.conditions(batch), true)
+        told = stage.conditions(batch)
+        velocity = guided(stage.velocity, told, told.null(), self.guidance_scale, rows_at_once=len(true))
+        sigmas = exponential_sigmas(self.num_inference_steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+        noise = ClipNoise(range(len(true)))(true.float())
+        sampled = dpmpp_2m(denoiser_from_v(velocity), noise * sigmas[0], sigmas)
         vae = stage.backbone.vae.to(true.device)
         num_samples = true.shape[-1] * vae.hop_length
         generated, original = (
@@ -44,7 +43,7 @@ class SoundPreviews(Previews):
         )
         vae.to("cpu")
         rate = vae.config.sampling_rate
-        sizes = round(WINDOW_SEC * rate), round(rate / ENVELOPE_RATE)
+        sizes = round(WINDOW_SEC * rate), round(rate / RATE)
         return [
             Preview(
                 sounds={"generated": ours, "original": theirs},
@@ -54,15 +53,3 @@ class SoundPreviews(Previews):
             )
             for ours, theirs in zip(generated, original, strict=True)
         ]
-
-    def _sampled(self, stage: GenerationModule, told: Conditions, like: Tensor) -> Tensor:
-        both = Conditions(*(torch.cat(pair) for pair in zip(told, told.null(), strict=True)))
-
-        def guided(latents: Tensor, timestep: Tensor) -> Tensor:
-            doubled = torch.cat([latents, latents]), torch.cat([timestep, timestep])
-            positive, negative = stage.velocity(*doubled, both).float().chunk(2)
-            return negative + self.guidance_scale * (positive - negative)
-
-        sigmas = exponential_sigmas(self.num_inference_steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
-        noise = ClipNoise(range(len(like)))(like.float())
-        return dpmpp_2m(denoiser_from_v(guided), noise * (1 + self.sigma_max**2) ** 0.5, sigmas)

@@ -1,4 +1,4 @@
-"""Solvers of the probability-flow ODE and SDE in sigma, noise per clip, the denoiser around a network's v."""
+"""Solvers of the probability-flow ODE and SDE in sigma, noise per clip, guidance and denoiser around a network's v."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -6,6 +6,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from foleygram.generation.conditioning import Conditions
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+"""(scaled latents (B, C, T), t (B,)) -> v (B, C, T)."""
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(latents (B, C, T), sigma ()) -> clean latents (B, C, T)."""
 Noise = Callable[[Tensor], Tensor]
@@ -34,7 +38,33 @@ def exponential_sigmas(num_inference_steps: int, *, sigma_min: float, sigma_max:
     return torch.cat([levels, levels.new_zeros(1)]).float()
 
 
-def denoiser_from_v(velocity: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
+def guided(
+    velocity: Callable[[Tensor, Tensor, Conditions], Tensor],
+    conditions: Conditions,
+    null: Conditions,
+    guidance_scale: float,
+    *,
+    rows_at_once: int,
+) -> Velocity:
+    """v under classifier-free guidance (Ho and Salimans 2022), `rows_at_once` rows at a time; a scale of 1 is none."""
+
+    def guided_velocity(latents: Tensor, timestep: Tensor) -> Tensor:
+        rows = []
+        for first in range(0, len(latents), rows_at_once):
+            span = slice(first, first + rows_at_once)
+            some, when, told = latents[span], timestep[span], conditions.rows(span)
+            if guidance_scale == 1:
+                rows.append(velocity(some, when, told).float())
+                continue
+            both = Conditions.joined([told, null.rows(span)])
+            positive, negative = velocity(torch.cat([some, some]), torch.cat([when, when]), both).float().chunk(2)
+            rows.append(negative + guidance_scale * (positive - negative))
+        return torch.cat(rows)
+
+    return guided_velocity
+
+
+def denoiser_from_v(velocity: Velocity) -> Denoiser:
     """Turn v(scaled latents, t (B,)) into a denoiser in sigma: t = 2 atan(sigma) / pi (Karras et al. 2022, c_in)."""
 
     def denoise(latents: Tensor, sigma: Tensor) -> Tensor:

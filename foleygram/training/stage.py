@@ -5,9 +5,11 @@ from contextlib import contextmanager
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from foleygram.training.steps import step_generator
 
@@ -57,6 +59,11 @@ class Stage(lightning.LightningModule):
     def export(self) -> None:
         """Write the trained networks in the form in which they are loaded."""
         raise NotImplementedError
+
+
+def stepwise(optimizer: torch.optim.Optimizer, schedule: LRScheduler) -> OptimizerLRScheduler:
+    """What `configure_optimizers` returns for a schedule that goes on with every step."""
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def outermost_blocks(network: nn.Module) -> list[nn.Module]:

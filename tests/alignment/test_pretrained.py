@@ -9,12 +9,13 @@ from foleygram.alignment.encoders import CLIP_MEAN, CLIP_STD, TextEncoder, Video
 from foleygram.alignment.pretrained import (
     audio_encoder_from_beats,
     beats_config,
+    eva_state,
     load_beats,
-    load_eva,
     text_encoder_from_bert,
     video_encoder_from_eva,
 )
 from foleygram.media.audio import beats_fbank
+from foleygram.state_dicts import load_state
 from tests.published import BEATS_CFG, golden, write_beats
 
 
@@ -109,7 +110,8 @@ def tiny_eva() -> Blip2VisionModel:
 
 def test_eva_equals_the_published_code() -> None:
     tensors, state = golden("eva_vit")
-    model = load_eva(tiny_eva(), state, "golden")
+    model = tiny_eva()
+    load_state(model, eva_state(state), "golden")
     with torch.no_grad():
         features = model(pixel_values=tensors["in.x"].flatten(0, 1)).last_hidden_state
     torch.testing.assert_close(features, tensors["out.all_features"], atol=1e-5, rtol=1e-5)
@@ -118,7 +120,7 @@ def test_eva_equals_the_published_code() -> None:
 def test_video_encoder_equals_the_published_pooling_and_head() -> None:
     tensors, state = golden("eva_vit")
     encoder = VideoEncoder.build(8, 28, 14, 44, 192, 3, 2).eval()
-    load_eva(encoder.network, state, "golden")
+    load_state(encoder.network, eva_state(state), "golden")
     encoder.head.weight.data.copy_(tensors["in.contra_W"])
     mean, std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
     with torch.no_grad():
@@ -126,10 +128,11 @@ def test_video_encoder_equals_the_published_pooling_and_head() -> None:
     torch.testing.assert_close(embedding, tensors["out.feat"], atol=1e-5, rtol=1e-5)
 
 
-def test_eva_weights_of_another_size_are_refused() -> None:
+def test_eva_weights_of_another_size_are_refused(tmp_path: Path) -> None:
     _, state = golden("eva_vit")
-    with pytest.raises(ValueError, match=r"tower\.pt.*position_embedding"):
-        load_eva(tiny_eva(), state | {"pos_embed": torch.zeros(1, 257, 44)}, "tower.pt")
+    torch.save(state | {"blocks.0.norm1.bias": torch.zeros(12)}, tmp_path / "tower.pt")
+    with pytest.raises(ValueError, match=r"tower\.pt.*layer_norm1"):
+        video_encoder_from_eva(str(tmp_path / "tower.pt"), embedding_dim=8, num_attention_heads=2)
 
 
 def test_encoders_for_fine_tuning_carry_the_published_weights(checkpoint: Path, tmp_path: Path) -> None:
