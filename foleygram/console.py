@@ -1,12 +1,12 @@
 """What people see: a progress bar with the time left, and tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.placement import DTYPES
@@ -14,7 +14,7 @@ from foleygram.processes import joined_processes, process_place
 from foleygram.production.again import render_again
 from foleygram.production.delivery import Delivery
 from foleygram.production.generate import Outcome, generate_files
-from foleygram.production.manifest import DONE, FAILED, Row
+from foleygram.production.manifest import DONE, FAILED, MANIFEST, Row
 from foleygram.production.planning import ALREADY_THERE
 from foleygram.production.provenance import differences, read_sidecar, surroundings
 from foleygram.production.rendering import Sampling, TakeRule
@@ -23,6 +23,9 @@ from foleygram.weights import PartFacts
 
 SHOWN_ROWS = 100
 """Files of the closing table; the manifest holds them all."""
+
+WHOLE_NAMES = Column("file", overflow="fold")
+"""Names of files in a folder often differ at their end alone."""
 
 TAKES_LEGEND = (
     "Kept is the first of each file: half of a take's rank is obedience to the envelope (E-L1, lag, leak), half the "
@@ -86,6 +89,8 @@ def generate_with_progress(
                 planned=lambda done: bar.update(task, completed=done),
             )  # fmt: skip
         print_outcome(console, outcome, delivery.container)
+        if not dry_run:
+            console.print(f"{out}: the results, and {MANIFEST} with a line for each file", markup=False, soft_wrap=True)
     return outcome.num_failed
 
 
@@ -121,7 +126,7 @@ def _placed(checkpoint: Path, sampling: Sampling, device: torch.device, *, offlo
 
 def print_outcome(console: Console, outcome: Outcome, container: str) -> None:
     """The closing table, then one line per file that failed, was left as it is, or has another container."""
-    table = Table("file", "seconds", "envelope", "onsets", "batch", "seconds spent")
+    table = Table(WHOLE_NAMES, "seconds", "envelope", "onsets", "batch", "seconds spent")
     for row in outcome.rows[:SHOWN_ROWS]:
         name, length, batch = row.video.name, f"{row.seconds:.2f}", str(row.batch)
         if row.name in outcome.kept:
@@ -143,14 +148,21 @@ def print_outcome(console: Console, outcome: Outcome, container: str) -> None:
             console.print(f"failed: {row.reason}", style="red", highlight=False, markup=False, soft_wrap=True)
         elif outcome.kept.get(row.name, ALREADY_THERE) != ALREADY_THERE:
             console.print(f"{row.video.name}: {outcome.kept[row.name]}", markup=False, soft_wrap=True)
-        elif row.name not in outcome.kept and row.state == DONE and f"{row.name}.{container}" not in row.written:
-            said = f"{row.video.name}: {container} cannot carry its picture's codec, so it is {row.name}.mkv"
-            console.print(said, markup=False, soft_wrap=True)
+        elif row.name not in outcome.kept and row.state == DONE:
+            for said in _remarks(row, container):
+                console.print(f"{row.video.name}: {said}", markup=False, soft_wrap=True)
+
+
+def _remarks(row: Row, container: str) -> Iterator[str]:
+    if not row.onsets:
+        yield "its envelope has no onset, so hardly anything sounds; --envelope says when (docs/envelope.md)"
+    if f"{row.name}.{container}" not in row.written:
+        yield f"{container} cannot carry its picture's codec, so it is {row.name}.mkv"
 
 
 def takes_table(rows: Sequence[Row]) -> Table:
     """Every take of each row with both its scores, the one that was kept first."""
-    table = Table("file", "take", "E-L1", "of the level", "lag, ms", "leak, dB", "volume")
+    table = Table(WHOLE_NAMES, "take", "E-L1", "of the level", "lag, ms", "leak, dB", "volume")
     for row in rows:
         for number, l1, share, volume, lag, leak in row.takes:
             measured = [f"{figure:.0f}" if figure == figure else "-" for figure in (lag, leak)]

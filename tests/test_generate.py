@@ -54,6 +54,18 @@ def test_bad_files_are_named_and_the_rest_is_done(tiny_release, videos, tmp_path
     assert wav.shape[-1] == round(source.duration_sec * 16_000)
 
 
+def test_the_end_says_where_results_are_and_what_hardly_sounds(tiny_release, videos, tmp_path):
+    long = (videos / "zwei.mp4").rename(videos / "zwei am See im Herbst, zweiter Versuch, ganz von vorn und ohne Wind.mp4")
+    (tmp_path / "nothing.csv").write_text("time,level\n0,0\n1,0\n")
+    options = ("--out", tmp_path / "out", "--checkpoint", tiny_release, "--steps", 1, "--device", "cpu")
+    result = run(long, *options, "--envelope", tmp_path / "nothing.csv")
+    assert result.exit_code == 0
+    named = "".join(line.split("│")[1].strip() for line in result.output.splitlines() if line.startswith("│"))
+    assert named.replace(" ", "") == long.name.replace(" ", "")
+    assert f"{long.name}: its envelope has no onset" in result.output
+    assert f"{tmp_path / 'out'}: the results" in result.output
+
+
 def test_done_files_are_kept_unless_overwritten(tiny_release, videos, tmp_path):
     common = (videos / "zwei.mp4", "--out", tmp_path / "out", "--checkpoint", tiny_release, "--steps", 1)
     assert run(*common).exit_code == 0

@@ -1,13 +1,13 @@
 """Prints a report and writes it: figures alone as JSON, or a folder with a page to look at and listen to."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from foleygram.processes import process_place
 from foleygram.study.alignment import PRINTED
 from foleygram.study.comparison import Change, compare_reports, comparison_notes
 from foleygram.study.report import Report, print_changes, print_figures, print_report, write_json, write_rows
@@ -45,7 +45,7 @@ def deliver(report: Report, out: Path | None, *, earlier: dict[str, Any] | None 
     Of several processes only the first does. A report that cannot be compared with the `earlier` one is written
     without, and ValueError says why at the end.
     """
-    if int(os.environ.get("RANK", "0")) != 0:
+    if not process_place().first:
         return
     console = Console()
     changes: dict[str, dict[str, Change]] = {}
