@@ -55,7 +55,7 @@ def test_bad_files_are_named_and_the_rest_is_done(tiny_release, videos, tmp_path
 
 
 def test_the_end_says_where_results_are_and_what_hardly_sounds(tiny_release, videos, tmp_path):
-    long = (videos / "zwei.mp4").rename(videos / "zwei am See im Herbst, zweiter Versuch, ganz von vorn und ohne Wind.mp4")
+    long = (videos / "zwei.mp4").rename(videos / "zwei, am See im Herbst, ein weiterer Versuch ohne Wind.mp4")
     (tmp_path / "nothing.csv").write_text("time,level\n0,0\n1,0\n")
     options = ("--out", tmp_path / "out", "--checkpoint", tiny_release, "--steps", 1, "--device", "cpu")
     result = run(long, *options, "--envelope", tmp_path / "nothing.csv")

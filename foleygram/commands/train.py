@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def train(context: typer.Context) -> None:
     """Train a stage: `foleygram train fit --config configs/mini/alignment.yaml` (LightningCLI; `fit --help`)."""
+    import logging
     import warnings
 
     import torch
@@ -24,6 +25,11 @@ def train(context: typer.Context) -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # that is where our arguments come from
     # The sampler goes on where the run stopped; Lightning does not know that.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
+
+    # Lightning's own call of what PyTorch has deprecated, and an advertisement.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    said = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    said.addFilter(lambda record: "litlogger" not in record.getMessage())
 
     try:
         _stage_cli()(
