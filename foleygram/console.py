@@ -24,9 +24,6 @@ from foleygram.weights import PartFacts
 SHOWN_ROWS = 100
 """Files of the closing table; the manifest holds them all."""
 
-WHOLE_NAMES = Column("file", overflow="fold")
-"""Names of files in a folder often differ at their end alone."""
-
 TAKES_LEGEND = (
     "Kept is the first of each file: half of a take's rank is obedience to the envelope (E-L1, lag, leak), half the "
     "GRAM volume of picture, words and sound. That volume comes from the encoders that steered the sound: no "
@@ -126,7 +123,7 @@ def _placed(checkpoint: Path, sampling: Sampling, device: torch.device, *, offlo
 
 def print_outcome(console: Console, outcome: Outcome, container: str) -> None:
     """The closing table, then one line per file that failed, was left as it is, or has another container."""
-    table = Table(WHOLE_NAMES, "seconds", "envelope", "onsets", "batch", "seconds spent")
+    table = Table(Column("file", overflow="fold"), "seconds", "envelope", "onsets", "batch", "seconds spent")
     for row in outcome.rows[:SHOWN_ROWS]:
         name, length, batch = row.video.name, f"{row.seconds:.2f}", str(row.batch)
         if row.name in outcome.kept:
@@ -162,7 +159,7 @@ def _remarks(row: Row, container: str) -> Iterator[str]:
 
 def takes_table(rows: Sequence[Row]) -> Table:
     """Every take of each row with both its scores, the one that was kept first."""
-    table = Table(WHOLE_NAMES, "take", "E-L1", "of the level", "lag, ms", "leak, dB", "volume")
+    table = Table(Column("file", overflow="fold"), "take", "E-L1", "of the level", "lag, ms", "leak, dB", "volume")
     for row in rows:
         for number, l1, share, volume, lag, leak in row.takes:
             measured = [f"{figure:.0f}" if figure == figure else "-" for figure in (lag, leak)]

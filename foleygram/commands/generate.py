@@ -12,7 +12,10 @@ def generate(
     context: typer.Context,
     *,
     source: Annotated[
-        Path | None, typer.Argument(metavar="VIDEO_OR_FOLDER", help="A video, or a folder of videos.")
+        Path | None,
+        typer.Argument(
+            metavar="VIDEO_OR_FOLDER", help="A video, or a folder with videos; not those of its subfolders."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Release folder; checkpoints/mini by default.")] = None,

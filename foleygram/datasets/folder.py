@@ -36,7 +36,9 @@ def find_videos(source: str | Path) -> list[Path]:
         raise FileNotFoundError(f"{source}: no such file or folder; check the path")
     videos = videos_in(source)
     if not videos:
-        raise FileNotFoundError(f"{source}: no video in it (looked for {', '.join(sorted(SUFFIXES))})")
+        raise FileNotFoundError(
+            f"{source}: no video in it, subfolders aside (looked for {', '.join(sorted(SUFFIXES))})"
+        )
     return videos
 
 

@@ -65,7 +65,7 @@ def mux(
         audio, sample_rate = resample(audio, sample_rate, FALLBACK_RATE), FALLBACK_RATE
     with open_media(video_path) as source:
         picture = picture_stream(video_path, source)
-        if picture.codec_context.name not in PICTURES.get(out_path.suffix, {picture.codec_context.name}):
+        if picture.codec.canonical_name not in PICTURES.get(out_path.suffix, {picture.codec.canonical_name}):
             out_path = out_path.with_suffix(".mkv")
         with atomic_path(out_path) as temporary:
             try:
@@ -82,8 +82,8 @@ def _write(
 ) -> None:
     exact = {"fflags": "bitexact"}  # or Matroska writes a random number into every file
     with av.open(str(temporary.absolute()), "w", format=FORMATS[temporary.suffix], options=exact) as target:
-        copied: Any = target.add_stream_from_template(picture)
-        if picture.codec_context.name == "rawvideo":  # only its tag says how the pixels lie
+        copied: Any = target.add_stream_from_template(picture, opaque=True)  # there need be no encoder for it
+        if picture.codec.canonical_name == "rawvideo":  # only its tag says how the pixels lie
             copied.codec_context.codec_tag = picture.codec_context.codec_tag
         sound = _sound_stream(target, len(audio), sample_rate, codec)
         packets = _sound_packets(sound, audio, sample_rate)

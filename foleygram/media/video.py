@@ -120,7 +120,7 @@ def probe(path: str | Path) -> MediaInfo:
             frame_rate=rate,
             width=video.codec_context.width,
             height=video.codec_context.height,
-            video_codec=video.codec_context.name,
+            video_codec=video.codec.canonical_name,
             num_audio_channels=audio.codec_context.channels if audio else 0,
             audio_rate=audio.codec_context.sample_rate if audio else 0,
         )

@@ -80,6 +80,7 @@ def test_rates_and_channels(tmp_path, videos, rate):
         ("rawvideo", "yuv420p", ".avi", ".mkv"),
         ("mpeg4", "yuv420p", ".avi", ".mp4"),
         ("libx264", "yuv420p", ".ts", ".mp4"),
+        ("libsvtav1", "yuv420p", ".mkv", ".mp4"),  # read by a decoder of another name, that has no encoder
         ("libx264", "yuv420p", ".mkv", ".mp4"),
     ],
 )
@@ -90,6 +91,7 @@ def test_container_follows_the_codec(tmp_path, videos, codec, pixels, suffix, wr
     times = np.array([0.05, 0.55, 0.95])
     assert torch.equal(read_frames(out, times, size=64).frames, read_frames(path, times, size=64).frames)
     assert [videos.number_of(frame) for frame in read_frames(out, times, size=64).frames] == [1, 16, 28]
+    assert probe(out).video_codec == {"libvpx": "vp8", "libx264": "h264", "libsvtav1": "av1"}.get(codec, codec)
 
 
 @pytest.mark.parametrize(

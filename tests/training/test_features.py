@@ -126,6 +126,7 @@ def test_tensorboard_comes_by_default_and_a_trial_leaves_nothing(fit, tmp_path, 
     trial = ("--config", CONFIGS / "cluster" / "trial.yaml")
     tried = fit("generation", tmp_path, 50, {"trainer.logger": [board]}, *trial)
     assert tried.exit_code == 0 and "Running in `fast_dev_run` mode" in caplog.text
+    assert "litlogger" not in caplog.text
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["tiny.yaml"]
     run = fit("generation", tmp_path, 4, {"trainer.logger": [board]})
     assert run.exit_code == 0
