@@ -57,16 +57,21 @@ class ConditionEncoding(PlacedParts):
     def _embed_text(self, prompt: str) -> Tensor:
         return self.text_encoder.embed_texts(self.tokenizer, [prompt])
 
-    def _embed_reference(self, audio: Tensor) -> Tensor:
-        """Unit embedding (1, D) of a reference (samples,): the mean over clips as long as those of training.
+    def _embed_reference(self, audio: Tensor | np.ndarray) -> Tensor:
+        """Unit embedding (1, D) of a reference (samples,) or (channels, samples): the mean over clips as in training.
 
         A shorter reference is repeated until it fills a clip: silence after it would be embedded as well.
         """
         length = round(self.spec.seconds * REFERENCE_RATE)
-        if audio.ndim != 1 or not len(audio):
-            raise ValueError(f"a reference sound of shape {tuple(audio.shape)}: give one row of samples at 16 kHz")
-        count = max(1, round(len(audio) / length))
-        whole = audio.repeat(-(-count * length // len(audio)))
+        mono = torch.as_tensor(audio).float()
+        mono = mono.mean(0) if mono.ndim == 2 else mono
+        if mono.ndim != 1 or not len(mono) or not mono.isfinite().all():
+            raise ValueError(
+                f"a reference sound of shape {tuple(mono.shape)}: give finite samples at 16 kHz, (samples,) or "
+                "(channels, samples)"
+            )
+        count = max(1, round(len(mono) / length))
+        whole = mono.repeat(-(-count * length // len(mono)))
         clips = whole[: count * length].reshape(count, length)
         rows = [self.audio_encoder.embed_waveform(some.to(self.device)) for some in clips.split(ROWS_AT_ONCE)]
         return functional.normalize(torch.cat(rows).mean(0, keepdim=True), dim=-1)
@@ -84,8 +89,8 @@ class ConditionEncoding(PlacedParts):
         """
         if isinstance(envelope, Envelope):
             return envelope
-        if envelope != "predicted":
-            raise ValueError(f"envelope is {envelope!r}: give 'predicted' or an Envelope; 'audio' needs a file")
+        if not isinstance(envelope, str) or envelope != "predicted":
+            raise ValueError(f"envelope is {envelope!r:.50}: give 'predicted' or an Envelope; 'audio' needs a file")
         values = self.envelope_predictor.predict_long(
             seen.motion[None].to(self.device), seen.motion_ages[None].to(self.device)
         )

@@ -54,8 +54,8 @@ class Segment:
     start: float
     end: float
     prompt: str | None = None
-    reference_audio: Tensor | None = None
-    """Mono (samples,) at 16 kHz."""
+    reference_audio: Tensor | np.ndarray | None = None
+    """(samples,) or (channels, samples) at 16 kHz."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class SoundRequest:
     seed: int = 0
     prompt: str | None = None
     negative_prompt: str | None = None
-    reference_audio: Tensor | None = None
+    reference_audio: Tensor | np.ndarray | None = None
     envelope: str | Envelope = "predicted"
     weights: ModalityWeights = DEFAULT_WEIGHTS
     segments: tuple[Segment, ...] = ()

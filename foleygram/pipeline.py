@@ -1,11 +1,13 @@
 """FoleyGRAMPipeline: video, and perhaps text, reference sound and an envelope, to a waveform."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,12 +99,12 @@ class FoleyGRAMPipeline(ConditionEncoding):
         video: str | Path | VideoInput,
         prompt: str | None = None,
         negative_prompt: str | None = None,
-        reference_audio: Tensor | None = None,
+        reference_audio: Tensor | np.ndarray | None = None,
         envelope: str | Envelope = "predicted",
         num_inference_steps: int = DEFAULT_STEPS,
         guidance_scale: float = DEFAULT_GUIDANCE,
         controlnet_conditioning_scale: float = 1.0,
-        generator: torch.Generator | int = 0,
+        generator: torch.Generator | int | None = 0,
         solver: str = DEFAULT_SOLVER,
         callback: Callable[[int], None] | None = None,
         *,
@@ -111,14 +113,17 @@ class FoleyGRAMPipeline(ConditionEncoding):
     ) -> FoleyOutput:
         """Generate a track as long as `video`.
 
-        `reference_audio` is mono (samples,) at 16 kHz, of any length; `generator` a CPU generator or a seed; `envelope`
-        "predicted", "audio" for that of the video's own sound, or an Envelope; `callback` is told the number of each
-        finished step. Raises MediaError for a video that cannot be read, ValueError for what cannot be asked.
+        `reference_audio` is (samples,) or (channels, samples) at 16 kHz, of any length; `generator` a CPU generator, a
+        seed, or None for torch's own generator; `envelope` "predicted", "audio" for that of the video's own sound, or
+        an Envelope; `callback` is told the number of each finished step. Raises MediaError for a video that cannot be
+        read, ValueError for what cannot be asked.
         """
-        if envelope == "audio" and not isinstance(video, VideoInput):
+        if isinstance(envelope, str) and envelope == "audio" and not isinstance(video, VideoInput):
             envelope = envelope_of_video(Path(video), self.spec)
         seen = video if isinstance(video, VideoInput) else read_video(Path(video), self.spec)
-        seed = generator if isinstance(generator, int) else int(torch.randint(2**62, (), generator=generator))
+        if generator is None or isinstance(generator, torch.Generator):
+            generator = int(torch.randint(2**62, (), generator=generator))
+        seed = operator.index(generator)
         request = SoundRequest(seen, seed, prompt, negative_prompt, reference_audio, envelope, weights, tuple(segments))
         return self.generate(
             [request],

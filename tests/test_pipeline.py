@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
@@ -53,6 +54,18 @@ def test_same_seed_same_sound_other_seed_another(pipeline):
     video = seen(pipeline, 2.0)
     first, again, other = (pipeline(video, num_inference_steps=2, generator=s).audio for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_seed_is_any_integer_or_drawn_from_a_generator(pipeline):
+    video, generator = seen(pipeline, 2.0), torch.Generator().manual_seed(0)
+    first, other = (pipeline(video, num_inference_steps=2, generator=generator).audio for _ in range(2))
+    again = pipeline(video, num_inference_steps=2, generator=torch.Generator().manual_seed(0)).audio
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    one, same = (pipeline(video, num_inference_steps=2, generator=seed).audio for seed in (3, np.int64(3)))
+    assert torch.equal(one, same)
+    for wrong in (3.5, [generator]):
+        with pytest.raises(TypeError, match="integer"):
+            pipeline(video, num_inference_steps=2, generator=wrong)
 
 
 def test_every_condition_matters(pipeline):
@@ -227,8 +240,10 @@ def test_a_reference_may_have_any_length(pipeline, seconds):
     assert embedded.shape == (1, 8) and embedded.norm() == pytest.approx(1, abs=1e-5)
     if seconds == 0.5:  # repeated: the same as four of it
         torch.testing.assert_close(embedded, pipeline._embed_reference(sound.repeat(4)))
-    for odd in (sound[:0], torch.stack([sound, sound])):
-        with pytest.raises(ValueError, match="one row of samples"):
+    for same in (sound.numpy(), sound.double(), torch.stack([0.5 * sound, 1.5 * sound])):
+        torch.testing.assert_close(embedded, pipeline._embed_reference(same))
+    for odd in (sound[:0], sound.view(1, 1, -1), torch.full((9,), torch.nan)):
+        with pytest.raises(ValueError, match="give finite samples"):
             pipeline._embed_reference(odd)
 
 
@@ -248,7 +263,7 @@ def test_the_videos_own_sound_may_steer(pipeline, rendered, given):
     assert torch.equal(output.audio, same) and not torch.equal(same, pipeline(video, num_inference_steps=2).audio)
 
 
-@pytest.mark.parametrize("word", ["drawn", "audio"])
+@pytest.mark.parametrize("word", ["drawn", "audio", None, np.zeros(251)])
 def test_an_unknown_envelope_is_refused(pipeline, word):
     with pytest.raises(ValueError, match="give 'predicted'"):
         pipeline(seen(pipeline, 2.0), envelope=word)
