@@ -7,7 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foleygram.envelope.rms import augment_envelope, envelope_curve, inverse_mu_law, mu_law, rms_envelope, smooth
+from foleygram.envelope.rms import (
+    _shift,
+    augment_envelope,
+    envelope_curve,
+    inverse_mu_law,
+    mu_law,
+    rms_envelope,
+    smooth,
+)
 
 RATE = 125.0
 
@@ -57,6 +65,10 @@ def test_mu_law_inverts(level: float) -> None:
     torch.testing.assert_close(inverse_mu_law(mu_law(value)), value, rtol=1e-4, atol=1e-6)
 
 
+def test_mu_law_ends_at_silence_and_full_scale() -> None:
+    assert mu_law(torch.tensor([-0.5, 0.0, 1.0, 1.5])).tolist() == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize("width", [1, 2, 7, 50])
 def test_smoothing_keeps_length_level_and_place(width: int) -> None:
     constant = torch.full((2, 100), 0.3)
@@ -66,6 +78,9 @@ def test_smoothing_keeps_length_level_and_place(width: int) -> None:
     smoothed = smooth(pulse, width)
     assert smoothed.argmax() == 100
     torch.testing.assert_close(smoothed, smoothed.flip(0))
+    assert int((smoothed > 0).sum()) == width // 2 * 2 + 1
+    weights = np.hanning((width // 2 * 2 + 1) + 2)[1:-1]
+    np.testing.assert_allclose(smoothed[smoothed > 0].numpy(), weights / weights.sum(), rtol=1e-5)
 
 
 def bursts() -> torch.Tensor:
@@ -92,3 +107,31 @@ def test_augmentation_keeps_silence_and_stays_within_its_bounds() -> None:
         # Half of the total comes at the same time, to 10 ms of shift and 20 ms of smoothing.
         middles = [(row.cumsum(-1) < row.sum(-1, keepdim=True) / 2).sum(-1) / RATE for row in (curve, true)]
         assert (middles[0] - middles[1]).abs().max() <= 0.04
+
+
+def test_a_shift_reads_between_values_and_holds_the_ends() -> None:
+    ramp = torch.arange(6.0)
+    torch.testing.assert_close(_shift(ramp, 1.25), torch.tensor([0, 0, 0.75, 1.75, 2.75, 3.75]))
+    torch.testing.assert_close(_shift(ramp, -2.5), torch.tensor([2.5, 3.5, 4.5, 5, 5, 5]))
+
+
+def test_augmentation_is_as_imperfect_as_it_says() -> None:
+    """Half are quantised, all moved by up to 10 ms, smoothed over up to 40 ms, uneven, and up to 3 dB off."""
+    count, generator = 400, torch.Generator().manual_seed(0)
+    pulse = torch.zeros(251)
+    pulse[125] = 0.25
+    drawn = augment_envelope(pulse.expand(count, -1), generator, rate=RATE)
+    places = torch.arange(251) - 125.0
+    middle = (drawn @ places) / drawn.sum(-1)
+    assert middle.std().item() == pytest.approx(0.02 * RATE / 12**0.5, rel=0.1) and middle.abs().max() < 1.3
+    widths = (drawn > 1e-6).sum(-1)
+    assert widths.unique().tolist() == [2, 4, 6]  # 1, 3 or 5 values, between two of the grid
+    level = augment_envelope(torch.full((count, 251), 0.25), generator, rate=RATE)
+    decibels = 20 * level.mean(-1).log10()
+    assert decibels.std().item() == pytest.approx(6 / 12**0.5, rel=0.1)
+    unevenness = level.std(-1) / level.mean(-1)
+    assert 0.02 < unevenness.median() < unevenness.max() < 0.25
+    coarse = [augment_envelope(torch.full((count, 251), x), generator, rate=RATE, num_classes=2) for x in (0.05, 0.1)]
+    assert (coarse[0] == 0).all(-1).float().mean().item() == pytest.approx(0.5, abs=0.08)  # below half the mu-law range
+    assert (coarse[1].mean(-1) > 0.5).float().mean().item() == pytest.approx(0.5, abs=0.08)
+    assert augment_envelope(torch.ones(9, 251), generator, rate=RATE).max() == 1
