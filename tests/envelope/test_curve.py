@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from foleygram.envelope.curve import Envelope, onset_times, pair_times
-from foleygram.envelope.rms import rms_envelope
+from foleygram.envelope.rms import inverse_mu_law, rms_envelope
 
 
 def struck(times: list[float], decay: float, seconds: float = 2.0) -> torch.Tensor:
@@ -61,6 +61,15 @@ def test_slices_are_cut_by_time_and_zero_outside() -> None:
     assert len(beyond.values) == 51
     assert beyond.values[25] == 1.0
     assert not beyond.values[26:].any()
+    with pytest.raises(ValueError, match=r"-0\.1 seconds"):
+        ramp.slice(0.5, -0.1)
+
+
+def test_there_is_silence_around_an_envelope_and_its_last_value_bears_rounding() -> None:
+    envelope = Envelope(np.array([0.2, 0.4]), 10.0)
+    assert envelope.at(np.array([-0.01, 0.0, 0.05, 0.1 + 5e-7, 0.11])).tolist() == pytest.approx([0, 0.2, 0.3, 0.4, 0])
+    assert len(Envelope(np.ones(30), 100.0).resampled(100.0).values) == 30  # 0.29 * 100 is a little less than 29
+    assert len(Envelope(np.ones(126), 125.0).resampled(2.6).values) == 3
 
 
 @pytest.mark.parametrize("decay", [0.02, 0.1, 0.4])
@@ -69,6 +78,34 @@ def test_onsets_are_the_moments_of_impact(decay: float) -> None:
     found = Envelope.from_audio(struck(times, decay), 16_000).onsets()
     assert len(found) == 3
     np.testing.assert_allclose(found, times, atol=0.013)
+
+
+def steps(*rises: tuple[int, float], count: int = 120) -> np.ndarray:
+    """An envelope that jumps at some indices, by so much of the mu-law level."""
+    level = sum((np.arange(count) >= at) * by for at, by in rises) + np.zeros(count)
+    return inverse_mu_law(torch.from_numpy(level)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("rises", "onsets"),
+    [
+        ([(50, 0.5)], [49.5]),  # half of the power, between two values; one onset, though four rises are equal
+        ([(3, 0.5)], [2.5]),
+        ([(0, 0.5)], [0.0]),  # loud from the start
+        ([(50, 0.09)], []),
+        ([(50, 0.11)], [49.5]),
+        ([(0, 0.3), (50, 0.09)], [0.0]),
+        ([(50, 0.3), (60, 0.3)], [49.5, 59.5]),
+        ([(50, 0.3), (58, 0.3)], [49.5]),  # too near to each other
+    ],
+)
+def test_onsets_of_jumps(rises: list[tuple[int, float]], onsets: list[float]) -> None:
+    np.testing.assert_allclose(onset_times(steps(*rises), 125.0) * 125, onsets, atol=1e-5)
+
+
+def test_an_onset_is_where_the_power_is_half_way_from_its_valley_to_its_peak() -> None:
+    power = np.interp(np.arange(100), [50, 53], [0.01, 0.09])
+    np.testing.assert_allclose(onset_times(np.sqrt(power), 125.0)[-1] * 125, 51.5, atol=1e-4)
 
 
 def test_silence_and_a_steady_hum_have_no_onsets() -> None:

@@ -5,8 +5,16 @@ import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
 
 from foleygram.generation.autoencoder_training import fold_latent_statistics
-from foleygram.generation.backbone import decode_latents, encode_audio, freeze, load_backbone
+from foleygram.generation.backbone import (
+    PromptTokens,
+    decode_latents,
+    encode_audio,
+    encode_prompts,
+    freeze,
+    load_backbone,
+)
 from foleygram.generation.conditioning import Conditions, SemanticProjectors, control_latents, duration_conditions
+from foleygram.generation.pretraining import build_prompt_encoder
 from foleygram.generation.spectral import MultiResolutionSpectra
 
 
@@ -44,8 +52,9 @@ def test_odd_lengths_are_refused_with_the_way_out(vae):
 
 
 def test_frozen_parts_stay_frozen_and_in_eval(vae):
-    part = build()
+    part = build().train()
     freeze(part, None)
+    assert not part.training
     holder = torch.nn.Sequential(part)
     holder.train()
     assert not part.training and not any(p.requires_grad for p in part.parameters())
@@ -97,6 +106,17 @@ def test_durations_are_tokens_and_their_concatenation():
     assert torch.equal(global_states, tokens.flatten(1))
 
 
+@torch.no_grad()
+def test_padding_of_a_prompt_is_neither_read_nor_told():
+    torch.manual_seed(0)
+    encoder, projection = build_prompt_encoder(20, 8, 16, 1, 2).eval(), StableAudioProjectionModel(8, 6, 0, 10)
+    mask = torch.tensor([[1, 1, 1, 0, 0]])
+    padded = [PromptTokens(torch.tensor([[3, 4, 5, other, other]]), mask) for other in (0, 9)]
+    first, second = (encode_prompts(encoder, projection, prompts) for prompts in padded)
+    assert first.shape == (1, 5, 6) and first[:, :3].all() and not first[:, 3:].any()
+    torch.testing.assert_close(first, second)
+
+
 def test_without_guidance_the_tokens_are_zero_and_all_else_is_kept():
     told = Conditions(torch.randn(2, 5, 8), torch.randn(2, 16), torch.randn(2, 4, 9))
     null = told.null()
@@ -133,5 +153,6 @@ def test_pieces_equal_the_whole_and_a_batch_its_rows(strides):
     whole = vae.decode(latents).sample.detach()
     with torch.inference_mode():
         pieces = decode_latents(vae, latents, whole.shape[-1] - 5, chunk_size=14)
+    assert torch.equal(decode_latents(vae, latents.double(), whole.shape[-1] - 5), whole[..., :-5])  # with gradients
     assert whole.abs().max() > 1e-3
     torch.testing.assert_close(pieces, whole[..., :-5], atol=1e-5 * whole.abs().max().item(), rtol=1e-4)
