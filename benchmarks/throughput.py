@@ -57,7 +57,7 @@ def main() -> None:
         for batch_size in BATCHES:
             clock, out = Clock(), Path(place) / str(batch_size)
             pipeline = FoleyGRAMPipeline.from_pretrained(options.checkpoint)
-            pipeline.tell = clock.timed("encoding", pipeline.tell)  # type: ignore[method-assign]
+            pipeline.encode = clock.timed("encoding", pipeline.encode)  # type: ignore[method-assign]
             pipeline._sample = clock.timed("sampling", pipeline._sample)  # type: ignore[method-assign]
             pipeline.generate = clock.timed("generating", pipeline.generate)  # type: ignore[method-assign]
             reading, writing = folder.guarded, results.guarded

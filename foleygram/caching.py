@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from foleygram.datasets.cache import MANIFEST
+from foleygram.datasets.clip import MediaClips
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.folder import VideoFolder
 from foleygram.datasets.greatest_hits import GreatestHits
@@ -202,7 +203,7 @@ def read_spec(path: Path) -> ClipSpec:
         raise ValueError(f"{path}: {error}; it must hold fields of ClipSpec") from error
 
 
-def clips_hash(dataset: GreatestHits | VideoFolder) -> str:
+def clips_hash(dataset: MediaClips) -> str:
     """SHA-256 over what is known of every clip without decoding it: labels, start, and the sizes of its files."""
     digest = hashlib.sha256()
     for index, clip in enumerate(dataset.clips):
@@ -236,7 +237,7 @@ def cache_dataset(
     _check_fields(fields, checkpoint)
     spec = read_spec(spec_path)
     media = sorted({needed for field in fields for needed in NEEDS[field]})
-    dataset: GreatestHits | VideoFolder = (
+    dataset: MediaClips = (
         VideoFolder(data, spec=spec, captions=captions, split=split, fields=media)
         if captions
         else GreatestHits(data, split or "train", spec=spec, fields=media)

@@ -1,4 +1,4 @@
-"""From what is asked to what the networks are told: embeddings, envelopes, conditions window by window."""
+"""A request encoded for the networks: embeddings, the envelope, conditions window by window."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,8 +20,8 @@ ROWS_AT_ONCE = 16
 """Windows that go through the networks together, whatever the batch: memory does not grow with a video's length."""
 
 
-class ToldRequest(NamedTuple):
-    """A request and what the networks read in it, a row of conditions per window: enough for any number of takes."""
+class EncodedRequest(NamedTuple):
+    """A request and what the networks made of it, a row of conditions per window: enough for any number of takes."""
 
     request: SoundRequest
     envelope: Envelope
@@ -29,7 +29,7 @@ class ToldRequest(NamedTuple):
     conditions: Conditions
     null: Conditions
 
-    def under(self, seed: int) -> "ToldRequest":
+    def with_seed(self, seed: int) -> "EncodedRequest":
         """The same under another seed."""
         return self._replace(request=replace(self.request, seed=seed))
 
@@ -98,28 +98,28 @@ class ConditionEncoding(PlacedParts):
         return Envelope(values[0, :kept].float().cpu().numpy(), self.spec.envelope_rate)
 
     @torch.inference_mode()
-    def tell(self, request: SoundRequest) -> ToldRequest:
-        """Read a request; raises ValueError for an envelope or a reference that cannot be."""
+    def encode(self, request: SoundRequest) -> EncodedRequest:
+        """What the networks make of a request; raises ValueError for an envelope or a reference that cannot be."""
         curve, windows = self.envelope_of(request.seen, request.envelope), request.windows(self.spec)
-        return ToldRequest(request, curve, windows, *self._request_conditions(request, curve, windows))
+        return EncodedRequest(request, curve, windows, *self._request_conditions(request, curve, windows))
 
     def _request_conditions(
         self, request: SoundRequest, curve: Envelope, windows: Sequence[Window]
     ) -> tuple[Conditions, Conditions]:
         """Conditions of a request and guidance's other branch, one row per window."""
-        rows, regions = [w.row for w in windows], [w.region for w in windows]
-        told = request.regions()
+        rows, region = [w.row for w in windows], [w.region for w in windows]
+        regions = request.regions()
         video = torch.cat([self.video_encoder(f.to(self.device)) for f in request.seen.frames.split(ROWS_AT_ONCE)])
         absent = torch.zeros_like(video[:1])
-        texts = [self._embed_text(r.prompt) if r.prompt else absent for r in told]
-        sounds = [absent if r.reference_audio is None else self._embed_reference(r.reference_audio) for r in told]
+        texts = [self._embed_text(r.prompt) if r.prompt else absent for r in regions]
+        sounds = [absent if r.reference_audio is None else self._embed_reference(r.reference_audio) for r in regions]
         weights = torch.tensor([
             [request.weights.video, request.weights.text * bool(r.prompt),
-             request.weights.audio * (r.reference_audio is not None)] for r in told
+             request.weights.audio * (r.reference_audio is not None)] for r in regions
         ])  # fmt: skip
-        embeddings = [video[rows], torch.cat(texts)[regions], torch.cat(sounds)[regions]]
+        embeddings = [video[rows], torch.cat(texts)[region], torch.cat(sounds)[region]]
         control = self._control_latents(self._window_envelopes(curve, request.seen.seconds))[rows]
-        conditions = self._conditions(embeddings, weights[regions], control)
+        conditions = self._conditions(embeddings, weights[region], control)
         null = conditions.null()
         if request.negative_prompt is not None:
             null = self._negative(conditions, embeddings, request.negative_prompt)

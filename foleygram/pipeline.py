@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from foleygram.checkpoints import find_release, licences_of, load_release, read_index, save_release
-from foleygram.encoding import ROWS_AT_ONCE, ConditionEncoding, ToldRequest
+from foleygram.encoding import ROWS_AT_ONCE, ConditionEncoding, EncodedRequest
 from foleygram.envelope.curve import Envelope
 from foleygram.generation.backbone import decode_latents
 from foleygram.generation.conditioning import MODALITIES, Conditions
@@ -137,7 +137,7 @@ class FoleyGRAMPipeline(ConditionEncoding):
     @torch.inference_mode()
     def generate(
         self,
-        requests: Sequence[SoundRequest | ToldRequest | Extent],
+        requests: Sequence[SoundRequest | EncodedRequest | Extent],
         *,
         num_inference_steps: int = DEFAULT_STEPS,
         guidance_scale: float = DEFAULT_GUIDANCE,
@@ -147,35 +147,35 @@ class FoleyGRAMPipeline(ConditionEncoding):
     ) -> list[FoleyOutput]:
         """Tracks for several videos of any length, sampled together; one per request, none for an Extent.
 
-        A clip's sound depends on its neighbours by rounding alone. What `tell` made of a request is not read again.
-        Raises ValueError without any request.
+        A clip's sound depends on its neighbours by rounding alone. A request may come
+        encoded. Raises ValueError without any request.
         """
-        told = [self.tell(place) if isinstance(place, SoundRequest) else place for place in requests]
-        sounding = [place for place in told if isinstance(place, ToldRequest)]
+        places = [self.encode(one) if isinstance(one, SoundRequest) else one for one in requests]
+        sounding = [place for place in places if isinstance(place, EncodedRequest)]
         if not sounding:
             raise ValueError("no clip to generate: give at least one request")
-        conditions, null, windows, lengths = self._gathered(told, sounding[0])
+        conditions, null, windows, lengths = self._gathered(places, sounding[0])
         velocity = self._velocity(conditions, null, guidance_scale, controlnet_conditioning_scale)
         latents = self._sample(
             windowed(denoiser_from_v(velocity), windows),
-            NoiseEndToEnd([p.request.seed if isinstance(p, ToldRequest) else 0 for p in told], lengths),
+            NoiseEndToEnd([p.request.seed if isinstance(p, EncodedRequest) else 0 for p in places], lengths),
             torch.empty(1, self.transformer.config.in_channels, sum(lengths), device=self.device),
             num_inference_steps,
             solver,
             callback,
         )
-        clips = zip(told, latents.split(lengths, dim=-1), strict=True)
+        clips = zip(places, latents.split(lengths, dim=-1), strict=True)
         return [
             FoleyOutput(self._decoded(clip, place.request.seen.seconds), self.spec.sample_rate, place.envelope)
             for place, clip in clips
-            if isinstance(place, ToldRequest)
+            if isinstance(place, EncodedRequest)
         ]
 
     def _decoded(self, latents: Tensor, seconds: float) -> Tensor:
         return decode_latents(self.vae, latents, round(seconds * self.spec.sample_rate))[0].float().cpu()
 
     def _gathered(
-        self, places: Sequence[ToldRequest | Extent], filling: ToldRequest
+        self, places: Sequence[EncodedRequest | Extent], filling: EncodedRequest
     ) -> tuple[Conditions, Conditions, list[Window], list[int]]:
         """Conditions and their null branch, one row per window of the batch; its windows; each clip's latents.
 
@@ -184,7 +184,7 @@ class FoleyGRAMPipeline(ConditionEncoding):
         plans, lengths = [], []
         branches: list[tuple[Conditions, Conditions]] = []
         for place in places:
-            if isinstance(place, ToldRequest):
+            if isinstance(place, EncodedRequest):
                 plans.append(place.windows)
                 lengths.append(total_latents(place.request.seen.seconds, self.spec))
                 branches.append((place.conditions, place.null))

@@ -20,7 +20,7 @@ from foleygram.app.session import MadeTake, Session, close_session, make_take, o
 from foleygram.envelope.files import read_envelope
 from foleygram.inputs import REFERENCE_RATE, ModalityWeights, SoundRequest
 from foleygram.pipeline import FoleyGRAMPipeline
-from foleygram.production.rendering import Sampling
+from foleygram.production.rendering import CLIP_ERRORS, Sampling
 from foleygram.production.takes import rank_takes
 
 MOST_TAKES = 6
@@ -45,7 +45,7 @@ def in_words(folder: Path) -> Iterator[None]:
     """Show what a visitor can mend as a message; what he cannot goes to the terminal, and he is told so."""
     try:
         yield
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+    except CLIP_ERRORS as error:
         raise _shown(words(error, folder)) from None
     except Exception:
         traceback.print_exc(file=sys.stderr)

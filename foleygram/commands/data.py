@@ -25,11 +25,9 @@ def render(
 
     with reported():
         first, _, last = seconds.partition(":")
-        span = (float(first), float(last or first))
-    with reported():
         ids = render_dataset(
-            out, num_videos=videos, seed=seed, seconds=span, shares=shares, test_share=test_share,
-            sample_rate=sample_rate, num_workers=workers,
+            out, num_videos=videos, seed=seed, seconds=(float(first), float(last or first)), shares=shares,
+            test_share=test_share, sample_rate=sample_rate, num_workers=workers,
         )  # fmt: skip
     typer.echo(f"{len(ids)} videos in {out}")
 

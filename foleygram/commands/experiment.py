@@ -9,7 +9,7 @@ from foleygram.commands.errors import reported
 
 if TYPE_CHECKING:
     from foleygram.study.experiments import Run
-    from foleygram.study.training_experiments import Budget, Materials
+    from foleygram.study.training_experiments import Budget, Setup
 
 QUICK_CLIPS, QUICK_STEPS, STEPS = 50, 25, 50
 
@@ -101,10 +101,10 @@ def objectives(
         from foleygram.study import training_experiments, training_reports
         from foleygram.study.deliver import deliver
 
-        told, budget = _training(
+        setup, budget = _training(
             rendered, scored, out, checkpoint, media, configs, alignment_steps, generation_steps, limit, steps
         )
-        found = training_experiments.compare_objectives(out, told, budget, seed=seed, device=pick_device(device))
+        found = training_experiments.compare_objectives(out, setup, budget, seed=seed, device=pick_device(device))
         deliver(training_reports.objectives_report(found), out)
 
 
@@ -117,8 +117,8 @@ def sensitivity(
         from foleygram.study import training_experiments, training_reports
         from foleygram.study.deliver import deliver
 
-        told, budget = _training(rendered, scored, out, checkpoint, media, configs, alignment_steps, 0, None, None)
-        found = training_experiments.alignment_sensitivity(out, told, budget, seed=seed)
+        setup, budget = _training(rendered, scored, out, checkpoint, media, configs, alignment_steps, 0, None, None)
+        found = training_experiments.alignment_sensitivity(out, setup, budget, seed=seed)
         deliver(training_reports.sensitivity_report(found), out)
 
 
@@ -133,18 +133,18 @@ def control(
         from foleygram.study import training_experiments, training_reports
         from foleygram.study.deliver import deliver
 
-        told, budget = _training(rendered, scored, out, checkpoint, media, configs, 0, generation_steps, limit, steps)
-        found = training_experiments.compare_controls(out, told, budget, seed=seed, device=pick_device(device))
+        setup, budget = _training(rendered, scored, out, checkpoint, media, configs, 0, generation_steps, limit, steps)
+        found = training_experiments.compare_controls(out, setup, budget, seed=seed, device=pick_device(device))
         deliver(training_reports.control_report(found), out)
 
 
 def _training(
     rendered: Path, scored: Path, out: Path, checkpoint: Path, media: Path | None, configs: Path, alignment_steps: int,
     generation_steps: int, limit: int | None, steps: int | None,
-) -> "tuple[Materials, Budget]":  # fmt: skip
+) -> "tuple[Setup, Budget]":  # fmt: skip
     """What the experiments that train begin with, its caches written where they are missing."""
     from foleygram.checkpoints import INDEX
-    from foleygram.study.training_experiments import Budget, Materials, cache_media
+    from foleygram.study.training_experiments import Budget, Setup, cache_media
 
     media = media or out / "media"
     cache_media(media, rendered, scored, checkpoint / INDEX)
@@ -152,7 +152,7 @@ def _training(
         alignment_steps=alignment_steps, generation_steps=generation_steps, clips=limit or QUICK_CLIPS,
         num_inference_steps=steps or QUICK_STEPS,
     )  # fmt: skip
-    return Materials(checkpoint, media, rendered, scored, configs), budget
+    return Setup(checkpoint, media, rendered, scored, configs), budget
 
 
 def _run(

@@ -62,8 +62,6 @@ def _read_scale(text: str) -> tuple[str, str]:
 def _write(
     folders: list[Path], out: Path, *, media: Any, pictures: Path | None, limit: int | None, **plan: Any
 ) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from foleygram.study.listening import key_path, match_systems, write_page
     from foleygram.study.sounds import pick_clips
 
@@ -71,12 +69,7 @@ def _write(
     for line in match.left_out:
         typer.echo(f"left out: {line}", err=True)
     match = match._replace(clips=[match.clips[index] for index in pick_clips(len(match.clips), limit)])
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("media", total=None)
-        written = write_page(
-            out, match, progress=lambda done, total: bar.update(task, completed=done, total=total), **plan
-        )
+    written = write_page(out, match, **plan)
     typer.echo(
         f"{out}: {len(match.systems)} systems on {len(match.clips)} clips; "
         f"{len(written.pairs)} comparisons and {len(written.ratings)} ratings for each listener"

@@ -1,11 +1,13 @@
-"""Clips, the events in them, and what is read of them."""
+"""Clips, the events in them, and what is read of them; the data set of such clips."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from foleygram.media.audio import fit_length, read_audio
 from foleygram.media.video import motion_times, read_frames, segment_middles
@@ -40,6 +42,48 @@ class Clip:
     def materials(self) -> tuple[str, ...]:
         """Labelled materials in order of first appearance."""
         return tuple(dict.fromkeys(event.material for event in self.events if event.material))
+
+
+class MediaClips(Dataset):
+    """Clips read from their media, one dictionary each; indices past the end wrap, so that a later pass can draw anew.
+
+    Beside what `fields` name, see `read_clip`: `video_id`, `start`, `seconds_start`, `seconds_total` (seconds),
+    `caption`, `materials` (comma-separated), `event_times` (seconds from the clip's start), `event_actions`.
+    """
+
+    clips: list[Clip]
+    spec: ClipSpec
+    fields: tuple[str, ...]
+    trusted = True
+    """Whether the media are known to be sound, so that they may be read fast."""
+
+    def caption(self, clip: Clip) -> str:
+        """What a clip sounds like, in words."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        clip = self.clips[index % len(self.clips)]
+        return self.labels(index) | read_clip(clip, self.spec, self.fields, fast=self.trusted)
+
+    def labels(self, index: int) -> dict[str, Any]:
+        """An item without what is read from media."""
+        clip = self.clips[index % len(self.clips)]
+        return {
+            "video_id": clip.video_id,
+            "start": clip.start,
+            "seconds_start": 0.0,  # each clip is a sound of its own
+            "seconds_total": clip.seconds,
+            "caption": self.caption(clip),
+            "materials": ",".join(clip.materials),
+            "event_times": [event.time for event in clip.events],
+            "event_actions": [event.action or "hit" for event in clip.events],
+        }
 
 
 def parse_events(text: str, source: str) -> list[Event]:

@@ -6,12 +6,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from rich.progress import track
-from torch.utils.data import Dataset
 
-from foleygram.datasets.clip import FIELDS, Clip, check_fields, cut_clips, read_clip
+from foleygram.datasets.clip import FIELDS, Clip, MediaClips, check_fields, cut_clips
 from foleygram.media.guarded import MediaError
 from foleygram.media.video import MediaInfo, probe
 from foleygram.spec import ClipSpec
@@ -49,8 +47,8 @@ def videos_in(folder: Path) -> list[Path]:
     )
 
 
-class VideoFolder(Dataset):
-    """Clips of `spec.seconds` from the videos of a folder, with the items of `GreatestHits` but no annotated events.
+class VideoFolder(MediaClips):
+    """Clips of `spec.seconds` from the videos of a folder, with the items of `MediaClips` but no annotated events.
 
     `captions` is a CSV file with the columns `file` (a path below the folder) and `caption`, and takes the videos that
     it names, with `split` those whose column `split` says so; without one every video directly in the folder is taken,
@@ -59,6 +57,8 @@ class VideoFolder(Dataset):
     log counts and names them. Raises FileNotFoundError without videos, ValueError for a CSV without these columns or
     with two rows for a file, and when no clip is left.
     """
+
+    trusted = False
 
     def __init__(
         self,
@@ -122,28 +122,9 @@ class VideoFolder(Dataset):
             self.left_out[name] = f"{info.duration_sec:.2f} s, shorter than a clip"
         return clips
 
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[index] for index in range(len(self)))
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.labels(index) | read_clip(self.clips[index % len(self.clips)], self.spec, self.fields, fast=False)
-
-    def labels(self, index: int) -> dict[str, Any]:
-        """An item without what is read from media."""
-        clip = self.clips[index % len(self.clips)]
-        return {
-            "video_id": clip.video_id,
-            "start": clip.start,
-            "seconds_start": 0.0,
-            "seconds_total": clip.seconds,
-            "caption": self.captions.get(clip.video_id, ""),
-            "materials": "",
-            "event_times": [],
-            "event_actions": [],
-        }
+    def caption(self, clip: Clip) -> str:
+        """What the CSV file says of the clip's video."""
+        return self.captions.get(clip.video_id, "")
 
 
 def _probe(video: Path) -> MediaInfo | MediaError:

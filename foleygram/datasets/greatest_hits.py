@@ -1,14 +1,12 @@
 """Greatest Hits (Owens et al. 2016), released or rendered, as clips (paper notes, section 5)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import soundfile
-from torch.utils.data import Dataset
 
 from foleygram.datasets.captions import caption
-from foleygram.datasets.clip import FIELDS, Clip, check_fields, cut_clips, parse_events, read_clip
+from foleygram.datasets.clip import FIELDS, Clip, MediaClips, check_fields, cut_clips, parse_events
 from foleygram.media.guarded import MediaError
 from foleygram.media.video import probe
 from foleygram.spec import ClipSpec
@@ -18,13 +16,11 @@ AUDIO_ENDINGS = ("_denoised.wav", "_mic.wav", *VIDEO_ENDINGS)
 """A recording's picture and sound, the first that is there; without a WAV file the sound comes from the video."""
 
 
-class GreatestHits(Dataset):
+class GreatestHits(MediaClips):
     """Clips of `spec.seconds` (full size: 10 s) from the released folder, flat or nested, in the order of the list.
 
-    `split` is `train`, `test` or a path to a list of ids; `fields` says what is read, see `read_clip`. Other keys of an
-    item: `video_id`, `start`, `seconds_start`, `seconds_total` (seconds), `caption`, `materials` (comma-separated),
-    `event_times` (seconds from the clip's start), `event_actions`. Indices past the end wrap, so that a later pass over
-    the data can draw anew. Raises FileNotFoundError naming what is missing, ValueError naming a malformed line.
+    `split` is `train`, `test` or a path to a list of ids; items are those of `MediaClips`. Raises FileNotFoundError
+    naming what is missing, ValueError naming a malformed line.
     """
 
     def __init__(
@@ -75,28 +71,9 @@ class GreatestHits(Dataset):
             raise FileNotFoundError(f"{self.root}: none of {', '.join(video_id + ending for ending in endings)}")
         return self.root / f"{video_id}{endings[0]}"
 
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[index] for index in range(len(self)))
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.labels(index) | read_clip(self.clips[index % len(self.clips)], self.spec, self.fields)
-
-    def labels(self, index: int) -> dict[str, Any]:
-        """An item without what is read from media."""
-        clip = self.clips[index % len(self.clips)]
-        return {
-            "video_id": clip.video_id,
-            "start": clip.start,
-            "seconds_start": 0.0,  # each clip is a sound of its own
-            "seconds_total": clip.seconds,
-            "caption": caption(clip.events),
-            "materials": ",".join(clip.materials),
-            "event_times": [event.time for event in clip.events],
-            "event_actions": [event.action or "hit" for event in clip.events],
-        }
+    def caption(self, clip: Clip) -> str:
+        """The sentence that a clip's events make."""
+        return caption(clip.events)
 
 
 def _duration(path: Path) -> float:

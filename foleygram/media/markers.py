@@ -77,19 +77,18 @@ def _cue_chunks(markers: Sequence[Marker], rate: int, samples: int) -> list[tupl
     return [(b"cue ", b"".join(points)), (b"LIST", b"".join(labels))]
 
 
-def edit_list(markers: Sequence[Marker], clock: TimeCode, *, title: str, start: str = "01:00:00:00") -> str:
-    """A CMX3600 edit decision list with an event of one frame per marker, in a film whose first frame is at `start`.
+def edit_list(markers: Sequence[Marker], clock: TimeCode, *, title: str) -> str:
+    """A CMX3600 edit decision list with an event of one frame per marker, in a film that begins at one hour.
 
     Each event has the marker as a locator (`* LOC`, which Avid and converters read) and in Resolve's own notation.
-    Raises ValueError for more than 999 markers and for a `start` that is no time code of `clock`.
+    Raises ValueError for more than 999 markers.
     """
     if len(markers) > MOST_EVENTS:
         raise ValueError(f"{len(markers)} markers: a CMX3600 list holds {MOST_EVENTS}; write Reaper's table or cues")
-    origin = clock.frame(start)
     lines = [f"TITLE: {_plain(title)}", f"FCM: {'DROP FRAME' if clock.drop_frame else 'NON-DROP FRAME'}", ""]
     for number, marker in enumerate(sorted(markers), start=1):
         frame = clock.frame_at(marker.time)
-        source, record = ([clock.label(first + shift) for shift in (0, 1)] for first in (frame, origin + frame))
+        source, record = ([clock.label(first + shift) for shift in (0, 1)] for first in (frame, clock.hour + frame))
         label = _plain(marker.label)
         lines += [
             f"{number:03d}  AX       V     C        {' '.join([*source, *record])}",

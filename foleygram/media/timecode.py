@@ -1,6 +1,5 @@
 """SMPTE time code: a film's frames counted in hours, minutes, seconds and frames, drop-frame counting included."""
 
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -21,19 +20,16 @@ class TimeCode:
     drop_frame: bool
 
     @classmethod
-    def of(cls, frame_rate: float, drop_frame: bool | None = None) -> "TimeCode":
-        """The counting of a film of `frame_rate` frames per second, by default drop-frame at 29.97 and 59.94.
+    def of(cls, frame_rate: float) -> "TimeCode":
+        """The counting of a film of `frame_rate` frames per second, drop-frame at 29.97 and 59.94.
 
-        Raises ValueError for a rate that has no time code, and for drop-frame counting at any other rate.
+        Raises ValueError for a rate that has no time code.
         """
         whole = round(frame_rate) if 0 < frame_rate < 1e3 else 0
         exact = min((Fraction(whole), whole * NTSC), key=lambda rate: abs(rate - Fraction(frame_rate))) if whole else 0
         if not 1 <= whole <= MOST or abs(exact - frame_rate) > CLOSE * whole:
             raise ValueError(f"{frame_rate:g} frames per second have no time code; name the rate, as 24, 29.97 or 30")
-        droppable = exact != whole and whole % 30 == 0
-        if drop_frame and not droppable:
-            raise ValueError(f"{frame_rate:g} frames per second are not counted drop-frame; 29.97 and 59.94 are")
-        return cls(Fraction(exact), droppable if drop_frame is None else drop_frame)
+        return cls(Fraction(exact), drop_frame=exact != whole and whole % 30 == 0)
 
     @property
     def nominal(self) -> int:
@@ -43,6 +39,11 @@ class TimeCode:
     @property
     def _dropped(self) -> int:
         return self.nominal // 15 if self.drop_frame else 0
+
+    @property
+    def hour(self) -> int:
+        """Number of the frame that is called 01:00:00:00, with which films begin by custom."""
+        return 3600 * self.nominal - 54 * self._dropped
 
     def frame_at(self, seconds: float) -> int:
         """Number of the frame that begins nearest to `seconds`, the first being 0."""
@@ -56,14 +57,3 @@ class TimeCode:
         seconds, frames = divmod(count, self.nominal)
         mark = ";" if self.drop_frame else ":"
         return f"{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{mark}{frames:02d}"
-
-    def frame(self, label: str) -> int:
-        """Number of the frame that is called `label`; raises ValueError where there is no such frame."""
-        parts = re.fullmatch(r"(\d\d):(\d\d):(\d\d)[:;](\d\d)", label)
-        if parts:
-            hours, minutes, seconds, frames = map(int, parts.groups())
-            minutes += 60 * hours
-            number = (minutes * 60 + seconds) * self.nominal + frames - self._dropped * (minutes - minutes // 10)
-            if self.label(number).replace(";", ":") == label.replace(";", ":"):
-                return number
-        raise ValueError(f"{label!r} is no time code at {float(self.frame_rate):.6g} frames per second")

@@ -18,7 +18,7 @@ from foleygram.production.delivery import Delivery
 from foleygram.production.manifest import DONE, TODO, Manifest, Row
 from foleygram.production.provenance import Surroundings, sidecar
 from foleygram.production.reading import read_request
-from foleygram.production.rendering import BatchError, Sampling, Take, TakeRule, render_takes
+from foleygram.production.rendering import CLIP_ERRORS, Sampling, Take, TakeRule, render_takes
 from foleygram.production.results import remove_results, write_results
 from foleygram.production.wishes import Wish
 
@@ -61,7 +61,7 @@ class FolderRun:
                 raise
 
     def _run(self, batches: Sequence[Sequence[Row]], readers: ThreadPoolExecutor, writers: ThreadPoolExecutor) -> None:
-        ahead: deque[list[Future[SoundRequest | BatchError] | None]] = deque()
+        ahead: deque[list[Future[SoundRequest | Exception] | None]] = deque()
         writing: list[Future[None]] = []
         for number, batch in enumerate(batches):
             while len(ahead) < 2 and number + len(ahead) < len(batches):
@@ -83,10 +83,10 @@ class FolderRun:
         for pending in writing:
             pending.result()
 
-    def _submit(self, readers: ThreadPoolExecutor, row: Row) -> Future[SoundRequest | BatchError] | None:
+    def _submit(self, readers: ThreadPoolExecutor, row: Row) -> Future[SoundRequest | Exception] | None:
         return readers.submit(self._read, row) if row.state == TODO else None
 
-    def _read(self, row: Row) -> SoundRequest | BatchError:
+    def _read(self, row: Row) -> SoundRequest | Exception:
         wish, spec = self.wishes[row.name], self.pipeline.spec
         try:
             envelope = chosen_envelope(wish.envelope)
@@ -95,8 +95,8 @@ class FolderRun:
             return error
 
     def _render(
-        self, number: int, batch: Sequence[Row], read: Sequence[SoundRequest | BatchError | None]
-    ) -> list[list[Take] | BatchError | None]:
+        self, number: int, batch: Sequence[Row], read: Sequence[SoundRequest | Exception | None]
+    ) -> list[list[Take] | Exception | None]:
         """Takes or the error of every row that is to do."""
         places = [
             request if isinstance(request, SoundRequest) else Extent(row.latents, row.windows)
@@ -113,7 +113,7 @@ class FolderRun:
 
         outcomes = render_takes(self.pipeline, places, self.sampling, self.rule, callback=step)
         return [
-            request if isinstance(request, BatchError) else outcome
+            request if isinstance(request, Exception) else outcome
             for request, outcome in zip(read, outcomes, strict=True)
         ]
 
@@ -122,7 +122,7 @@ class FolderRun:
         row: Row,
         batch: Sequence[Row],
         edges: Sequence[float],
-        outcome: list[Take] | BatchError | None,
+        outcome: list[Take] | Exception | None,
         spent: float,
     ) -> None:
         begun = time.monotonic()
@@ -135,7 +135,7 @@ class FolderRun:
                     takes=tuple(_figures(take) for take in outcome if take.score),
                     seconds_spent=round(spent + time.monotonic() - begun, 2),
                 )  # fmt: skip
-            except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            except CLIP_ERRORS as error:
                 outcome = error
         if not isinstance(outcome, list):
             row = row.failed(_reason(row, outcome))
@@ -157,7 +157,7 @@ class FolderRun:
         )  # fmt: skip
 
 
-def _edges(request: SoundRequest | BatchError | None) -> list[float]:
+def _edges(request: SoundRequest | Exception | None) -> list[float]:
     """Where the segments of what was asked meet, in seconds."""
     return [region.end for region in request.regions()[:-1]] if isinstance(request, SoundRequest) else []
 

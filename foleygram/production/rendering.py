@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from foleygram.encoding import ToldRequest
+from foleygram.encoding import EncodedRequest
 from foleygram.inputs import SoundRequest, total_latents, window_seconds
 from foleygram.pipeline import DEFAULT_GUIDANCE, DEFAULT_SOLVER, DEFAULT_STEPS, Extent, FoleyGRAMPipeline, FoleyOutput
 from foleygram.placement import DTYPES
@@ -12,8 +12,9 @@ from foleygram.production.reading import clip_seed
 from foleygram.production.takes import TakeScore, disobeys, rank_takes, score_take
 from foleygram.spec import ClipSpec
 
-Place = SoundRequest | ToldRequest | Extent
-BatchError = ValueError | RuntimeError | OSError | MemoryError
+BatchItem = SoundRequest | EncodedRequest | Extent
+CLIP_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
+"""What one clip may fail by without the others; anything else ends the run."""
 
 
 @dataclass(frozen=True)
@@ -68,52 +69,52 @@ def take_seed(seed: int, number: int) -> int:
 
 def render_takes(
     pipeline: FoleyGRAMPipeline,
-    places: Sequence[Place],
+    places: Sequence[BatchItem],
     sampling: Sampling,
     rule: TakeRule,
     *,
     callback: Callable[[int], None] | None = None,
-) -> list[list[Take] | BatchError | None]:
+) -> list[list[Take] | Exception | None]:
     """Takes of each place of a batch, best first; the error of a clip that has none, None for a place kept.
 
     Every take is made in the batch's full extent, so a clip done again in its place has the same bytes.
     """
-    told, errors = _tell(pipeline, places)
+    encoded, errors = _encoded(pipeline, places)
     made: list[list[Take]] = [[] for _ in places]
     for number in range(1, 1 + rule.takes + (rule.retries if rule.max_relative_l1 is not None else 0)):
-        seats = [
-            _seat(place, number, pipeline.spec, wanted=number <= rule.takes or _strays(made[index], rule))
-            for index, place in enumerate(told)
+        items = [
+            _item(place, number, pipeline.spec, wanted=number <= rule.takes or _strays(made[index], rule))
+            for index, place in enumerate(encoded)
         ]
         for index in errors:
-            seats[index] = extent_of(seats[index], pipeline.spec)
-        if not any(isinstance(seat, ToldRequest) for seat in seats):
+            items[index] = extent_of(items[index], pipeline.spec)
+        if not any(isinstance(item, EncodedRequest) for item in items):
             break
-        for index, outcome in enumerate(generate_each(pipeline, seats, sampling, callback=callback)):
-            seat = seats[index]
-            if isinstance(outcome, FoleyOutput) and isinstance(seat, ToldRequest):
+        for index, outcome in enumerate(generate_each(pipeline, items, sampling, callback=callback)):
+            item = items[index]
+            if isinstance(outcome, FoleyOutput) and isinstance(item, EncodedRequest):
                 try:
-                    made[index].append(_scored(pipeline, seat.request, outcome, number, rule))
-                except (ValueError, RuntimeError, OSError, MemoryError) as error:
+                    made[index].append(_scored(pipeline, item.request, outcome, number, rule))
+                except CLIP_ERRORS as error:
                     errors[index] = error
-            elif isinstance(outcome, BatchError):
+            elif isinstance(outcome, Exception):
                 errors[index] = outcome
     return [errors.get(index) or (_ranked(takes, rule) if takes else None) for index, takes in enumerate(made)]
 
 
 def generate_each(
     pipeline: FoleyGRAMPipeline,
-    places: Sequence[Place],
+    places: Sequence[BatchItem],
     sampling: Sampling,
     *,
     callback: Callable[[int], None] | None = None,
-) -> list[FoleyOutput | BatchError | None]:
+) -> list[FoleyOutput | Exception | None]:
     """The sound of every request, None for an extent; where the batch fails, each is tried alone in its place."""
     indices = [index for index, place in enumerate(places) if not isinstance(place, Extent)]
-    results: list[FoleyOutput | BatchError | None] = [None] * len(places)
+    results: list[FoleyOutput | Exception | None] = [None] * len(places)
     try:
         outputs = pipeline.generate(places, **sampling.options(), callback=callback)
-    except (ValueError, RuntimeError, OSError, MemoryError) as error:
+    except CLIP_ERRORS as error:
         if len(indices) == 1:
             results[indices[0]] = error
             return results
@@ -126,32 +127,32 @@ def generate_each(
     return results
 
 
-def extent_of(place: Place, spec: ClipSpec) -> Extent:
+def extent_of(place: BatchItem, spec: ClipSpec) -> Extent:
     """The room that a place takes up in a batch."""
     if isinstance(place, Extent):
         return place
-    request = place.request if isinstance(place, ToldRequest) else place
+    request = place.request if isinstance(place, EncodedRequest) else place
     return Extent(total_latents(request.seen.seconds, spec), len(request.windows(spec)))
 
 
-def _tell(
-    pipeline: FoleyGRAMPipeline, places: Sequence[Place]
-) -> tuple[list[ToldRequest | Extent], dict[int, BatchError]]:
-    """Every request read once, whatever the number of its takes; where that fails, its extent, and the error."""
-    told: list[ToldRequest | Extent] = []
-    errors: dict[int, BatchError] = {}
+def _encoded(
+    pipeline: FoleyGRAMPipeline, places: Sequence[BatchItem]
+) -> tuple[list[EncodedRequest | Extent], dict[int, Exception]]:
+    """Every request encoded once, whatever the number of its takes; where that fails, its extent, and the error."""
+    encoded: list[EncodedRequest | Extent] = []
+    errors: dict[int, Exception] = {}
     for index, place in enumerate(places):
         try:
-            told.append(pipeline.tell(place) if isinstance(place, SoundRequest) else place)
-        except (ValueError, RuntimeError, OSError, MemoryError) as error:
+            encoded.append(pipeline.encode(place) if isinstance(place, SoundRequest) else place)
+        except CLIP_ERRORS as error:
             errors[index] = error
-            told.append(extent_of(place, pipeline.spec))
-    return told, errors
+            encoded.append(extent_of(place, pipeline.spec))
+    return encoded, errors
 
 
-def _seat(place: ToldRequest | Extent, number: int, spec: ClipSpec, *, wanted: bool) -> ToldRequest | Extent:
-    if wanted and isinstance(place, ToldRequest):
-        return place.under(take_seed(place.request.seed, number))
+def _item(place: EncodedRequest | Extent, number: int, spec: ClipSpec, *, wanted: bool) -> EncodedRequest | Extent:
+    if wanted and isinstance(place, EncodedRequest):
+        return place.with_seed(take_seed(place.request.seed, number))
     return extent_of(place, spec)
 
 

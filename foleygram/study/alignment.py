@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from foleygram.alignment.retrieval import Embeddings, retrieval_report
 from foleygram.datasets.datamodule import collate_clips
-from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.study.sounds import ClipGenerator
+from foleygram.encoding import ConditionEncoding
 
 PRINTED = ("material_video_to_audio", "material_audio_to_video", "auc_other_text", "auc_all_mixed")
 """Figures that a terminal shows; a report holds them all."""
@@ -24,7 +24,7 @@ class EmbeddedClips(NamedTuple):
 
 
 def embed_clips(
-    pipeline: ClipGenerator, dataset: GreatestHits, *, indices: Sequence[int], batch_size: int
+    encoders: ConditionEncoding, dataset: Dataset, *, indices: Sequence[int], batch_size: int
 ) -> EmbeddedClips:
     """Video, text and sound of the clips that `indices` name in the aligned space, on the CPU."""
     parts: list[dict[str, Tensor]] = []
@@ -32,7 +32,7 @@ def embed_clips(
     materials: list[str] = []
     for first in range(0, len(indices), batch_size):
         batch = collate_clips([dataset[i] for i in indices[first : first + batch_size]])
-        parts.append({name: rows.float().cpu() for name, rows in pipeline.embed(batch).items()})
+        parts.append({name: rows.float().cpu() for name, rows in encoders.embed(batch).items()})
         captions += batch["caption"]
         materials += batch["materials"]
     joined = {name: torch.cat([part[name] for part in parts]) for name in Embeddings._fields}
@@ -40,7 +40,7 @@ def embed_clips(
 
 
 def alignment_figures(
-    pipeline: ClipGenerator, dataset: GreatestHits, *, indices: Sequence[int], batch_size: int
+    encoders: ConditionEncoding, dataset: Dataset, *, indices: Sequence[int], batch_size: int
 ) -> dict[str, float]:
     """Retrieval, material agreement and mismatch AUC of the aligned encoders on the clips that `indices` name."""
-    return retrieval_report(*embed_clips(pipeline, dataset, indices=indices, batch_size=batch_size))
+    return retrieval_report(*embed_clips(encoders, dataset, indices=indices, batch_size=batch_size))

@@ -30,7 +30,7 @@ def compare_reports(report: Report, earlier: Mapping[str, Any], *, seed: int) ->
     changed = protocol_changes(report.protocol, earlier["protocol"])
     if changed:
         raise ValueError(f"the earlier report was scored in another way: {'; '.join(changed)}; score it again")
-    others_ears = _changed_networks(report.protocol, earlier["protocol"])
+    other_networks = _changed_networks(report.protocol, earlier["protocol"])
     found = {}
     for name, other in _common(list(report.scores), list(earlier["summary"])).items():
         ours, theirs = report.scores[name], earlier["summary"][other]
@@ -41,7 +41,7 @@ def compare_reports(report: Report, earlier: Mapping[str, Any], *, seed: int) ->
             key: Change(value, theirs[key], intervals.get(key))
             for key, value in ours.summary.items()
             if value is not None and theirs.get(key) is not None and not key.startswith("num_")
-            if not any(key.endswith(f"_{network}") for network in others_ears)
+            if not any(key.endswith(f"_{network}") for network in other_networks)
         }
     return found
 

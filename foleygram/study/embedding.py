@@ -105,6 +105,10 @@ class Embedded:
         for line in lines:
             self.remarks.setdefault((label, line), []).append(set_name)
 
+    def fail(self, name: str, failures: list[str]) -> None:
+        """Remember which files failed a network, in this process and in all others."""
+        self.failures += [f"{name}: {line}" for line in sorted({line for part in from_all(failures) for line in part})]
+
     @property
     def notes(self) -> list[str]:
         """Sentences for the reader, one for all sets of which the same is to be said."""
@@ -131,17 +135,16 @@ def embed_sets(
     """
     name = str(embedder.identity["name"])
     own = {group: lengths.kept(group, place.share(members)) for group, members in pairs.items()}
-    told = {group: [told_sounds(pair, lengths.seconds[group]) for pair in members] for group, members in own.items()}
-    files = list(dict.fromkeys(clip for clips in told.values() for pair in clips for clip in pair))
+    sounds = {group: [sounds_of(pair, lengths.seconds[group]) for pair in members] for group, members in own.items()}
+    files = list(dict.fromkeys(clip for clips in sounds.values() for pair in clips for clip in pair))
     with progress_bar(f"embedding, {name}", len(files), shown=place.first and show_progress) as advance:
         found = extract(files, embedder, cache=cache, progress=advance)
     rows = dict(zip(files, found.features, strict=True))
-    failures = sorted({line for part in from_all(list(found.failures.values())) for line in part})
-    into.failures += [f"{name}: {line}" for line in failures]
+    into.fail(name, list(found.failures.values()))
     into.labels |= figure_labels(name)
     into.protocol[name] = dict(embedder.identity) | {"windows": window_protocol(embedder)}
     halves = floor_half(next(iter(pairs.values())), seed)
-    for number, (group, clips) in enumerate(told.items()):
+    for number, (group, clips) in enumerate(sounds.items()):
         both = [
             (pair, made, true)
             for pair, (first, second) in zip(own[group], clips, strict=True)
@@ -151,7 +154,7 @@ def embed_sets(
         _cosines(name, group, both, embedder, into)
 
 
-def told_sounds(pair: Pair, seconds: Mapping[ClipKey, float]) -> tuple[AudioClip, AudioClip]:
+def sounds_of(pair: Pair, seconds: Mapping[ClipKey, float]) -> tuple[AudioClip, AudioClip]:
     """What is embedded of a pair: the generated sound, as long as its reference, and the reference."""
     if pair.generated == pair.reference:
         return AudioClip(pair.reference), AudioClip(pair.reference)
@@ -182,11 +185,9 @@ def _distances(
     for metric in (frechet, kernel):
         for pair, made, true in both:
             clip = f"{pair.video_id} {pair.start:g}"
-            if half is not None:
-                metric.update(true.rows, real=pair.video_id not in half, clip=clip)
-                continue
-            metric.update(made.rows, real=False, clip=clip)
-            metric.update(true.rows, real=True, clip=clip)
+            if half is None:
+                metric.update(made.rows, real=False, clip=clip)
+            metric.update(true.rows, real=half is None or pair.video_id not in half, clip=clip)
     labels, fad, kad = list(figure_labels(name)), computed(frechet), computed(kernel)
     into.summaries[group] = into.summaries.get(group, {}) | {
         f"fad_{name}": fad.value,

@@ -2,14 +2,11 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from foleygram.caching import write_cache
 from foleygram.checkpoints import INDEX, PARTS, licences_of, read_index, write_index
 from foleygram.envelope.curve import onset_track
 from foleygram.features import FeatureEncoder
@@ -26,13 +23,6 @@ class OnsetFeatures(FeatureEncoder):
     def envelopes(self, batch: dict[str, Any]) -> list[Tensor]:
         """Onset tracks (B, values) of the true, predicted and augmented envelopes."""
         return [onset_track(envelope, self.spec.envelope_rate) for envelope in super().envelopes(batch)]
-
-
-def cache_features(encode: FeatureEncoder, clips: Dataset, out: Path) -> Path:
-    """What `encode` makes of clips, read or cached, as a cache; returns its folder."""
-    kind = {"spec": asdict(encode.spec), "fields": sorted(encode.fields), "encoders": encode.identity}
-    write_cache(clips, out, identity=kind | {"features": type(encode).__name__}, encode=encode)
-    return out
 
 
 def train_generation(

@@ -3,7 +3,7 @@
 import html
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,13 +12,13 @@ import soundfile
 import torch
 from torch import Tensor
 
-from foleygram.checkpoints import file_hash
 from foleygram.datasets.folder import SUFFIXES as VIDEO_SUFFIXES
 from foleygram.media.audio import read_audio
-from foleygram.media.files import atomic_path
+from foleygram.media.files import atomic_path, file_hash
 from foleygram.media.guarded import MediaError, guarded
 from foleygram.media.mux import mux
 from foleygram.media.video import probe
+from foleygram.processes import progress_bar
 from foleygram.study.trials import ANCHOR, SCALES, Plan, Stimulus, Tasks, plan_trials
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff"})
@@ -32,7 +32,6 @@ NOISE_GAIN = 2.0
 """A spoilt sound lies beneath white noise of twice its level, and of this level at least."""
 MEDIA_TIMEOUT_SEC = 300.0
 Media = Literal["auto", "audio", "video"]
-Progress = Callable[[int, int], None]
 
 
 class Source(NamedTuple):
@@ -124,7 +123,6 @@ def write_page(
     scales: Mapping[str, str] | None = None,
     tasks: Tasks = "both",
     num_checks: int = 0,
-    progress: Progress = lambda done, total: None,
 ) -> Plan:
     """Write the page `out` (index.html and media/) and its key `out`.key.json, both whole or not at all.
 
@@ -144,12 +142,13 @@ def write_page(
         num_checks=num_checks, salt="".join(map(file_hash, sounds)),
     )  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out) as page, atomic_path(key) as secret:
+    bar = progress_bar("media", len(plan.media), shown=True)
+    with atomic_path(out) as page, atomic_path(key) as secret, bar as advance:
         (page / "media").mkdir(parents=True)
         seconds = {}
-        for done, (name, stimulus) in enumerate(plan.media.items()):
-            progress(done, len(plan.media))
+        for done, (name, stimulus) in enumerate(plan.media.items(), start=1):
             seconds[name] = _write_medium(page / "media" / name, stimulus, plan, match.sources)
+            advance(done)
         (page / "index.html").write_text(_render(plan, title, with_picture, seconds), encoding="utf-8")
         secret.write_text(plan.to_json(), encoding="utf-8")
     return plan

@@ -31,6 +31,7 @@ from foleygram.production.film_strip import (
 )
 from foleygram.production.video_envelope import predicted_envelope
 from foleygram.spec import ClipSpec
+from foleygram.study.pairs import plain_stem
 
 SAMPLE_RATE = 16_000
 FLOOR_DB = -70.0
@@ -119,7 +120,7 @@ def _draw_events(axes: Any, events: Sequence[Event], *, on_dark: bool) -> None:
 def _label(figure: Figure, curves: Any, video: Path, events: Sequence[Event]) -> None:
     materials = ", ".join(dict.fromkeys(event.material for event in events if event.material))
     top = 1 - 0.33 / figure.get_figheight()
-    figure.text(LEFT, top, video.stem.removesuffix("_denoised"), weight="bold", size=11)
+    figure.text(LEFT, top, plain_stem(video), weight="bold", size=11)
     figure.text(RIGHT, top, materials, size=10, color=MUTED, ha="right")
     curves.set_xlabel("seconds", color=MUTED)
     handles, labels = curves.get_legend_handles_labels()
@@ -129,8 +130,7 @@ def _label(figure: Figure, curves: Any, video: Path, events: Sequence[Event]) ->
 
 def find_events(video: Path) -> list[Event]:
     """Events of the `_times.txt` beside a video, named as in Greatest Hits or after the video; or none."""
-    stem = video.stem.removesuffix("_denoised").removesuffix("_mic")
-    path = video.with_name(f"{stem}_times.txt")
+    path = video.with_name(f"{plain_stem(video)}_times.txt")
     return parse_events(path.read_text(), str(path)) if path.is_file() else []
 
 

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from foleygram.checkpoints import file_hash
 from foleygram.datasets.clip import Clip
 from foleygram.evaluation import condfoleygen, envelopes, onsets
+from foleygram.media.files import file_hash
 from foleygram.study import intervals
 from foleygram.study.pairs import Pair
 

@@ -34,7 +34,6 @@ ROWS = {
     "CondFoleyGen: as many onsets": "condfoleygen_same_count",
     "CondFoleyGen: onset accuracy": "condfoleygen_accuracy",
     "CondFoleyGen: onset AP": "condfoleygen_average_precision",
-    "clips": "num_clips",
 }
 COLUMNS = 4
 """So many conditions fit beside the figures' names on a terminal of 80 characters."""
@@ -93,11 +92,7 @@ class Report:
     @property
     def rows(self) -> dict[str, str]:
         """Labels and keys of all figures, in the order in which they are shown."""
-        return {
-            **{label: key for label, key in ROWS.items() if key != "num_clips"},
-            **self.labels,
-            "clips": "num_clips",
-        }
+        return {**ROWS, **self.labels, "clips": "num_clips"}
 
     def content(self) -> dict[str, Any]:
         """What report.json holds."""
@@ -127,10 +122,10 @@ def print_report(report: Report, console: Console | None = None) -> None:
     own = {report.marked(name): value for name, value in report.scores.items() if name not in report.borrowed}
     for first in range(0, len(own), COLUMNS):
         names = list(own)[first : first + COLUMNS]
-        console.print(score_table({name: own[name] for name in names}, report.rows, title=report.title))
+        console.print(score_table({name: own[name] for name in names}, report.rows, report.title))
     if report.borrowed:
         others = {report.marked(name): report.scores[name] for name in report.borrowed}
-        console.print(score_table(others, report.rows, title="borrowed conditions"))
+        console.print(score_table(others, report.rows, "borrowed conditions"))
     if report.oracle:
         console.print(LEGEND, markup=False)
     if report.labels:
@@ -151,7 +146,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
             console.print(f"{kind.replace('_', ' ')}: {lines[0]}{more}", style="yellow", markup=False, highlight=False)
 
 
-def score_table(scores: Mapping[str, Scores], rows: Mapping[str, str] = ROWS, title: str | None = None) -> Table:
+def score_table(scores: Mapping[str, Scores], rows: Mapping[str, str], title: str) -> Table:
     """One column per name, one line per figure; a dash where there is nothing to say."""
     table = Table(title=title)
     table.add_column("figure", no_wrap=True)
@@ -173,14 +168,12 @@ def finding_table(finding: Finding) -> Table:
     return table
 
 
-def print_figures(
-    figures: Mapping[str, float], names: Sequence[str], *, title: str, console: Console | None = None
-) -> None:
+def print_figures(figures: Mapping[str, float], names: Sequence[str], *, title: str, console: Console) -> None:
     """Print the figures that `names` name, one line each; those that are missing get a dash."""
     table = Table("figure", "value", title=title)
     for name in names:
         table.add_row(name.replace("_", " "), cell(name, figures.get(name)))
-    (console or Console()).print(table)
+    console.print(table)
 
 
 def print_changes(changes: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str], console: Console) -> None:

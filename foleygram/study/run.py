@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from foleygram.checkpoints import INDEX, file_hash, read_index
+from foleygram.checkpoints import INDEX, read_index
 from foleygram.datasets.greatest_hits import GreatestHits
+from foleygram.media.files import file_hash
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.processes import from_all, from_first, joined_processes, progress_bar
 from foleygram.study.alignment import alignment_figures

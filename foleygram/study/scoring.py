@@ -16,7 +16,7 @@ from foleygram.evaluation.scores import CLIP_METRICS, ClipScorer, Row, Scores
 from foleygram.evaluation.vggish import VGGish
 from foleygram.hub import load_network
 from foleygram.processes import Place, from_all, progress_bar
-from foleygram.study.audiovisual import see_sets
+from foleygram.study.audiovisual import add_favd
 from foleygram.study.embedding import (
     OWN,
     PUBLISHED,
@@ -66,8 +66,8 @@ class Networks(NamedTuple):
 
     judge: MaterialJudge | None
     judge_folder: Path | None
-    ears: list[AudioEmbedder]
-    eyes: dict[str, tuple[I3D, VGGish]]
+    embedders: list[AudioEmbedder]
+    favd: dict[str, tuple[I3D, VGGish]]
     """FAVD's networks by profile."""
     left_out: dict[str, str]
     """Metrics that these are, and how to get them."""
@@ -93,14 +93,14 @@ def load_networks(
     for name in metrics:
         try:
             if name == OWN or name in PUBLISHED:
-                networks.ears.append(_placed(load_published(name, weights, checkpoint), device))
+                networks.embedders.append(_placed(load_published(name, weights, checkpoint), device))
             elif name in PROFILES:
-                eye, ear = load_profile(name, weights)
-                networks.eyes[name] = _placed(eye, device), _placed(ear, device)
+                i3d, vggish = load_profile(name, weights)
+                networks.favd[name] = _placed(i3d, device), _placed(vggish, device)
         except FileNotFoundError as error:
             networks.left_out[name] = str(error)
-    networks.ears.extend(_placed(load_class(text), device) for text in embedders)
-    names = [str(ear.identity["name"]) for ear in networks.ears]
+    networks.embedders.extend(_placed(load_class(text), device) for text in embedders)
+    names = [str(embedder.identity["name"]) for embedder in networks.embedders]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(
@@ -142,11 +142,11 @@ def score(
     with progress_bar("scoring", total, shown=place.first and show_progress) as advance:
         scores, remarks, lengths = score_pairs(pairs, networks.judge, metrics, place, advance)
     embedded = Embedded()
-    kept = FeatureCache(cache) if cache is not None and (networks.ears or networks.eyes) else None
-    for ear in networks.ears:
-        embed_sets(pairs, lengths, ear, place, embedded, cache=kept, seed=seed, show_progress=show_progress)
-    for name, both in networks.eyes.items():
-        see_sets(name, pairs, lengths, both, place, embedded, cache=kept, seed=seed, show_progress=show_progress)
+    kept = FeatureCache(cache) if cache is not None and (networks.embedders or networks.favd) else None
+    for embedder in networks.embedders:
+        embed_sets(pairs, lengths, embedder, place, embedded, cache=kept, seed=seed, show_progress=show_progress)
+    for name, both in networks.favd.items():
+        add_favd(name, pairs, lengths, both, place, embedded, cache=kept, seed=seed, show_progress=show_progress)
     scores = {name: _with_embedded(found, embedded, name) for name, found in scores.items()}
     references = next(iter(pairs.values()))
     return Report(

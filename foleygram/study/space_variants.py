@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch.utils.data import Dataset
 
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder, load_tokenizer
-from foleygram.alignment.retrieval import Embeddings, retrieval_report
+from foleygram.alignment.retrieval import retrieval_report
 from foleygram.alignment.volume import gram_volume
 from foleygram.caching import write_cache
+from foleygram.checkpoints import load_part
 from foleygram.datasets.cache import CachedClips
-from foleygram.datasets.datamodule import collate_clips
-from foleygram.features import FeatureEncoder
+from foleygram.encoding import ConditionEncoding
+from foleygram.features import EMBEDDERS, FeatureEncoder
 from foleygram.media.files import atomic_path
 from foleygram.spec import ClipSpec
+from foleygram.study.alignment import embed_clips
 from foleygram.study.variants import train_variant
 
 ENCODERS = {"video_encoder": VideoEncoder, "text_encoder": TextEncoder, "audio_encoder": AudioEncoder}
@@ -65,37 +67,25 @@ def with_fresh_heads(start: Path, out: Path, embedding_dim: int, seed: int) -> P
     return out
 
 
-def cache_embeddings(encoders: Path, media: Path, out: Path, spec: ClipSpec) -> Path:
-    """Embeddings of the clips of a media cache by the encoders of a folder, as a cache; returns its folder."""
-    encode = FeatureEncoder(encoders, spec, ["embeddings"])
-    clips = CachedClips(media, fields=[*MEDIA_FIELDS, "start"], spec=spec)
-    identity = {"spec": asdict(spec), "fields": ["embeddings"], "encoders": encode.identity}
-    write_cache(clips, out, identity=identity, encode=encode, batch_size=32)
+def cache_features(encode: FeatureEncoder, clips: Dataset, out: Path) -> Path:
+    """What `encode` makes of clips, read or cached, as a cache; returns its folder."""
+    kind = {"spec": asdict(encode.spec), "fields": sorted(encode.fields), "encoders": encode.identity}
+    write_cache(clips, out, identity=kind | {"features": type(encode).__name__}, encode=encode)
     return out
 
 
-def space_figures(encoders: Path, cache: Path, *, batch_size: int = 32) -> dict[str, float]:
+def cache_embeddings(encoders: Path, media: Path, out: Path, spec: ClipSpec) -> Path:
+    """Embeddings of the clips of a media cache by the encoders of a folder, as a cache; returns its folder."""
+    clips = CachedClips(media, fields=[*MEDIA_FIELDS, "start"], spec=spec)
+    return cache_features(FeatureEncoder(encoders, spec, ["embeddings"]), clips, out)
+
+
+def space_figures(encoders: Path, cache: Path) -> dict[str, float]:
     """Retrieval, cosines and volumes on a cache's clips of the space that the encoders of a folder span."""
-    video, text, audio = (kind.from_pretrained(encoders / name).eval() for name, kind in ENCODERS.items())
-    tokenizer = load_tokenizer(str(encoders / "tokenizer"))
     clips = CachedClips(cache, fields=MEDIA_FIELDS)
-    parts: list[list[Tensor]] = []
-    captions: list[str] = []
-    materials: list[str] = []
-    for first in range(0, len(clips), batch_size):
-        batch = collate_clips([clips[i] for i in range(first, min(first + batch_size, len(clips)))])
-        tokens = tokenizer(batch["caption"], padding=True, truncation=True, max_length=40, return_tensors="pt")
-        with torch.inference_mode():
-            parts.append(
-                [
-                    video(batch["frames"]),
-                    text(tokens["input_ids"], tokens["attention_mask"]),
-                    audio.embed_waveform(batch["envelope_audio"]),
-                ]
-            )
-        captions += batch["caption"]
-        materials += batch["materials"]
-    space = Embeddings(*(torch.cat(rows) for rows in zip(*parts, strict=True)))
-    matched = gram_volume(torch.stack(space, dim=1))
-    report = retrieval_report(space, captions, materials)
-    return report | {"volume_matched": matched.mean().item(), "num_clips": float(len(clips))}
+    parts = {name: load_part(encoders, name) for name in EMBEDDERS}
+    space = ConditionEncoding(parts, ClipSpec(**clips.manifest["identity"]["spec"]))
+    found = embed_clips(space, clips, indices=range(len(clips)), batch_size=32)
+    volumes = gram_volume(torch.stack(found.embeddings, dim=1))
+    figures = {"volume_matched": volumes.mean().item(), "num_clips": float(len(clips))}
+    return retrieval_report(*found) | figures

@@ -19,12 +19,11 @@ from foleygram.study.conditions import choose_conditions
 from foleygram.study.generation_variants import (
     OnsetFeatures,
     assemble_release,
-    cache_features,
     joined_fields,
     train_generation,
 )
 from foleygram.study.run import evaluate
-from foleygram.study.space_variants import align, cache_embeddings, space_figures, with_fresh_heads
+from foleygram.study.space_variants import align, cache_embeddings, cache_features, space_figures, with_fresh_heads
 
 OBJECTIVES = {
     "GRAM": "foleygram.alignment.losses.GramLoss",
@@ -62,7 +61,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Materials:
+class Setup:
     """What every variant begins with: a release, its data, and the configs of its stages.
 
     `media` holds caches `train` and `test` with the fields frames, motion and envelope_audio of clips of `rendered`,
@@ -82,7 +81,7 @@ class Materials:
 
 
 def cache_media(media: Path, rendered: Path, scored: Path, spec_file: Path) -> None:
-    """Write the three caches of `Materials.media` where they are missing; `spec_file` is a release's index."""
+    """Write the three caches of `Setup.media` where they are missing; `spec_file` is a release's index."""
     for name, data, split in (("train", rendered, "train"), ("test", rendered, "test"), ("heldout", scored, "test")):
         cache_dataset(
             data, media / name, spec_path=spec_file, fields=["frames", "motion", "envelope_audio"], checkpoint=None,
@@ -91,7 +90,7 @@ def cache_media(media: Path, rendered: Path, scored: Path, spec_file: Path) -> N
 
 
 def compare_objectives(
-    out: Path, told: Materials, budget: Budget, *, seed: int = 0, device: str | torch.device = "cpu"
+    out: Path, setup: Setup, budget: Budget, *, seed: int = 0, device: str | torch.device = "cpu"
 ) -> dict[str, Any]:
     """GRAM, anchor-based, all-pairs and Symile alignment from the same start: retrieval, volume and generation scores.
 
@@ -99,24 +98,24 @@ def compare_objectives(
     trained on the base's backbone, and its ControlNet goes on. Sounds are made and scored on `device`. Writes
     `out`/objectives.json; a killed run goes on.
     """
-    spaces = {"start": told.base}
+    spaces = {"start": setup.base}
     for name, objective in OBJECTIVES.items():
         changes = {"model.init_args.objective": {"class_path": objective}}
-        spaces[name] = _aligned(out / name.replace(" ", "_"), told.base, told, budget, seed, changes)
-    figures = {name: space_figures(encoders, told.media / "heldout") for name, encoders in spaces.items()}
+        spaces[name] = _aligned(out / name.replace(" ", "_"), setup.base, setup, budget, seed, changes)
+    figures = {name: space_figures(encoders, setup.media / "heldout") for name, encoders in spaces.items()}
     for name, encoders in spaces.items():
         folder = out / name.replace(" ", "_")
-        caches = _feature_caches(out, folder, encoders, told, FeatureEncoder)
+        caches = _feature_caches(out, folder, encoders, setup, FeatureEncoder)
         trained = train_generation(
-            folder / "generation", told.base, caches, told.configs / "generation.yaml",
+            folder / "generation", setup.base, caches, setup.configs / "generation.yaml",
             steps=budget.generation_steps, seed=seed, controlnet=True, changes=budget.batches,
         )  # fmt: skip
-        release = assemble_release(folder / "release", trained, encoders, told.base)
-        figures[name] |= _generation_figures(folder, release, told, budget, SPACE_CONDITIONS, seed, device)
+        release = assemble_release(folder / "release", trained, encoders, setup.base)
+        figures[name] |= _generation_figures(folder, release, setup, budget, SPACE_CONDITIONS, seed, device)
     return _write(out / "objectives.json", figures, budget, seed)
 
 
-def alignment_sensitivity(out: Path, told: Materials, budget: Budget, *, seed: int = 0) -> dict[str, Any]:
+def alignment_sensitivity(out: Path, setup: Setup, budget: Budget, *, seed: int = 0) -> dict[str, Any]:
     """GRAM alignment under other embedding sizes and temperatures: retrieval and volumes of each.
 
     Every variant of the size begins with fresh heads on the base's networks, the base's own size too, so that they
@@ -125,60 +124,60 @@ def alignment_sensitivity(out: Path, told: Materials, budget: Budget, *, seed: i
     figures: Figures = {}
     for dim in EMBEDDING_DIMS:
         folder = out / f"dim_{dim}"
-        fresh = with_fresh_heads(told.base, folder / "start", dim, seed)
-        encoders = _aligned(folder, fresh, told, budget, seed, {})
-        figures[f"{dim} dimensions"] = space_figures(encoders, told.media / "heldout")
+        fresh = with_fresh_heads(setup.base, folder / "start", dim, seed)
+        encoders = _aligned(folder, fresh, setup, budget, seed, {})
+        figures[f"{dim} dimensions"] = space_figures(encoders, setup.media / "heldout")
     for temperature in TEMPERATURES:
         loss = {"class_path": OBJECTIVES["GRAM"], "init_args": {"temperature": temperature}}
         changes = {"model.init_args.objective": loss}
-        encoders = _aligned(out / f"temperature_{temperature:g}", told.base, told, budget, seed, changes)
-        figures[f"temperature {temperature:g}"] = space_figures(encoders, told.media / "heldout")
+        encoders = _aligned(out / f"temperature_{temperature:g}", setup.base, setup, budget, seed, changes)
+        figures[f"temperature {temperature:g}"] = space_figures(encoders, setup.media / "heldout")
     return _write(out / "sensitivity.json", figures, budget, seed)
 
 
 def compare_controls(
-    out: Path, told: Materials, budget: Budget, *, seed: int = 0, device: str | torch.device = "cpu"
+    out: Path, setup: Setup, budget: Budget, *, seed: int = 0, device: str | torch.device = "cpu"
 ) -> dict[str, Any]:
     """The RMS envelope against an onset track as the control: fresh ControlNets, equal steps, scores of each.
 
-    Both are told the truth, as curve or as pulses, so the scores differ by what the control carries. Sounds are made
+    Both are setup the truth, as curve or as pulses, so the scores differ by what the control carries. Sounds are made
     and scored on `device`. Writes `out`/control.json.
     """
     figures: Figures = {}
     for name, features in CONTROLS.items():
         folder = out / name.replace(" ", "_")
-        caches = _feature_caches(out, folder, told.base, told, features)
+        caches = _feature_caches(out, folder, setup.base, setup, features)
         trained = train_generation(
-            folder / "generation", told.base, caches, told.configs / "generation.yaml",
+            folder / "generation", setup.base, caches, setup.configs / "generation.yaml",
             steps=budget.generation_steps, seed=seed, controlnet=False, changes=budget.batches,
         )  # fmt: skip
-        release = assemble_release(folder / "release", trained, told.base)
-        figures[name] = _generation_figures(folder, release, told, budget, [CONTROL_CONDITIONS[name]], seed, device)
+        release = assemble_release(folder / "release", trained, setup.base)
+        figures[name] = _generation_figures(folder, release, setup, budget, [CONTROL_CONDITIONS[name]], seed, device)
     return _write(out / "control.json", figures, budget, seed)
 
 
-def _aligned(folder: Path, start: Path, told: Materials, budget: Budget, seed: int, changes: Mapping[str, Any]) -> Path:
+def _aligned(folder: Path, start: Path, setup: Setup, budget: Budget, seed: int, changes: Mapping[str, Any]) -> Path:
     rates = {"model.init_args.lr": budget.lr, "model.init_args.vision_lr": budget.vision_lr}
-    config = told.configs / "alignment.yaml"
+    config = setup.configs / "alignment.yaml"
     steps = budget.alignment_steps
     return align(
-        folder, start, told.media, config, steps=steps, seed=seed, changes={**rates, **budget.batches, **changes}
+        folder, start, setup.media, config, steps=steps, seed=seed, changes={**rates, **budget.batches, **changes}
     )
 
 
 def _feature_caches(
-    out: Path, folder: Path, encoders: Path, told: Materials, features: type[FeatureEncoder]
+    out: Path, folder: Path, encoders: Path, setup: Setup, features: type[FeatureEncoder]
 ) -> dict[str, Any]:
     """Caches to join for `train` and `val`; latents and controls are shared by the variants that have the same."""
     caches = {}
     for name, split in (("train", "train"), ("val", "test")):
-        media = told.media / split
+        media = setup.media / split
         clips = CachedClips(media, fields=["envelope_audio", "motion", "motion_ages", "start"])
-        sound = GreatestHits(told.rendered, split, spec=told.spec, fields=("audio",))
-        latents = cache_features(FeatureEncoder(told.base, told.spec, ["latents"]), sound, out / "latents" / split)
-        encode = features(told.base, told.spec, ["control_latents"])
+        sound = GreatestHits(setup.rendered, split, spec=setup.spec, fields=("audio",))
+        latents = cache_features(FeatureEncoder(setup.base, setup.spec, ["latents"]), sound, out / "latents" / split)
+        encode = features(setup.base, setup.spec, ["control_latents"])
         control = cache_features(encode, clips, out / "controls" / features.__name__ / split)
-        embeddings = cache_embeddings(encoders, media, folder / "embeddings" / split, told.spec)
+        embeddings = cache_embeddings(encoders, media, folder / "embeddings" / split, setup.spec)
         caches[name] = joined_fields(latents, control, embeddings)
     return caches
 
@@ -186,7 +185,7 @@ def _feature_caches(
 def _generation_figures(
     folder: Path,
     release: Path,
-    told: Materials,
+    setup: Setup,
     budget: Budget,
     names: Sequence[str],
     seed: int,
@@ -194,9 +193,9 @@ def _generation_figures(
 ) -> dict[str, float]:
     """Scores of a release on held-out clips, as `condition: figure`."""
     report = evaluate(
-        release, told.scored, "test", conditions=choose_conditions(names, controls=False),
+        release, setup.scored, "test", conditions=choose_conditions(names, controls=False),
         num_inference_steps=budget.num_inference_steps, seed=seed, limit=budget.clips, sounds=folder / "sounds",
-        judge=told.base / "judge", device=device,
+        judge=setup.base / "judge", device=device,
     )  # fmt: skip
     return {
         f"{name}: {figure}": value

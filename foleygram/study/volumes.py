@@ -10,8 +10,9 @@ from torch import Tensor
 
 from foleygram.alignment.retrieval import equal_pairs, retrieval_report, separation
 from foleygram.alignment.volume import volume_matrix
-from foleygram.checkpoints import INDEX, file_hash
+from foleygram.checkpoints import INDEX
 from foleygram.datasets.greatest_hits import GreatestHits
+from foleygram.media.files import file_hash
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.study.alignment import EmbeddedClips, embed_clips
 from foleygram.study.plots import draw_histograms

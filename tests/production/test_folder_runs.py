@@ -220,13 +220,13 @@ def test_a_changed_video_is_not_passed_off_as_done(tiny_release, flickers, whole
 def test_a_clip_that_fails_in_the_model_leaves_its_neighbours_alone(
     tiny_release, flickers, whole, tmp_path, monkeypatch
 ):
-    from foleygram.encoding import ToldRequest
+    from foleygram.encoding import EncodedRequest
     from foleygram.pipeline import FoleyGRAMPipeline
 
     generate = FoleyGRAMPipeline.generate
 
     def fragile(self, requests, **options):
-        if any(isinstance(r, ToldRequest) and r.request.seen.seconds == 2.5 for r in requests):
+        if any(isinstance(r, EncodedRequest) and r.request.seen.seconds == 2.5 for r in requests):
             raise RuntimeError("out of memory")
         return generate(self, requests, **options)
 

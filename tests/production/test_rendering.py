@@ -48,8 +48,8 @@ def test_the_first_take_is_the_clip_without_takes_and_the_best_comes_first(pipel
 
 
 def test_a_request_is_read_once_for_all_its_takes(pipeline, monkeypatch):
-    read, tell = [], pipeline.tell
-    monkeypatch.setattr(pipeline, "tell", lambda request: read.append(request.seed) or tell(request))
+    read, encode = [], pipeline.encode
+    monkeypatch.setattr(pipeline, "encode", lambda request: read.append(request.seed) or encode(request))
     broken = request(pipeline, 2.0, 6, envelope="drawn")
     good, bad = render_takes(pipeline, [request(pipeline, 2.0, 5), broken], QUICK, TakeRule(takes=3))
     assert len(good) == 3 and read == [5, 6]

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from foleygram.cli import app
 from foleygram.study.clip_cards import choose_clips
+from foleygram.study.deliver import deliver
 from foleygram.study.report import Finding, Report
 from foleygram.study.run import evaluate_folders
 
@@ -141,3 +142,15 @@ def test_a_click_on_a_picture_plays_from_there(out, browser):
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == [] and errors == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.close()
+
+
+def test_of_several_srun_processes_the_first_alone_delivers(tmp_path, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    deliver(Report("second of two", {"seed": 0}, {}), tmp_path / "report.json")
+    assert not (tmp_path / "report.json").exists()
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    deliver(Report("first of two", {"seed": 0}, {}), tmp_path / "report.json")
+    assert (tmp_path / "report.json").exists()

@@ -10,14 +10,14 @@ from foleygram.caching import cache_dataset
 from foleygram.cli import app
 from foleygram.datasets.drumstick import render_dataset
 from foleygram.study import training_experiments
-from foleygram.study.training_experiments import Budget, Materials, compare_controls, compare_objectives
+from foleygram.study.training_experiments import Budget, Setup, compare_controls, compare_objectives
 
 ROOT = Path(__file__).parents[2]
 LEAST = Budget(alignment_steps=1, generation_steps=1, clips=2, num_inference_steps=2, batch_size=2)
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Materials:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     folder = tmp_path_factory.mktemp("experiments")
     render_dataset(folder / "rendered", num_videos=6, seed=5, seconds=(4.0, 4.0), test_share=0.34, num_workers=1)
     for name, split in (("train", "train"), ("test", "test"), ("heldout", "test")):
@@ -25,7 +25,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Materials:
             folder / "rendered", folder / "media" / name, spec_path=ROOT / "configs/mini/clip.yaml", split=split,
             fields=["frames", "motion", "envelope_audio"], checkpoint=None, num_workers=0,
         )  # fmt: skip
-    return Materials(
+    return Setup(
         ROOT / "checkpoints/mini", folder / "media", folder / "rendered", folder / "rendered", ROOT / "configs/mini"
     )
 
@@ -47,21 +47,21 @@ def test_sounds_are_made_and_scored_on_the_device_that_was_asked_for(
 
 @pytest.mark.slow
 def test_objectives_are_compared_on_space_and_sound_and_a_second_run_repeats_nothing(
-    told: Materials, tmp_path: Path
+    setup: Setup, tmp_path: Path
 ) -> None:
-    found = compare_objectives(tmp_path, told, LEAST)
+    found = compare_objectives(tmp_path, setup, LEAST)
     assert list(found["figures"]) == ["start", "GRAM", "anchor", "all pairs", "Symile"]
     for figures in found["figures"].values():
         assert {"volume_matched", "auc_all_mixed", "avt+true: material_accuracy"} <= figures.keys()
     losses = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    assert compare_objectives(tmp_path, told, LEAST)["figures"] == found["figures"]
+    assert compare_objectives(tmp_path, setup, LEAST)["figures"] == found["figures"]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == losses
     assert json.loads((tmp_path / "objectives.json").read_text())["protocol"]["seed"] == 0
 
 
 @pytest.mark.slow
-def test_controls_are_compared_from_fresh_control_networks(told: Materials, tmp_path: Path) -> None:
-    found = compare_controls(tmp_path, told, LEAST)["figures"]
+def test_controls_are_compared_from_fresh_control_networks(setup: Setup, tmp_path: Path) -> None:
+    found = compare_controls(tmp_path, setup, LEAST)["figures"]
     assert list(found) == ["RMS envelope", "onset track"]
     assert "v+onsets: envelope_correlation" in found["onset track"]
     assert "v+true: envelope_correlation" in found["RMS envelope"]
