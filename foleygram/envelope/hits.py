@@ -79,7 +79,7 @@ def find_hits(envelope: Envelope) -> list[Hit]:
     ends = np.minimum(onsets + PEAK_SEC, following)
     hits = []
     for time, end, later in zip(onsets, ends, following, strict=True):
-        first, last = math.floor(time * rate), math.ceil(end * rate) + 1
+        first, last = math.floor(time * rate), math.ceil(end * rate)  # the next one's own rise is left out
         peak = first + int(envelope.values[first:last].argmax())
         tail = envelope.values[peak : max(peak + 1, math.floor((later - WINDOW_SEC / 2) * rate) + 1)]
         decay = max(0.001, round(_decay_sec(tail, rate), 3))  # to the millisecond, as far as a table is read by people
@@ -114,4 +114,4 @@ def velocity_level(velocity: float) -> float:
 
 def level_velocity(level: float) -> int:
     """MIDI velocity, 1 to 127, nearest to an RMS level; louder than 0.25 is 127."""
-    return min(MAX_VELOCITY, max(1, round(MAX_VELOCITY * math.sqrt(max(level, 0.0) / FULL_LEVEL))))
+    return min(MAX_VELOCITY, max(1, round(MAX_VELOCITY * math.sqrt(level / FULL_LEVEL))))

@@ -76,6 +76,11 @@ def test_neighbouring_regions_share_no_value() -> None:
     np.testing.assert_allclose(halves.values, gain(curve(), 6.0, 0.5, 1.5).values, rtol=1e-6)
 
 
+def test_a_region_between_values_holds_those_within() -> None:
+    quiet = np.flatnonzero(mute(curve(), 0.501, 0.549).values == 0)
+    assert quiet.tolist() == [63, 64, 65, 66, 67, 68]  # 0.504 to 0.544 s
+
+
 @settings(deadline=None)
 @given(struck(), st.integers(-12, 60))
 def test_a_shift_by_whole_values_comes_back_where_nothing_is_lost(envelope: Envelope, steps: int) -> None:
@@ -120,6 +125,18 @@ def test_an_added_hit_s_own_level_is_the_usual_one() -> None:
     assert add_hit(Envelope(np.zeros(300), RATE), 1.0).values.max() == pytest.approx(USUAL_LEVEL, rel=0.1)
 
 
+def test_an_added_hit_adds_its_power() -> None:
+    envelope = draw_hits([Hit(0.5, 0.1)], seconds=2.0)
+    np.testing.assert_allclose(add_hit(envelope, 0.5, 0.1).values, math.sqrt(2) * envelope.values, rtol=1e-6)
+
+
+def test_a_hit_over_a_hum_leaves_the_hum() -> None:
+    hum = np.interp(np.arange(376) / RATE, [0, 2.8, 3.0], [0.02, 0.02, 0.0])
+    envelope = add_hit(Envelope(hum, RATE), 1.0, 0.15)
+    for near in (0.91, 1.09):
+        np.testing.assert_allclose(remove_hit(envelope, near).values, hum, atol=1e-3)
+
+
 def test_a_removed_hit_leaves_its_neighbours_and_no_louder_value() -> None:
     envelope = draw_hits([Hit(0.3, 0.1), Hit(0.55, 0.1), Hit(0.8, 0.1)], seconds=2.0)
     less = remove_hit(envelope, 0.56)
@@ -128,8 +145,8 @@ def test_a_removed_hit_leaves_its_neighbours_and_no_louder_value() -> None:
 
 
 def test_no_hit_to_remove_says_which_there_are() -> None:
-    with pytest.raises(ValueError, match=r"within 100 ms of 1.1 s; there are: 0.29"):
-        remove_hit(draw_hits([Hit(0.3, 0.1)], seconds=2.0), 1.1)
+    with pytest.raises(ValueError, match=r"within 100 ms of 0.41 s; there are: 0.29"):
+        remove_hit(draw_hits([Hit(0.3, 0.1)], seconds=2.0), 0.41)
     with pytest.raises(ValueError, match="there are: none"):
         remove_hit(Envelope(np.zeros(300), RATE), 1.1)
 
@@ -174,7 +191,7 @@ def test_the_peak_is_what_was_asked(peak: float) -> None:
         (lambda e: gain(e, math.inf), "inf dB"),
         (lambda e: mute(e, 1.0, 1.0), "from 1 to 1"),
         (lambda e: mute(e, -1.0, 1.0), "from -1 to 1"),
-        (lambda e: mute(e, 3.0, 4.0), "lasts 2.000 s"),
+        (lambda e: mute(e, 2.05, 4.0), "lasts 2.000 s"),
         (lambda e: shift(e, math.nan), "nan"),
         (lambda e: add_hit(e, 2.5, 0.1), "lasts 2.000 s"),
         (lambda e: quantise(e, 0.0), "0 frames"),

@@ -15,6 +15,7 @@ from foleygram.envelope.hits import (
     draw_hits,
     find_hits,
     hit_levels,
+    hit_markers,
     level_velocity,
     tail_sec,
     velocity_level,
@@ -65,6 +66,37 @@ def test_powers_of_simultaneous_hits_add() -> None:
     np.testing.assert_allclose(two.values, math.sqrt(2) * one.values, rtol=1e-6)
 
 
+@pytest.mark.parametrize("time", [0.0, 0.011, 0.5037])
+def test_a_drawn_hit_is_all_that_it_says_of_itself(time: float) -> None:
+    hit = Hit(time, 0.1, 0.1)
+    expected = hit_levels(hit, np.arange(251) / RATE)
+    np.testing.assert_allclose(draw_hits([hit], seconds=2.0).values, expected, atol=1e-7)
+
+
+def test_a_quiet_hit_just_before_a_loud_one_keeps_its_level() -> None:
+    values = np.zeros(120)
+    values[50:57], values[57:] = 0.02, 0.2
+    found = find_hits(Envelope(values, RATE))
+    assert [hit.time * RATE for hit in found] == pytest.approx([49.5, 56.5], abs=1e-4)
+    assert [hit.level for hit in found] == pytest.approx([0.02, 0.2])
+
+
+def test_a_click_decays_in_a_millisecond_at_least() -> None:
+    values = np.zeros(16_000)
+    values[8000] = 0.2
+    [hit] = find_hits(Envelope(values, 16_000.0))
+    assert (hit.level, hit.decay) == (pytest.approx(0.2), 0.001)
+
+
+def test_markers_count_hits_and_say_how_hard_they_are() -> None:
+    envelope = draw_hits([Hit(0.3, velocity_level(90)), Hit(0.8, velocity_level(40)), Hit(1.4, 0.1)], seconds=2.0)
+    markers = hit_markers(envelope, 1.0)
+    assert [marker.time for marker in markers] == pytest.approx([0.3, 0.8], abs=0.012)
+    levels = [level_velocity(hit.level) for hit in find_hits(envelope)]
+    assert [marker.label for marker in markers] == [f"hit 1 v{levels[0]}", f"hit 2 v{levels[1]}"]
+    assert len(hit_markers(envelope)) == 3
+
+
 def test_length_is_the_last_hits_or_what_is_asked() -> None:
     last = Hit(1.0, 0.1)
     drawn = draw_hits([last, Hit(0.5, 0.1)])
@@ -76,7 +108,15 @@ def test_length_is_the_last_hits_or_what_is_asked() -> None:
 
 @pytest.mark.parametrize(
     ("time", "level", "decay", "complaint"),
-    [(-0.1, 0.1, 0.1, "-0.1 s"), (1.0, 0.0, 0.1, "level 0"), (1.0, 0.1, math.nan, "nan"), (math.inf, 1.0, 1.0, "inf")],
+    [
+        (-0.1, 0.1, 0.1, "-0.1 s"),
+        (math.inf, 1.0, 1.0, "at inf s"),
+        (1.0, 0.0, 0.1, "level 0"),
+        (1.0, math.inf, 0.1, "level inf"),
+        (1.0, 0.1, math.nan, "within nan"),
+        (1.0, 0.1, math.inf, "within inf"),
+        (1.0, 0.1, 0.0, "within 0 s"),
+    ],
 )
 def test_what_is_no_hit_is_refused(time: float, level: float, decay: float, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
@@ -99,5 +139,6 @@ def test_velocity_is_a_square_law_and_clips_above() -> None:
     assert 20 * math.log10(velocity_level(127) / velocity_level(63.5)) == pytest.approx(12.04, abs=0.01)
     assert level_velocity(1.0) == 127
     assert level_velocity(0.0) == 1
-    with pytest.raises(ValueError, match="velocity of 128"):
-        velocity_level(128)
+    for velocity in (0, 128):
+        with pytest.raises(ValueError, match=f"velocity of {velocity}"):
+            velocity_level(velocity)
