@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from foleygram.media.audio import fit_length, read_audio
-from foleygram.media.video import motion_times, read_frames, segment_middles
+from foleygram.media.video import motion_times, read_frames, segment_draws, segment_middles
 from foleygram.spec import ClipSpec
 
 FIELDS = ("audio", "envelope_audio", "frames", "motion")
@@ -48,12 +49,14 @@ class MediaClips(Dataset):
     """Clips read from their media, one dictionary each; indices past the end wrap, so that a later pass can draw anew.
 
     Beside what `fields` name, see `read_clip`: `video_id`, `start`, `seconds_start`, `seconds_total` (seconds),
-    `caption`, `materials` (comma-separated), `event_times` (seconds from the clip's start), `event_actions`.
+    `caption`, `materials` (comma-separated), `event_times` (seconds from the clip's start), `event_actions`. With
+    `frame_seed` a frame is drawn in each segment, in every pass anew, as GRAM trains; without, it is the middle one.
     """
 
     clips: list[Clip]
     spec: ClipSpec
     fields: tuple[str, ...]
+    frame_seed: int | None = None
     trusted = True
     """Whether the media are known to be sound, so that they may be read fast."""
 
@@ -69,7 +72,8 @@ class MediaClips(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip = self.clips[index % len(self.clips)]
-        return self.labels(index) | read_clip(clip, self.spec, self.fields, fast=self.trusted)
+        rng = None if self.frame_seed is None else np.random.default_rng((self.frame_seed, index))
+        return self.labels(index) | read_clip(clip, self.spec, self.fields, fast=self.trusted, frame_rng=rng)
 
     def labels(self, index: int) -> dict[str, Any]:
         """An item without what is read from media."""
@@ -137,11 +141,19 @@ def check_fields(fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(fields)
 
 
-def read_clip(clip: Clip, spec: ClipSpec, fields: Sequence[str], *, fast: bool = True) -> dict[str, Tensor]:
+def read_clip(
+    clip: Clip,
+    spec: ClipSpec,
+    fields: Sequence[str],
+    *,
+    fast: bool = True,
+    frame_rng: np.random.Generator | None = None,
+) -> dict[str, Tensor]:
     """The tensors of a clip that `fields` name, read from its media, frames `fast` where they are known to be sound.
 
     `audio` (C, num_samples), `envelope_audio` (samples,) mono at the envelope's rate, `frames` uint8 (N, 3, S, S),
-    `motion` uint8 (M, 3, S', S') with `motion_ages` (M,) in seconds. Raises MediaError for what cannot be read.
+    `motion` uint8 (M, 3, S', S') with `motion_ages` (M,) in seconds. `frames` are the middles of equal segments, or
+    with `frame_rng` drawn in them. Raises MediaError for what cannot be read.
     """
     item: dict[str, Tensor] = {}
     start, seconds = clip.start, clip.seconds
@@ -154,7 +166,8 @@ def read_clip(clip: Clip, spec: ClipSpec, fields: Sequence[str], *, fast: bool =
         mono = read_audio(clip.audio_path, sample_rate=rate, channels=1, start=start, seconds=seconds)
         item["envelope_audio"] = fit_length(mono[0], round(seconds * rate))
     if "frames" in fields:
-        times = segment_middles(start, seconds, spec.num_frames)
+        stretch = (start, seconds, spec.num_frames)
+        times = segment_middles(*stretch) if frame_rng is None else segment_draws(*stretch, frame_rng)
         item["frames"] = read_frames(clip.video_path, times, size=spec.image_size, fast=fast).frames
     if "motion" in fields:
         times = motion_times(start, seconds, spec.motion_frame_rate)

@@ -68,8 +68,9 @@ class VideoFolder(MediaClips):
         captions: str | Path | None = None,
         split: str | None = None,
         fields: Sequence[str] = FIELDS,
+        frame_seed: int | None = None,
     ) -> None:
-        self.spec, self.fields, self.root = spec, check_fields(fields), Path(root)
+        self.spec, self.fields, self.frame_seed, self.root = spec, check_fields(fields), frame_seed, Path(root)
         self.left_out: dict[str, str] = {}
         self.captions: dict[str, str] = {}
         if captions:

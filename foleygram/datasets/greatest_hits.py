@@ -30,8 +30,9 @@ class GreatestHits(MediaClips):
         *,
         spec: ClipSpec | None = None,
         fields: Sequence[str] = FIELDS,
+        frame_seed: int | None = None,
     ) -> None:
-        self.spec, self.fields = spec or ClipSpec(), check_fields(fields)
+        self.spec, self.fields, self.frame_seed = spec or ClipSpec(), check_fields(fields), frame_seed
         self.root = Path(root)
         if not self.root.is_dir():
             raise FileNotFoundError(f"{root}: no such folder; give Greatest Hits' or one that `foleygram render` wrote")

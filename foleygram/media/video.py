@@ -146,6 +146,11 @@ def segment_middles(start: float, seconds: float, num_frames: int) -> np.ndarray
     return start + (np.arange(num_frames) + 0.5) * (seconds / num_frames)
 
 
+def segment_draws(start: float, seconds: float, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """A moment drawn in each of `num_frames` equal segments of a clip, in seconds (GRAM's training frames)."""
+    return start + (np.arange(num_frames) + rng.random(num_frames)) * (seconds / num_frames)
+
+
 def motion_times(start: float, seconds: float, rate: float) -> np.ndarray:
     """The envelope predictor's time grid over a clip: (i + 0.5) / rate after `start`, in seconds."""
     return start + (np.arange(round(seconds * rate)) + 0.5) / rate

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from foleygram.datasets.folder import VideoFolder
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.media.guarded import MediaError
 from foleygram.spec import ClipSpec
@@ -42,6 +43,18 @@ def test_an_item_holds_what_its_moment_shows_and_sounds(greatest_hits):
     assert item["caption"] == "A person hits ceramic with a wooden stick." and item["materials"] == "ceramic"
     assert item["event_times"] == [0.0, 0.75] and item["event_actions"] == ["hit", "hit"]
     assert (item["video_id"], item["start"]) == ("2015-01-01-00-00-00", 2.0)
+
+
+@pytest.mark.parametrize("kind", [GreatestHits, VideoFolder])
+def test_frames_are_drawn_in_their_segments_anew_in_every_pass(greatest_hits, kind):
+    def shown(index, seed):
+        data = kind(greatest_hits, spec=SPEC, fields=("frames",), frame_seed=seed)
+        return seconds_of(data[index]["frames"].float().mean((1, 2, 3)) / 255)
+
+    middles, drawn = shown(1, None), torch.stack([shown(1 + 12 * number, 0) for number in range(8)])  # 3 or 4 clips
+    assert torch.equal(drawn[0], shown(1, 0)) and torch.equal(middles, shown(13, None))
+    assert not torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], shown(1, 1))
+    assert (drawn - middles).abs().max() < 0.25 + 0.1 and (drawn - middles).abs().amax(0).min() > 0.1
 
 
 def test_captions_and_splits(greatest_hits):

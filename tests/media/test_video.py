@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foleygram.media.guarded import MediaError
-from foleygram.media.video import motion_times, probe, read_frames, segment_middles
+from foleygram.media.video import motion_times, probe, read_frames, segment_draws, segment_middles
 
 IRREGULAR = [Fraction(n, 1000) for n in (0, 33, 50, 117, 133, 300, 317, 350, 700, 717, 733, 900, 1500, 1517, 1800)]
 RATES = [Fraction(15), Fraction(24_000, 1001), Fraction(25), Fraction(30), Fraction(30_000, 1001), Fraction(60)]
@@ -108,6 +108,10 @@ def test_times_must_ascend_and_may_be_none(tmp_path, videos):
 
 def test_grids():
     assert segment_middles(2.0, 4.0, 8)[[0, -1]] == pytest.approx([2.25, 5.75])
+    drawn = np.stack([segment_draws(2.0, 4.0, 8, np.random.default_rng(seed)) for seed in range(200)])
+    place = (drawn - 2.0) / 0.5 - np.arange(8)  # within its own segment, anywhere in it
+    assert (place >= 0).all() and (place < 1).all() and place.min() < 0.05 and place.max() > 0.95
+    assert abs(place.mean() - 0.5) < 0.03
     assert motion_times(1.0, 4.0, 30)[[0, -1]] == pytest.approx([1 + 1 / 60, 5 - 1 / 60])
     assert len(motion_times(0.0, 4.0, 30)) == 120
 
