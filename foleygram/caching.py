@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from foleygram.datasets.cache import MANIFEST
+from foleygram.datasets.cache import MANIFEST, MARK, shard_mark
 from foleygram.datasets.clip import MediaClips
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.folder import VideoFolder
@@ -94,7 +94,8 @@ def write_cache(
         loader = DataLoader(rows, batch_size=batch_size, num_workers=num_workers, collate_fn=_collate_read)
         unread: list[str] = []
         path = out / f"shard-{number:05d}{SUFFIXES[format]}"
-        described = _write_shard(path, _encoded(loader, encode, device, unread))
+        mark = shard_mark(key["identity"], path.name)
+        described = _write_shard(path, _encoded(loader, encode, device, unread), mark)
         _write_json(out / f"shard-{number:05d}.json", described | {"unread": unread})
     shards = [_finished_shard(out, number) for number in range(len(starts))]
     if None not in shards:
@@ -160,7 +161,7 @@ def _encoded(
             yield encode(batch) if encode else batch
 
 
-def _write_shard(path: Path, batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
+def _write_shard(path: Path, batches: Iterator[dict[str, Any]], mark: str) -> dict[str, Any]:
     tensors: dict[str, list[Tensor]] = {}
     strings: dict[str, list[Any]] = {}
     for batch in batches:
@@ -175,7 +176,7 @@ def _write_shard(path: Path, batches: Iterator[dict[str, Any]]) -> dict[str, Any
         if in_shards:
             write_tar(temporary, path.stem, whole, strings)
         else:
-            save_file(whole, temporary)
+            save_file(whole, temporary, metadata={MARK: mark})
     return {
         "file": path.name,
         "bytes": path.stat().st_size,

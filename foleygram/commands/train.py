@@ -1,6 +1,7 @@
 """`foleygram train`: LightningCLI on a stage's YAML."""
 
 import re
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -44,7 +45,9 @@ def train(context: typer.Context) -> None:
         raise failed(
             ValueError(f"{_first_line(error)} Smaller batches, gradient_checkpointing or bf16 need less")
         ) from None
-    except (OSError, ValueError, KeyError, FloatingPointError, MisconfigurationException, Preempted) as error:
+    except KeyError as error:
+        raise failed(ValueError(f"the clips have no field {error}; name it in the data's `fields`")) from None
+    except (OSError, ValueError, FloatingPointError, MisconfigurationException, Preempted) as error:
         raise failed(ValueError(_first_line(error))) from None
 
 
@@ -88,12 +91,17 @@ def _stage_cli() -> type["LightningCLI"]:
 
 
 def _reason(error: BaseException) -> BaseException:
-    """What was raised first, beneath what was raised from it; a class that did not build where it is one of several."""
+    """What was raised beneath the parser's own words; a class that did not build where it is one of several."""
     root = error
-    while root.__cause__ is not None:
+    while root.__cause__ is not None and _is_the_parsers(root):
         root = root.__cause__
     found = re.search(r"Problem with given class_path '(\S+)':\n\s+(.+)", str(error))
     return ValueError(f"{found[1]}: {found[2]}") if found and "Not a valid subclass" in str(root) else root
+
+
+def _is_the_parsers(error: BaseException) -> bool:
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals["__name__"]).startswith("jsonargparse.")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,15 +1,18 @@
 """Reads cached clips: safetensors shards with a manifest, written by `foleygram.caching`."""
 
+import hashlib
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,6 +20,8 @@ from foleygram.media.files import content_hash
 from foleygram.spec import ClipSpec
 
 MANIFEST = "manifest.json"
+MARK = "cache"
+"""Key of a shard's own metadata under which its `shard_mark` lies."""
 OVER_LATENTS = frozenset({"latents_mean", "latents_scale", "control_latents"})
 """Cached tensors whose last axis counts latents."""
 
@@ -44,13 +49,13 @@ class CachedClips(Dataset):
         path = self.folder / MANIFEST
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no cache there; write one with `foleygram cache`")
-        self.manifest = parse_manifest(path.read_text(encoding="utf-8"), str(path))
+        self.manifest = parse_manifest(path.read_text(encoding="utf-8", errors="replace"), str(path))
         if self.manifest.get("format") == "webdataset":
             raise ValueError(f"{self.folder}: these are WebDataset shards; read them with ShardedClips")
         check_manifest(self.manifest, str(self.folder), fields=fields, spec=spec, encoders=encoders)
         self.fields = tuple(fields)
         self._check_shards()
-        self.places = [(s, i) for s, shard in enumerate(self.manifest["shards"]) for i in range(shard["count"])]
+        self._starts = [0, *accumulate(shard["count"] for shard in self.manifest["shards"])]
         self._crop = LatentCrop(self.manifest, fields, crop_seconds, seed) if crop_seconds else None
         self._open: dict[int, Any] = {}
 
@@ -60,13 +65,15 @@ class CachedClips(Dataset):
         return self._crop is not None
 
     def __len__(self) -> int:
-        return len(self.places)
+        return self._starts[-1]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        shard, row = self.places[index % len(self.places)]
+        place = index % len(self)
+        shard = bisect_right(self._starts, place) - 1
+        row = place - self._starts[shard]
         described = self.manifest["shards"][shard]
         file = self._shard(shard)
         item = {name: widened(file.get_slice(name)[row]) for name in self.fields}
@@ -84,13 +91,30 @@ class CachedClips(Dataset):
 
     def _shard(self, shard: int) -> Any:
         if shard not in self._open:
-            self._open[shard] = safe_open(self.folder / self.manifest["shards"][shard]["file"], framework="pt")
+            self._open[shard] = self._opened(self.manifest["shards"][shard])
         return self._open[shard]
+
+    def _opened(self, described: Mapping[str, Any]) -> Any:
+        """A shard whose mark and rows are as the manifest has them; one without a mark is of an older version."""
+        path = self.folder / described["file"]
+        try:
+            file = safe_open(path, framework="pt")
+            rows = {name: file.get_slice(name).get_shape()[0] for name in self.fields}
+            mark = (file.metadata() or {}).get(MARK)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path}: damaged ({error}); write the cache again") from error
+        if mark not in (None, shard_mark(self.manifest["identity"], path.name)):
+            raise ValueError(f"{path}: a shard of another cache, or under another's name; write the cache again")
+        if other := {name: count for name, count in rows.items() if count != described["count"]}:
+            raise ValueError(
+                f"{path}: holds {other} clips, not {described['count']} as its manifest says; write it again"
+            )
+        return file
 
     def _check_shards(self) -> None:
         for described in self.manifest["shards"]:
             path = self.folder / described["file"]
-            if not path.is_file() or path.stat().st_size != described["bytes"]:
+            if path.parent != self.folder or not path.is_file() or path.stat().st_size != described["bytes"]:
                 raise ValueError(f"{path}: missing or not of the size in the manifest; write the cache again")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -184,12 +208,22 @@ def parse_manifest(text: str, source: str) -> dict[str, Any]:
     """A manifest; raises ValueError naming `source` where it is none."""
     try:
         manifest = json.loads(text)
-        if not all(isinstance(shard["file"], str) and shard["count"] >= 0 for shard in manifest["shards"]):
-            raise TypeError("its shards need a file and a count")
-        manifest["fields"], manifest["identity"]
+        for shard in manifest["shards"]:
+            count = shard["count"]
+            if not (isinstance(shard["file"], str) and isinstance(count, int) and 0 <= count <= shard["bytes"]):
+                raise ValueError(f"{shard['file']!r} of {shard['bytes']!r} bytes with {count!r} clips")
+            if odd := [name for name, values in shard["strings"].items() if len(values) != count]:
+                raise ValueError(f"{shard['file']}: {odd} of other lengths than {count}")
+            shard["fields"] + manifest["fields"]
+        manifest["identity"].get("spec", {}).get("seconds"), manifest["identity"].get("encoders", {}).items()
         return manifest
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{source}: no manifest of a cache ({error!r}); write the cache again") from error
+
+
+def shard_mark(identity: Mapping[str, Any], name: str) -> str:
+    """What a shard is marked with: that it is the file `name` of the cache of that identity."""
+    return hashlib.sha256(json.dumps([identity, name], sort_keys=True).encode()).hexdigest()
 
 
 def check_manifest(

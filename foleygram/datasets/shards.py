@@ -168,7 +168,7 @@ class ShardedClips(IterableDataset):
         for sample in itertools.islice(self._samples(name, problems), start, stop):
             try:
                 clip = self._decoded(sample)
-            except (SafetensorError, ValueError, KeyError) as error:
+            except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
                 problems.append(error)
                 continue
             given += 1
@@ -201,12 +201,12 @@ class ShardedClips(IterableDataset):
                 stream.close()
 
     def _decoded(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """A clip from its two members; raises KeyError, ValueError or SafetensorError for one that is not whole."""
+        """A clip from its two members; raises what its readers do for one that is not whole."""
         for member in ("safetensors", "json"):
             if member not in sample:
                 raise KeyError(f"{sample['__key__']} has no {member}")
         tensors, strings = load(sample["safetensors"]), json.loads(sample["json"])
-        clip = {name: tensors[name] for name in self.fields} | strings
+        clip = dict(strings) | {name: tensors[name] for name in self.fields}
         place = f"{self.pass_number}/{sample['__key__']}"
         return self._crop(clip, zlib.crc32(place.encode())) if self._crop else clip
 

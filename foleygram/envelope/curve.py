@@ -19,8 +19,8 @@ MIN_RISE = 0.1
 """Smallest rise of the mu-law level (0 to 1) that counts as an onset."""
 PEAK_SEC = 0.056
 """An onset's peak is looked for this far after its steepest rise."""
-LONGEST_SEC, HIGHEST_RATE = 6 * 3600.0, 48_000.0
-"""What a file may ask for, in seconds and values per second: a slip of the pen must not fill the memory."""
+HIGHEST_RATE = 48_000.0
+"""Most values per second that a file may ask for."""
 PULSE_LEVEL = 0.25
 """Height of an onset track's pulses: the RMS level of the loudest hits, so that an autoencoder of sounds knows it."""
 
@@ -36,7 +36,8 @@ class Envelope:
     rate: float
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is told below
+            values = np.asarray(self.values, dtype=np.float32)
         if values.ndim != 1 or values.size == 0:
             raise ValueError(f"an envelope of shape {values.shape}: give one row of values")
         if not np.isfinite(values).all():

@@ -9,11 +9,11 @@ import numpy as np
 from scipy.io import wavfile
 from torch import Tensor
 
-from foleygram.envelope.curve import HIGHEST_RATE, LONGEST_SEC, SAMPLE_RATE, Envelope
+from foleygram.envelope.curve import HIGHEST_RATE, SAMPLE_RATE, Envelope
 from foleygram.envelope.hits import DECAY_SEC, RATE, draw_hits, find_hits, hit_markers, level_velocity
 from foleygram.envelope.midi_notes import encode_notes, parse_notes
 from foleygram.envelope.tables import curve_table, marker_table, parse_table
-from foleygram.media.audio import read_audio, sound_rate
+from foleygram.media.audio import LONGEST_SEC, read_audio, sound_rate
 from foleygram.media.files import atomic_path
 from foleygram.media.guarded import MediaError, guarded
 from foleygram.media.markers import edit_list, reaper_table, with_cues
@@ -56,7 +56,7 @@ def chosen_envelope(choice: str, *, decay: float = DECAY_SEC) -> str | Envelope:
     if choice in CHOICES:
         return choice
     if not Path(choice).is_file():
-        raise FileNotFoundError(f"--envelope {choice}: no such file; give {', '.join(CHOICES)} or a file")
+        raise FileNotFoundError(f"{choice}: no such file; give {', '.join(CHOICES)} or a file")
     return read_envelope(choice, decay=decay)
 
 
@@ -165,7 +165,7 @@ def _parse_json(text: str) -> Envelope:
 
 def _json_number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} is {value!r}, no number")
+        raise ValueError(f"{name} is {value!r:.40}, no number")
     try:
         return float(value)
     except OverflowError:
@@ -189,4 +189,4 @@ def check_levels(envelope: Envelope) -> None:
     if envelope.rate > HIGHEST_RATE:
         raise ValueError(f"{envelope.rate:g} values per second; at most {HIGHEST_RATE:g} are read")
     if envelope.seconds > LONGEST_SEC:
-        raise ValueError(f"it lasts {envelope.seconds:.0f} s; at most {LONGEST_SEC:g} s are read")
+        raise ValueError(f"it lasts {envelope.seconds:g} s; at most {LONGEST_SEC:g} s are read")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import mido
 
-from foleygram.envelope.curve import LONGEST_SEC
 from foleygram.envelope.hits import Hit, level_velocity, velocity_level
+from foleygram.media.audio import LONGEST_SEC
 
 NOTE = 60
 """The key that written notes have; read are those of every key and channel."""

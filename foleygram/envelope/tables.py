@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from foleygram.envelope.curve import LONGEST_SEC, Envelope
+from foleygram.envelope.curve import Envelope
 from foleygram.envelope.hits import RATE, Hit, draw_hits, level_velocity, velocity_level
+from foleygram.media.audio import LONGEST_SEC
 
 USUAL_VELOCITY = 64
 EVEN = 1e-3

@@ -130,11 +130,11 @@ class GenerationModule(Stage):
         return {key: value for key, value in state.items() if key.startswith(("projectors.", "controlnet."))}
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Load the trained parts; raises KeyError unless exactly the frozen ones are missing."""
+        """Load the trained parts; raises ValueError unless exactly the frozen ones are missing."""
         outcome = super().load_state_dict(state_dict, strict=False, assign=assign)
         strangers = [k for k in outcome.missing_keys if not k.startswith(("transformer.", "projection_model."))]
         if strangers or outcome.unexpected_keys:
-            raise KeyError(
+            raise ValueError(
                 f"checkpoint does not fit: missing {strangers[:5]}, unexpected {outcome.unexpected_keys[:5]}"
             )
         return outcome

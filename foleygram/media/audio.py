@@ -23,6 +23,8 @@ BEATS_MEAN, BEATS_STD = 15.41663, 6.55582
 """Filterbank statistics that BEATs was trained with; it divides by twice the deviation."""
 SOUND_FILES = frozenset({".wav", ".flac", ".ogg"})
 """Suffixes that soundfile reads piece by piece; everything else, and what it refuses, goes through PyAV."""
+LONGEST_SEC = 6 * 3600.0
+"""A damaged header or a slip of the pen must not fill the memory: no more sound, nor envelope, is read of a file."""
 MAX_DRIFT_SEC = 0.04
 """How far a sound's time stamps may run from its sample count before they count as a gap or an overlap."""
 MAX_GAP_SEC = 600.0
@@ -42,8 +44,8 @@ def read_audio(
 
     Times count from the picture's start where there is one. Surround is brought to stereo as players do (ITU-R BS.775);
     two channels are averaged for mono, one is copied for stereo. Raises MediaError for a file without sound, an
-    unreadable one, samples that are no numbers, and, with `allow_silence=False`, for a track that is silent throughout;
-    ValueError for a negative start or length.
+    unreadable one, samples that are no numbers, more than six hours of them, and, with `allow_silence=False`, for a
+    track that is silent throughout; ValueError for a negative start or length.
     """
     path = Path(path)
     if start < 0 or (seconds is not None and seconds < 0):
@@ -51,6 +53,11 @@ def read_audio(
     if not path.is_file():
         raise MediaError(f"{path}: no such file; check the path")
     audio, rate = _read_any(path, start, seconds)
+    if audio.shape[-1] > LONGEST_SEC * rate:
+        raise MediaError(
+            f"{path}: {audio.shape[-1] / rate:.0f} s of sound, at {rate} Hz by its header; at most {LONGEST_SEC:g} s "
+            "are read, so cut it, or export it again if its header is wrong"
+        )
     if not np.isfinite(audio).all():
         raise MediaError(f"{path}: it holds samples that are not finite; export it again")
     if not allow_silence and not audio.any():

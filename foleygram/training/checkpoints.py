@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from foleygram.media.files import atomic_path
+from foleygram.state_dicts import read_weights
 
 RUN = "run"
 """Key of a checkpoint under which `SameRun` keeps what the order of data depends on."""
@@ -43,6 +44,15 @@ class WholeCheckpoints(TorchCheckpointIO):
                 f"{place}: checkpoint could not be written ({free:.0f} MiB free there; {kept}); make room, then go on "
                 "with --ckpt_path last"
             ) from error
+
+    def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Read the checkpoint `path` without running code; raises FileNotFoundError or ValueError naming it."""
+        if "://" in str(path):
+            return super().load_checkpoint(path, *arguments, **options)
+        checkpoint = read_weights(path)
+        if not isinstance(checkpoint, dict) or not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
+            raise ValueError(f"{path}: no checkpoint of a training; give one that a run wrote, as its last.ckpt")
+        return checkpoint
 
 
 def _remove_abandoned(place: Path) -> None:

@@ -1,7 +1,8 @@
 """What the training stages share: how a stage is spread over processes, and when it writes what it learned."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import lightning
 import torch
@@ -47,6 +48,16 @@ class Stage(lightning.LightningModule):
         fully_shard(self, mesh=mesh["data_parallel"], reshard_after_forward=False)
         for step in ("training_step", "validation_step"):
             register_fsdp_forward_method(self, step)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a checkpoint's weights; raises ValueError naming the first that do not fit."""
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:  # torch names every key in a line of its own
+            raise ValueError(
+                f"the checkpoint is of another network: {' '.join(str(error).split())[:300]}; resume with the sizes "
+                "that it was trained with"
+            ) from None
 
     def on_fit_end(self) -> None:
         """Write what was trained, from the first process."""

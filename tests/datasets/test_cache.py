@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import pickle
+import shutil
 import time
 from dataclasses import asdict
 from functools import partial
@@ -168,6 +169,50 @@ def test_damaged_shard_is_named(tmp_path):
     (tmp_path / "shard-00001.safetensors").unlink()
     with pytest.raises(ValueError, match=r"shard-00001\.safetensors: missing or not of the size"):
         CachedClips(tmp_path, fields=("audio",))
+
+
+def _rewritten(folder, change):
+    """The cache in `folder` with a manifest that was edited by hand."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m["shards"][0].pop("bytes"), r"manifest\.json: no manifest of a cache \(KeyError\('bytes'\)\)"),
+        (lambda m: m["shards"][0].update(count=10**12), r"manifest\.json: no manifest .* 1000000000000 clips"),
+        (lambda m: m["shards"][0].update(count="4"), r"manifest\.json: no manifest .* '4' clips"),
+        (lambda m: m["shards"][0].update(count=3), r"manifest\.json: no manifest .*other lengths than 3"),
+        (lambda m: m.update(identity=[]), r"manifest\.json: no manifest of a cache \(AttributeError"),
+        (lambda m: m["shards"][0].update(file="../shard-00000.safetensors"), "missing or not of the size"),
+        (lambda m: m["shards"][1].update(count=9, strings={}), r"00001.safetensors: holds {'audio': 4} clips, not 9"),
+        (lambda m: m["fields"].append("lost"), r"shard-00000.safetensors: damaged \(.*lost"),
+    ],
+)  # fmt: skip
+def test_an_edited_manifest_is_refused_by_name(tmp_path, change, said):
+    write_cache(Numbers(8), tmp_path / "cache", identity={}, shard_size=4, progress=False)
+    _rewritten(tmp_path / "cache", change)
+    fields = ("audio", "lost") if "lost" in said else ("audio",)
+    with pytest.raises(ValueError, match=said):
+        list(CachedClips(tmp_path / "cache", fields=fields))
+
+
+@pytest.mark.parametrize("damage", ["another cache", "another name", "nested manifest", "no text"])
+def test_a_shard_from_elsewhere_is_refused_by_name(tmp_path, damage):
+    for name in ("ours", "theirs"):
+        write_cache(Numbers(8), tmp_path / name, identity={"clips": name}, shard_size=4, progress=False)
+    source = tmp_path / ("theirs" if damage == "another cache" else "ours")
+    named = r"shard-00001\.safetensors: a shard of another cache, or under another's name"
+    if damage.startswith("another"):
+        wrong = source / ("shard-00001.safetensors" if damage == "another cache" else "shard-00000.safetensors")
+        shutil.copy(wrong, tmp_path / "ours" / "shard-00001.safetensors")
+    else:
+        (tmp_path / "ours" / "manifest.json").write_bytes(b"[" * 100_000 if damage == "nested manifest" else b"\xff\0")
+        named = r"manifest\.json: no manifest of a cache"
+    with pytest.raises(ValueError, match=named):
+        list(CachedClips(tmp_path / "ours", fields=("audio",)))
 
 
 def test_clips_of_a_folder_go_through(greatest_hits, tmp_path):

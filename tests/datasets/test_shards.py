@@ -295,6 +295,42 @@ def test_a_shard_that_ends_early_is_counted_and_made_up_for(tmp_path, caplog):
     assert "shard-00001.tar lacks 4 of 4 clips" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"json": b"[" * 100_000}, "maximum recursion depth"),
+        ({"json": b"[1]"}, "cannot convert"),
+        ({"json": b"\xff"}, "codec can't decode"),
+        ({"safetensors": b"\xff" * 9}, "header"),
+    ],
+)  # fmt: skip
+def test_a_damaged_member_is_counted(tmp_path, caplog, damage, said):
+    clips = write(tmp_path, 4)
+    path = tmp_path / "shard-00000.tar"
+    with tarfile.open(path) as tar:
+        members = [(member.name, tar.extractfile(member).read()) for member in tar]
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            key, _, kind = name.partition(".")
+            (tmp_path / "member").write_bytes(damage.get(kind, content) if key.endswith("2") else content)
+            tar.add(tmp_path / "member", name)
+    assert [clip["index"].item() for clip in clips] == [0, 1, 3, 0]
+    assert "lacks 1 of 4 clips" in caplog.text and said in caplog.text
+
+
+def test_what_a_shard_says_in_words_is_no_tensor(tmp_path):
+    write(tmp_path, 1)
+    path = tmp_path / "shard-00000.tar"
+    with tarfile.open(path) as tar:
+        members = [(member.name, tar.extractfile(member).read()) for member in tar]
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            (tmp_path / "member").write_bytes(b'{"index": "zero"}' if name.endswith("json") else content)
+            tar.add(tmp_path / "member", name)
+    (clip,) = ShardedClips(str(tmp_path), fields=("index",))
+    assert clip["index"].item() == 0
+
+
 def test_a_clip_without_a_member_is_counted(tmp_path, caplog):
     clips = write(tmp_path, 4)
     path = tmp_path / "shard-00000.tar"

@@ -213,6 +213,13 @@ def test_silence_is_a_silent_envelope() -> None:
     assert not sound_envelope(torch.zeros(2, 16_000), 16_000).values.any()
 
 
+def _slow_wav() -> bytes:
+    """A small file whose header makes two weeks of it."""
+    encoded = io.BytesIO()
+    wavfile.write(encoded, 1, np.tile(np.array([0.1, -0.1], np.float32), 600_000))
+    return encoded.getvalue()
+
+
 BAD = {
     "empty.csv": ("", "no rows"),
     "header.csv": ("time,level\n", "no rows"),
@@ -242,6 +249,8 @@ BAD = {
     "loud.json": ('{"rate": 125, "levels": [0, 3]}', "reaches 3 at 0.008 s"),
     "slow.json": ('{"rate": 0.00001, "levels": [0, 1]}', "100000 s"),
     "still.json": ('{"rate": 0, "levels": [0, 1]}', "rate must be positive"),
+    "nested.json": ('{"rate": 125, "levels": [' + "[" * 900 + "]" * 900 + "]}", r"level 0 is \[{40}, no number"),
+    "beyond.json": ('{"rate": 125, "levels": [1e39]}', "value 0 .*finite"),
     "none.json": ('{"rate": 125, "levels": []}', "one row"),
     "text.mid": ("not MIDI at all", "MIDI"),
     "cut.mid": (b"MThd\x00\x00\x00\x06\x00\x00\x00\x01\x00\x60MTrk\x00\x00\x00\x20\x00\x90", "MIDI"),
@@ -249,6 +258,7 @@ BAD = {
     "silent.mid": (b"MThd\x00\x00\x00\x06\x00\x00\x00\x01\x00\x60MTrk\x00\x00\x00\x04\x00\xff\x2f\x00", "no note"),
     "text.wav": ("not sound", "text.wav"),
     "void.wav": (b"", "empty"),
+    "slow.wav": (_slow_wav(), "at 1 Hz by its header"),
 }
 
 

@@ -146,11 +146,13 @@ def test_channels(tmp_path, videos):
 
 def test_hostile_sounds_are_named_in_the_error(tmp_path, videos):
     soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan], np.float32), 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "slow.wav", np.full(30_000, 0.1), 1)
     (tmp_path / "text.wav").write_text("no sound\n" * 40)
     (tmp_path / "empty.wav").touch()
     videos.write(tmp_path / "mute.mp4", videos.constant(15, 5))
     for name, reason in {
         "nan.wav": "not finite",
+        "slow.wav": "30000 s of sound, at 1 Hz",
         "text.wav": "not a readable",
         "empty.wav": "empty",
         "mute.mp4": "no sound",

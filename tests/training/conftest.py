@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 from typer.testing import CliRunner
@@ -68,10 +69,12 @@ def damaged_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damaged")
     write_cache(RandomClips(), folder, identity={}, shard_size=NUM_CLIPS, progress=False)
     (shard,) = folder.glob("*.safetensors")
+    with safe_open(shard, "pt") as file:
+        mark = file.metadata()
     tensors = load_file(shard)
     order = torch.randperm(NUM_CLIPS, generator=torch.Generator().manual_seed(0)).tolist()
     tensors["latents_mean"][order[9]] = torch.nan
-    save_file(tensors, shard)
+    save_file(tensors, shard, metadata=mark)
     return folder
 
 
