@@ -64,7 +64,8 @@ class AutoencoderTraining(Stage):
     """Reconstruction by multi-resolution spectra and waveform distance, with a light KL term on the latents.
 
     A share of each batch is replaced by its own RMS curves, because the ControlNet later sends curves through the
-    encoder (paper notes, section 3). At `normalise_at` steps and at the end the latents are made unit variance.
+    encoder (paper notes, section 3). At `normalise_at` steps and at the end the latents are made unit variance over
+    the crops trained on; whole clips, quieter than the loudest of three crops, lie below (the miniature's: 0.69).
     """
 
     hparams: Any

@@ -1,9 +1,13 @@
 """The frozen parts: encoding, decoding, prompts; the autoencoder's latents at unit variance."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
 
+from foleygram.checkpoints import load_part
+from foleygram.envelope.rms import envelope_curve, rms_envelope
 from foleygram.generation.autoencoder_training import fold_latent_statistics
 from foleygram.generation.backbone import (
     PromptTokens,
@@ -16,6 +20,7 @@ from foleygram.generation.backbone import (
 from foleygram.generation.conditioning import Conditions, SemanticProjectors, control_latents, duration_conditions
 from foleygram.generation.pretraining import build_prompt_encoder
 from foleygram.generation.spectral import MultiResolutionSpectra
+from foleygram.media.audio import fit_length, read_audio
 
 
 def build() -> AutoencoderOobleck:
@@ -132,6 +137,24 @@ def test_control_latents_are_the_curves_mean_padded_at_its_end(vae):
     expected = encode_audio(vae, torch.cat([curves, torch.zeros(2, 8)], 1)[:, None]).mean
     assert found.shape == (2, 4, 63)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_shipped_autoencoder_hears_slow_curves():
+    """Paper notes, section 3: before a ControlNet is trained a linear probe must reach R^2 0.95."""
+    vae, count = load_part(Path("checkpoints/mini"), "vae"), 64_000
+    wavs = sorted(Path("data/examples").glob("*.wav"))
+    sounds = torch.stack([fit_length(read_audio(wav, sample_rate=16_000)[0], count) for wav in wavs])
+    envelopes = rms_envelope(sounds)
+    with torch.inference_mode():
+        controls = control_latents(vae, envelopes, count).mT.double()  # (clips, T, C)
+    levels = envelope_curve(envelopes, count).unflatten(-1, (-1, vae.hop_length)).mean(-1).double()
+    rows = torch.cat([controls, torch.ones_like(controls[..., :1])], dim=-1)
+    errors = []
+    for clip in range(len(rows)):
+        others = torch.arange(len(rows)) != clip
+        weights = torch.linalg.lstsq(rows[others].flatten(0, 1), levels[others].flatten()[:, None]).solution
+        errors.append(rows[clip] @ weights[:, 0] - levels[clip])
+    assert 1 - torch.stack(errors).var(correction=0) / levels.var(correction=0) > 0.95
 
 
 def test_spectral_distance_is_zero_only_for_equal_spectra():
