@@ -6,7 +6,7 @@ import torch.multiprocessing as mp
 
 from foleygram.evaluation.distances import FrechetAudioDistance, FrechetAudioVisualDistance, KernelAudioDistance
 from foleygram.evaluation.frechet import frechet_distance, frechet_infinity
-from foleygram.evaluation.kernel import KAD_SCALE, kernel_distance, median_distance
+from foleygram.evaluation.kernel import kernel_distance, median_distance
 from foleygram.evaluation.metrics import ClapScore, clap_score
 
 DIM = 6
@@ -89,6 +89,23 @@ def test_too_few_rows_have_no_figure_but_a_reason():
     assert any("FAD-infinity" in note for note in allowed.compute().notes)
 
 
+def test_the_fewest_rows_that_carry_a_figure_give_it():
+    generated, reference = clip_rows(0, 1000), clip_rows(1, 1200)
+    for count, infinity in ((DIM + 1, None), (999, None), (1000, frechet_infinity(generated, reference, seed=3))):
+        metric = FrechetAudioDistance(seed=3)
+        metric.update(generated[:count], real=False, clip="a")
+        metric.update(reference, real=True, clip="a")
+        found = metric.compute()
+        assert found.value == pytest.approx(frechet_distance(generated[:count], reference), rel=1e-9)
+        assert found.infinity == (None if infinity is None else pytest.approx(infinity, rel=1e-9))
+    kernel = KernelAudioDistance()
+    kernel.update(reference, real=True, clip="a")
+    kernel.update(generated[:1], real=False, clip="b")
+    assert kernel.compute().value is None and "1 rows: a distance needs two" in kernel.compute().notes[0]
+    kernel.update(generated[1:2], real=False, clip="c")
+    assert kernel.compute().value == pytest.approx(kernel_distance(generated[:2], reference), rel=1e-9)
+
+
 @pytest.mark.parametrize(("count", "noted"), [(99, True), (100, False)])
 def test_a_kernel_distance_of_few_rows_says_that_it_scatters(count, noted):
     metric = KernelAudioDistance()
@@ -161,7 +178,7 @@ def double_loop(x, y, bandwidth):
         return np.exp(-((a - b) ** 2).sum() / (2 * bandwidth**2))
 
     within = [np.mean([kernel(s[i], s[j]) for i in range(len(s)) for j in range(len(s)) if i != j]) for s in (x, y)]
-    return KAD_SCALE * (sum(within) - 2 * np.mean([kernel(a, b) for a in x for b in y]))
+    return 100 * (sum(within) - 2 * np.mean([kernel(a, b) for a in x for b in y]))
 
 
 @pytest.mark.parametrize("count", [31, 32])  # an odd and an even number of pairs
