@@ -97,7 +97,7 @@ def leak_db(generated: Tensor, reference: Tensor, *, rate: float = ENVELOPE_RATE
     if not mask.any():
         return None
     level, top = float(generated[mask].square().mean().sqrt()), float(generated.max())
-    if level == 0 or top == 0:
+    if level == 0:
         return FLOOR_DB
     return max(FLOOR_DB, 20 * math.log10(level / top))
 

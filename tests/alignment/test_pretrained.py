@@ -1,10 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import BertConfig, BertModel, Blip2VisionConfig, Blip2VisionModel
 
-from foleygram.alignment.beats import BeatsModel
+from foleygram.alignment.beats import BeatsConfig, BeatsLayer, BeatsModel, _scale_gradient
 from foleygram.alignment.encoders import CLIP_MEAN, CLIP_STD, TextEncoder, VideoEncoder
 from foleygram.alignment.pretrained import (
     audio_encoder_from_beats,
@@ -56,6 +57,64 @@ def test_every_weight_of_beats_learns(checkpoint: Path) -> None:
     model = load_beats(checkpoint).train()
     model(golden("beats")[0]["in.fbank128"]).square().sum().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_layer_without_positions_and_deep_norm_is_torchs_own(norm_first: bool) -> None:
+    torch.manual_seed(0)
+    config = BeatsConfig(
+        encoder_layers=1, encoder_embed_dim=16, encoder_ffn_embed_dim=24, encoder_attention_heads=4, deep_norm=False,
+        relative_position_embedding=False, layer_norm_first=norm_first, attention_dropout=0.9, dropout=0.9,
+    )  # fmt: skip
+    ours = BeatsLayer(config).eval()
+    theirs = torch.nn.TransformerEncoderLayer(16, 4, 24, activation="gelu", batch_first=True, norm_first=norm_first)
+    state = ours.state_dict()
+    packed = {
+        f"self_attn.in_proj_{kind}": torch.cat([state[f"self_attn.{name}_proj.{kind}"] for name in "qkv"])
+        for kind in ("weight", "bias")
+    }
+    names = {
+        "self_attn.out_proj": "self_attn.out_proj", "linear1": "fc1", "linear2": "fc2", "norm1": "self_attn_layer_norm",
+        "norm2": "final_layer_norm",
+    }  # fmt: skip
+    single = {f"{a}.{kind}": state[f"{b}.{kind}"] for a, b in names.items() for kind in ("weight", "bias")}
+    theirs.load_state_dict(packed | single)
+    tokens, hidden = torch.randn(2, 7, 16), torch.tensor([[False] * 7, [False] * 4 + [True] * 3])
+    with torch.no_grad():
+        expected = theirs.eval()(tokens, src_key_padding_mask=hidden)
+        torch.testing.assert_close(ours(tokens, None, hidden)[~hidden], expected[~hidden])
+
+
+def test_a_tower_normalised_first_ends_in_a_norm_and_may_do_without_gates() -> None:
+    config = beats_config(BEATS_CFG | {"layer_norm_first": True, "gru_rel_pos": False})
+    model = BeatsModel(config).eval()
+    assert not any("grep" in name for name, _ in model.named_parameters())
+    with torch.no_grad():
+        tokens = model(golden("beats")[0]["in.fbank128"])
+    torch.testing.assert_close(tokens.mean(-1), torch.zeros(tokens.shape[:2]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(tokens.var(-1, correction=0), torch.ones(tokens.shape[:2]), atol=1e-3, rtol=0)
+
+
+def test_the_gradient_of_lower_layers_decays() -> None:
+    tokens = torch.randn(3, requires_grad=True)
+    scaled = _scale_gradient(tokens, 0.6)
+    torch.testing.assert_close(scaled, tokens)
+    assert torch.autograd.grad(scaled.sum(), tokens)[0].tolist() == pytest.approx([0.6] * 3)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "complaint"),
+    [({"encoder_attention_heads": 5}, "5 heads do not divide"), ({"activation_fn": "loud"}, "'loud'")],
+)
+def test_sizes_that_make_no_tower_are_named(sizes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        beats_config(BEATS_CFG | sizes)
+
+
+def test_a_filterbank_smaller_than_a_patch_is_refused(checkpoint: Path) -> None:
+    for shape in ((1, 15, 128), (1, 128)):
+        with pytest.raises(ValueError, match="each at least 16"):
+            load_beats(checkpoint)(torch.zeros(shape))
 
 
 def test_deep_norm_scales_the_start() -> None:

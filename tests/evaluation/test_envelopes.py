@@ -92,6 +92,31 @@ def test_leak_is_the_level_of_what_sounds_in_the_silences():
     assert leak_db(reference, reference) < -60
 
 
+def test_silence_is_50_db_below_a_reference_that_is_heard_and_leaks_below_the_sounds_own_peak():
+    reference, generated = torch.ones(500), torch.full((500,), 0.5)
+    reference[100:200], reference[300:400] = 0.005, 0.0025  # -46 and -52 dB
+    assert silent_spans(reference).nonzero().flatten().tolist() == list(range(306, 394))
+    assert not silent_spans(5e-5 * reference).any()
+    generated[300:350], generated[350:400] = 0.0, 0.005
+    assert leak_db(generated, reference) == pytest.approx(20 * math.log10(0.01 / math.sqrt(2)), abs=1e-3)
+    generated[300:400] = 1e-9
+    assert leak_db(generated, reference) == -120
+
+
+def test_a_lag_longer_than_half_of_the_clip_is_not_taken_for_an_early_sound():
+    late, early = torch.zeros(60), torch.zeros(60)
+    early[8], late[48] = 0.3, 0.3
+    assert envelope_lag(late, early) == pytest.approx(40 * 8, abs=0.5)
+    assert envelope_lag(early, late) == pytest.approx(-40 * 8, abs=0.5)
+
+
+@pytest.mark.parametrize("shapes", [((50,), (51,)), ((2, 50), (2, 50))])
+def test_envelopes_of_other_shapes_are_refused(shapes):
+    for figure in (envelope_l1, envelope_correlation, envelope_lag, leak_db):
+        with pytest.raises(ValueError, match="one clip each, equally long"):
+            figure(*map(torch.zeros, shapes))
+
+
 def test_silences_shorter_than_200_ms_do_not_count():
     rate = 125.0
     reference = torch.ones(500)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from foleygram import Envelope, FoleyGRAMPipeline
-from foleygram.inputs import read_video
+from foleygram.alignment.volume import gram_volume
+from foleygram.inputs import read_video, window_seconds
 from foleygram.pipeline import FoleyOutput
-from foleygram.production.takes import TakeScore, disobeys, rank_takes, score_take
+from foleygram.production.takes import TakeScore, _places, disobeys, rank_takes, score_take
 
 RATE = 16_000
 
@@ -69,6 +70,24 @@ def test_words_enter_the_volume_and_have_no_say_where_there_are_none(pipeline, s
     assert silent.volume == pytest.approx(np.sqrt(1 - cosine**2), abs=1e-3)  # two vectors: the sine between them
 
 
+def test_every_window_is_judged_by_its_own_picture_sound_and_words(pipeline, seen):
+    starts = window_seconds(seen.seconds, pipeline.spec)
+    words = ["wood", None, "hits"][: len(starts)]
+    audio, envelope = hits([0.3, 1.9], seconds=seen.seconds)
+    score = score_take(pipeline, seen, FoleyOutput(audio, RATE, envelope), prompts=words)
+    volumes = []
+    for frames, start, word in zip(seen.frames, starts, words, strict=True):
+        heard = torch.zeros(1, 2 * RATE)
+        stretch = audio[:, round(start * RATE) :][:, : 2 * RATE]
+        heard[:, : stretch.shape[1]] = stretch
+        told = {"frames": frames[None], "caption": [word or ""], "envelope_audio": heard}
+        embedded = {name: rows[0] for name, rows in pipeline.embed(told).items()}
+        names = ("video", "text", "audio") if word else ("video", "audio")
+        volumes.append(float(gram_volume(torch.stack([embedded[name] for name in names]))))
+    assert len(volumes) > 1 and max(volumes) - min(volumes) > 1e-4
+    assert score.volume == pytest.approx(np.mean(volumes), abs=1e-5)
+
+
 def test_silence_is_measured_and_comes_last(pipeline, seen):
     audio, envelope = hits([0.3, 1.1])
     mute = score_take(pipeline, seen, FoleyOutput(torch.zeros_like(audio), RATE, envelope))
@@ -89,6 +108,13 @@ def test_obedience_and_volume_count_one_half_each():
     assert rank_takes([near, obedient]) == [1, 0]  # equal places: the smaller E-L1 decides
     middling = a_score(0.1, 2, -50, 0.1)  # as obedient in one of three, and near
     assert rank_takes([obedient, middling]) == [1, 0]
+    early, late = a_score(0.1, -50), a_score(0.1, 10)
+    assert rank_takes([early, late]) == [1, 0]  # a sound that is early is no better than one that is late
+
+
+def test_equal_takes_share_the_places_between_them():
+    assert _places([2.0, 1.0, 2.0, 3.0]) == [1.5, 0, 1.5, 3]
+    assert not disobeys(a_score(0.05), 0.5) and disobeys(a_score(0.0501), 0.5)
 
 
 def test_equal_takes_keep_their_order():
