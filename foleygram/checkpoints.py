@@ -166,7 +166,10 @@ def load_parts(folder: Path, torch_dtype: torch.dtype = torch.float32) -> dict[s
 def load_release(
     folder: Path, torch_dtype: torch.dtype = torch.float32
 ) -> tuple[dict[str, Any], ClipSpec, tuple[float, float]]:
-    """Parts, spec and (sigma_min, sigma_max) of a release folder, as `load_parts` loads them."""
+    """Parts, spec and (sigma_min, sigma_max) of a release folder, as `load_parts` loads them.
+
+    Raises FileNotFoundError naming the parts that are missing, and as `load_parts` does.
+    """
     index = read_index(folder)
     missing = missing_parts(index["parts"])
     if missing or "sigma_min" not in index:

@@ -164,7 +164,10 @@ def _is_whole(path: Path, file: Any) -> bool:
 
 
 def origin_of(folder: Path) -> dict[str, str]:
-    """Where the weights in `folder` were fetched from, and their licence; empty for a folder that does not say."""
+    """Where the weights in `folder` were fetched from, and their licence; empty for a folder that does not say.
+
+    Raises ValueError for a damaged record.
+    """
     path = folder / ORIGIN
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

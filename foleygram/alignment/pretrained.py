@@ -94,7 +94,10 @@ def eva_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def video_encoder_from_eva(path: str, embedding_dim: int = 512, num_attention_heads: int = 16) -> VideoEncoder:
-    """A video encoder with a fresh head on EVA01-CLIP's published `.pt`, whose text tower is left out; for YAML."""
+    """A video encoder with a fresh head on EVA01-CLIP's published `.pt`, whose text tower is left out; for YAML.
+
+    Raises FileNotFoundError for an absent file, ValueError naming it where it does not fit.
+    """
     state = read_weights(path)
     if not isinstance(state, dict):
         raise ValueError(f"{path}: holds {type(state).__name__}, not a state dict")

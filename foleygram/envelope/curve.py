@@ -75,7 +75,10 @@ class Envelope:
         return Envelope(self.at(np.arange(count) / rate), rate)
 
     def slice(self, start: float, seconds: float) -> "Envelope":
-        """The stretch of `seconds` from `start` on, both ends included; 0 where it leaves the envelope."""
+        """The stretch of `seconds` from `start` on, both ends included; 0 where it leaves the envelope.
+
+        Raises ValueError for a negative length.
+        """
         if seconds < 0:
             raise ValueError(f"a stretch of {seconds} seconds: it must not be negative")
         return Envelope(self.at(start + np.arange(round(seconds * self.rate) + 1) / self.rate), self.rate)

@@ -40,6 +40,7 @@ def shift(envelope: Envelope, seconds: float, start: float = 0.0, end: float = m
     """The envelope with what lies from `start` to `end` moved by `seconds` (later where positive).
 
     It leaves silence behind and adds its power to what it meets; what passes the envelope's ends is lost.
+    Raises ValueError for a shift that is not finite.
     """
     if not math.isfinite(seconds):
         raise ValueError(f"a shift by {seconds} s: it must be finite")
@@ -91,7 +92,7 @@ def quantise(envelope: Envelope, frame_rate: float) -> Envelope:
     """The envelope with each onset on the nearest of the frames, which are 1 / `frame_rate` seconds apart.
 
     Time is stretched and squeezed between the onsets; attacks and the first decay keep their shape. Of two onsets at
-    one frame the later goes to the next.
+    one frame the later goes to the next. Raises ValueError for a rate that is not positive.
     """
     if not (math.isfinite(frame_rate) and frame_rate > 0):
         raise ValueError(f"{frame_rate:g} frames per second: the rate must be positive")

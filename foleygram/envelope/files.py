@@ -52,7 +52,10 @@ def read_envelope(path: str | Path, *, decay: float = DECAY_SEC) -> Envelope:
 
 
 def chosen_envelope(choice: str, *, decay: float = DECAY_SEC) -> str | Envelope:
-    """What `--envelope CHOICE` means: the words "predicted" and "audio" stand as they are, all else names a file."""
+    """What `--envelope CHOICE` means: the words "predicted" and "audio" stand as they are, all else names a file.
+
+    Raises FileNotFoundError where there is no such file, and as `read_envelope` does.
+    """
     if choice in CHOICES:
         return choice
     if not Path(choice).is_file():
@@ -108,7 +111,10 @@ def _read_sound(path: Path) -> tuple[Tensor, int]:
 
 
 def sound_envelope(audio: Tensor, sample_rate: int) -> Envelope:
-    """The curve that a sound (channels, samples) draws where it has no negative half, else the envelope it has."""
+    """The curve that a sound (channels, samples) draws where it has no negative half, else the envelope it has.
+
+    Raises ValueError for an empty sound.
+    """
     mono = audio.float().mean(0).numpy()
     if not mono.size:
         raise ValueError("there is no sound in it")

@@ -106,7 +106,10 @@ def hit_markers(envelope: Envelope, seconds: float = math.inf) -> list[Marker]:
 
 
 def velocity_level(velocity: float) -> float:
-    """RMS level of a MIDI velocity in (0, 127]: its square, as General MIDI's sound sets have it; 127 is 0.25."""
+    """RMS level of a MIDI velocity in (0, 127]: its square, as General MIDI's sound sets have it; 127 is 0.25.
+
+    Raises ValueError for one that lies elsewhere.
+    """
     if not 0 < velocity <= MAX_VELOCITY:
         raise ValueError(f"a velocity of {velocity:g}: it must lie above 0 and at or below {MAX_VELOCITY}")
     return FULL_LEVEL * (velocity / MAX_VELOCITY) ** 2

@@ -60,7 +60,7 @@ def train_judge(
     """A judge trained on random stretches of `seconds` of `sounds`, every material equally often, in eval mode.
 
     Each stretch holds a strike and is shifted, made noisy and unevenly loud over frequency; its level is no clue. What
-    is drawn depends on `seed` and the step alone.
+    is drawn depends on `seed` and the step alone. Raises ValueError for a material without a sound.
     """
     config = config or MaterialJudgeConfig(materials=sorted({sound.material for sound in sounds}))
     by_material = [[s for s in sounds if s.material == name] for name in config.materials]

@@ -22,7 +22,7 @@ class AudioLatents(NamedTuple):
 
 
 def encode_audio(vae: AutoencoderOobleck, audio: Tensor) -> AudioLatents:
-    """Posterior of audio (B, channels, samples), whose samples must be a multiple of the autoencoder's hop."""
+    """Posterior of audio (B, channels, samples); raises ValueError unless samples are a multiple of its hop."""
     hop = vae.hop_length
     if audio.shape[-1] % hop:
         raise ValueError(f"{audio.shape[-1]} samples are no multiple of the autoencoder's hop {hop}: pad with zeros")

@@ -31,7 +31,10 @@ def add_noise(clean: Tensor, noise: Tensor, timestep: Tensor) -> Noised:
 def sample_timesteps(
     batch_size: int, distribution: TimestepDistribution, *, generator: torch.Generator, uniform_share: float = 0.5
 ) -> Tensor:
-    """Timesteps (batch_size,) in (0, 1): stratified uniform, sigmoid(N(0, 1)), or a mixture of both per item."""
+    """Timesteps (batch_size,) in (0, 1): stratified uniform, sigmoid(N(0, 1)), or a mixture of both per item.
+
+    Raises ValueError for another `distribution`.
+    """
     strata = torch.randperm(batch_size, generator=generator) + torch.rand(batch_size, generator=generator)
     uniform = strata / batch_size
     if distribution == "uniform":

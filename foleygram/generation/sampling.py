@@ -31,7 +31,10 @@ class ClipNoise:
 
 
 def exponential_sigmas(num_inference_steps: int, *, sigma_min: float, sigma_max: float) -> Tensor:
-    """Noise levels evenly spaced in log sigma from `sigma_max` to `sigma_min`, then 0: (num_inference_steps + 1,)."""
+    """Noise levels evenly spaced in log sigma from `sigma_max` to `sigma_min`, then 0: (num_inference_steps + 1,).
+
+    Raises ValueError without a step, or for levels that do not fall.
+    """
     if num_inference_steps < 1 or not 0 < sigma_min < sigma_max:
         raise ValueError(f"{num_inference_steps} steps between sigmas {sigma_max} and {sigma_min}: nothing to sample")
     levels = torch.logspace(0, 1, num_inference_steps, base=sigma_min / sigma_max, dtype=torch.float64) * sigma_max

@@ -79,7 +79,7 @@ class Manifest:
             journal.write(json.dumps(asdict(row)) + "\n")
 
     def write(self) -> None:
-        """Write the table, whole or not at all."""
+        """Write the table, whole or not at all; raises OSError naming it when it cannot be written."""
         self.work.mkdir(parents=True, exist_ok=True)
         temporary = self.work / MANIFEST
         try:

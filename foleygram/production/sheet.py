@@ -34,6 +34,7 @@ def read_sheet(path: Path, names: set[str]) -> dict[str, dict[str, Any]]:
     """What a CSV table says of each file; rows with `from` and `to` are segments of the file that they name.
 
     Columns: `file`, and any of `prompt`, `negative_prompt`, `envelope`, `seed`, `reference`, `weights`, `from`, `to`.
+    Raises FileNotFoundError without the table, ValueError naming the line that cannot be.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check --sheet")

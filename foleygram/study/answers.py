@@ -90,7 +90,10 @@ def collect(paths: Sequence[Path], plan: Plan) -> Collected:
 
 
 def answer_files(paths: Sequence[Path]) -> list[Path]:
-    """The files among `paths` and every .json in the folders among them, once each, by name."""
+    """The files among `paths` and every .json in the folders among them, once each, by name.
+
+    Raises FileNotFoundError for a path that is not there.
+    """
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder; check the path")

@@ -197,7 +197,10 @@ def _check(pair: Pair, generated: Tensor, reference: Tensor, sample_rate: int) -
 
 
 def guarded_unless_sound_file(read: Callable[..., Any], path: Path, **options: Any) -> Any:
-    """Call `read` on a file, in a process of its own where native decoders of video containers are at work."""
+    """Call `read` on a file, in a process of its own where native decoders of video containers are at work.
+
+    Raises MediaError for a file that declares more than fits into memory, or that brings the decoder down.
+    """
     if path.suffix.lower() in SOUND_FILES:
         try:
             return read(path, **options)

@@ -105,7 +105,7 @@ def data_fingerprint(dataset: GreatestHits) -> str:
 
 
 def pick_clips(num_clips: int, limit: int | None) -> list[int]:
-    """Indices of `limit` clips spread evenly over the data set, all of them without a limit."""
+    """Indices of `limit` clips spread evenly over the data set, all without a limit; raises ValueError below 1."""
     if limit is None or limit >= num_clips:
         return list(range(num_clips))
     if limit < 1:
