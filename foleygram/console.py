@@ -87,7 +87,9 @@ def generate_with_progress(
             )  # fmt: skip
         print_outcome(console, outcome, delivery.container)
         if not dry_run:
-            console.print(f"{out}: the results, and {MANIFEST} with a line for each file", markup=False, soft_wrap=True)
+            console.print(
+                f"{out}: the results; {MANIFEST} there has a line for each file", markup=False, soft_wrap=True
+            )
     return outcome.num_failed
 
 

@@ -1,5 +1,6 @@
 """FoleyGRAMPipeline: video, and perhaps text, reference sound and an envelope, to a waveform."""
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -229,7 +230,9 @@ class FoleyGRAMPipeline(ConditionEncoding):
     def _velocity(
         self, conditions: Conditions, null: Conditions, guidance_scale: float, control_scale: float
     ) -> Velocity:
-        """v of the controlled DiT under guidance."""
+        """v of the controlled DiT under guidance; raises ValueError for scales that are not finite."""
+        if not (math.isfinite(guidance_scale) and math.isfinite(control_scale)):
+            raise ValueError(f"guidance {guidance_scale:g}, control scale {control_scale:g}: give finite numbers")
 
         def controlled(latents: Tensor, timestep: Tensor, told: Conditions) -> Tensor:
             latents = latents.to(self.transformer.dtype)  # the time stays float32 in every precision

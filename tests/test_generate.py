@@ -166,6 +166,13 @@ def test_a_drawn_envelope_is_followed(tiny_release, videos, tmp_path):
         (["{video}", "--out", "o", "--container", "webm", "--audio-codec", "aac"], 1, "aac does not go into webm"),
         (["{video}", "--out", "o", "--mix-original", "loud"], 1, "write a level in decibels"),
         (["{video}", "--out", "o", "--segment", "1:2"], 1, "FROM:TO:PROMPT"),
+        (
+            ["{video}", "--out", "{out}", "--checkpoint", "{release}", "--segment", "2:1:a"],
+            1,
+            "zwei.mp4: a segment from 2",
+        ),
+        (["{video}", "--out", "{out}", "--checkpoint", "{release}", "--guidance", "nan"], 1, "give finite numbers"),
+        (["{video}", "--out", "{video}", "--checkpoint", "{release}"], 1, "foleygram: {video}: cannot be written"),
         (["{video}", "--out", "o", "--sheet", "absent.csv"], 1, "absent.csv: no such file"),
         (["--from-sidecar", "absent.json", "--out", "o"], 1, "absent.json: no such file"),
         (["--from-sidecar", "a.json", "--out", "o", "--steps", "25"], 1, "a.json records; leave out --steps"),
@@ -174,10 +181,15 @@ def test_a_drawn_envelope_is_followed(tiny_release, videos, tmp_path):
 )
 def test_wrong_use_is_one_clear_line(tiny_release, videos, tmp_path, arguments, code, named):
     (tmp_path / "nothing").mkdir()
-    places = {"empty": tmp_path / "nothing", "video": videos / "zwei.mp4", "release": tiny_release}
+    places = {
+        "empty": tmp_path / "nothing",
+        "video": videos / "zwei.mp4",
+        "release": tiny_release,
+        "out": tmp_path / "out",
+    }
     result = run(*(argument.format(**places) for argument in arguments))
     assert result.exit_code == code
-    assert named in result.output and "Traceback" not in result.output
+    assert named.format(**places) in result.output and "Traceback" not in result.output
 
 
 def test_help_imports_no_torch():

@@ -19,6 +19,7 @@ from foleygram.app.regions import region_edit
 from foleygram.app.session import MadeTake, Session, close_session, make_take, open_session, own_sound
 from foleygram.envelope.files import read_envelope
 from foleygram.inputs import REFERENCE_RATE, ModalityWeights, SoundRequest
+from foleygram.media.files import error_text
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.production.rendering import CLIP_ERRORS, Sampling
 from foleygram.production.takes import rank_takes
@@ -58,7 +59,7 @@ def _shown(message: str) -> gr.Error:
 
 def words(error: BaseException, folder: Path) -> str:
     """An error's message as harmless HTML, naming files as the visitor does, without the page's folder."""
-    message = str(error) or type(error).__name__
+    message = error_text(error)
     return html.escape(re.sub(rf"{re.escape(str(folder))}/(?:[\w-]+/)*", "", message), quote=False)
 
 

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 
 import typer
 
+from foleygram.media.files import error_text
+
 
 def failed(error: BaseException) -> typer.Exit:
     """Print `error` as one line and return what ends the command with exit code 1."""
-    typer.echo(f"foleygram: {error}", err=True)
+    typer.echo(f"foleygram: {error_text(error)}", err=True)
     return typer.Exit(1)
 
 

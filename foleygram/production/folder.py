@@ -12,6 +12,7 @@ from typing import Any
 
 from foleygram.envelope.files import chosen_envelope
 from foleygram.inputs import SoundRequest
+from foleygram.media.files import error_text
 from foleygram.media.guarded import guarded, patience
 from foleygram.pipeline import Extent, FoleyGRAMPipeline
 from foleygram.production.delivery import Delivery
@@ -171,5 +172,5 @@ def _figures(take: Take) -> tuple[float, ...]:
 
 
 def _reason(row: Row, error: BaseException | None) -> str:
-    message = str(error) or type(error).__name__
+    message = error_text(error or RuntimeError("nothing came of it"))
     return message if row.video.name in message else f"{row.video}: {message}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foleygram.envelope.files import CHOICES
-from foleygram.media.files import file_hash
+from foleygram.media.files import error_text, file_hash
 from foleygram.media.guarded import MediaError, guarded
 from foleygram.production.manifest import SKIPPED, TODO, Manifest, Row, cut_batches
 from foleygram.production.reading import Length, read_length
@@ -124,7 +124,7 @@ def _probed(manifest: Manifest, job: Job, content: str, spec: ClipSpec) -> Row:
         timeout_sec = PROBE_TIMEOUT_SEC + job.video.stat().st_size / SLOWEST_BYTES_PER_SEC
         length: Length = guarded(read_length, job.video, job.wish, spec, timeout_sec=timeout_sec)
     except (MediaError, OSError) as error:
-        return row.failed(str(error))
+        return row.failed(error_text(error))
     return replace(row, seconds=length.seconds, latents=length.latents, windows=length.windows)
 
 

@@ -46,8 +46,11 @@ def read_length(video: Path, wish: Wish, spec: ClipSpec) -> Length:
         )
     nothing = torch.empty(0)
     segments = tuple(Segment(s.start, s.end) for s in wish.segments)
-    request = SoundRequest(VideoInput(seconds, nothing, nothing, nothing), segments=segments)
-    return Length(seconds, total_latents(seconds, spec), len(request.windows(spec)))
+    try:
+        request = SoundRequest(VideoInput(seconds, nothing, nothing, nothing), segments=segments)
+        return Length(seconds, total_latents(seconds, spec), len(request.windows(spec)))
+    except ValueError as error:
+        raise MediaError(f"{video}: {error}") from None
 
 
 def read_request(video: Path, wish: Wish, spec: ClipSpec, envelope: str | Envelope) -> SoundRequest:
