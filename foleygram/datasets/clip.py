@@ -49,8 +49,9 @@ class MediaClips(Dataset):
     """Clips read from their media, one dictionary each; indices past the end wrap, so that a later pass can draw anew.
 
     Beside what `fields` name, see `read_clip`: `video_id`, `start`, `seconds_start`, `seconds_total` (seconds),
-    `caption`, `materials` (comma-separated), `event_times` (seconds from the clip's start), `event_actions`. With
-    `frame_seed` a frame is drawn in each segment, in every pass anew, as GRAM trains; without, it is the middle one.
+    `caption`, `materials` (comma-separated), `event_times` (seconds from the clip's start), `event_actions` (empty
+    where unlabelled). With `frame_seed` a frame is drawn in each segment, in every pass anew, as GRAM trains; without,
+    it is the middle one.
     """
 
     clips: list[Clip]
@@ -86,7 +87,7 @@ class MediaClips(Dataset):
             "caption": self.caption(clip),
             "materials": ",".join(clip.materials),
             "event_times": [event.time for event in clip.events],
-            "event_actions": [event.action or "hit" for event in clip.events],
+            "event_actions": [event.action or "" for event in clip.events],
         }
 
 

@@ -13,6 +13,8 @@ from foleygram.envelope.curve import Times
 from foleygram.evaluation import envelopes
 from foleygram.evaluation.onsets import onset_scores, pair_onsets
 
+ACTIONS = ("hit", "scratch")
+
 
 class OnsetSummary(NamedTuple):
     """Micro averages over a data set; None where nothing was annotated."""
@@ -39,15 +41,17 @@ class OnsetF1(Metric):
         self.add_state("by_action", torch.zeros(2, 2, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, detected: Times, annotated: Times, actions: Sequence[str]) -> None:
-        """Add a clip: detected and annotated times in seconds, ascending, and the annotated ones' actions."""
+        """Add a clip: detected and annotated times in seconds, ascending, and the annotated ones' actions.
+
+        An action that is neither "hit" nor "scratch", such as none (Greatest Hits has many), counts in neither recall.
+        """
         matches = pair_onsets(detected, annotated, self.tolerance_sec)
         counts = [len(matches.detected), matches.num_detected, matches.num_annotated]
         self.counts += torch.tensor(counts, device=self.counts.device)
         matched = set(matches.annotated)
         for index, action in enumerate(actions):
-            row = int(action == "scratch")
-            self.by_action[row, 0] += int(index in matched)
-            self.by_action[row, 1] += 1
+            if action in ACTIONS:
+                self.by_action[ACTIONS.index(action)] += torch.tensor([index in matched, 1], device=self.counts.device)
 
     def compute(self) -> OnsetSummary:
         """Scores over everything added so far."""

@@ -92,19 +92,21 @@ class ClipScorer:
 
     def _add_onsets(self, clip: ScoredClip, event_times: list[float]) -> Row:
         detected = detect_onsets(clip.generated, clip.sample_rate, reference_peak=peak(clip.reference))
-        scratches = [action == "scratch" for action in clip.event_actions]
+        actions = clip.event_actions
         row: Row = {
             "num_detected": len(detected),
             "num_annotated": len(event_times),
-            "num_hits": len(scratches) - sum(scratches),
-            "num_scratches": sum(scratches),
+            "num_hits": actions.count("hit"),
+            "num_scratches": actions.count("scratch"),
         }
         for tolerance, metric in self.onsets.items():
-            metric.update(detected, event_times, clip.event_actions)
-            matches = pair_onsets(detected, event_times, metric.tolerance_sec).annotated
-            row[f"matched_{tolerance}"] = len(matches)
-            found = sum(scratches[index] for index in matches)
-            row |= {f"matched_hits_{tolerance}": len(matches) - found, f"matched_scratches_{tolerance}": found}
+            metric.update(detected, event_times, actions)
+            found = [actions[index] for index in pair_onsets(detected, event_times, metric.tolerance_sec).annotated]
+            row |= {
+                f"matched_{tolerance}": len(found),
+                f"matched_hits_{tolerance}": found.count("hit"),
+                f"matched_scratches_{tolerance}": found.count("scratch"),
+            }
         return row
 
     def _add_envelopes(self, clip: ScoredClip) -> Row:

@@ -106,7 +106,7 @@ def _pair(stem: str, generated: Path, reference: Path, caption: str | None) -> P
         reference,
         stem,
         event_times=[event.time for event in events] if times else None,
-        event_actions=[event.action or "hit" for event in events],
+        event_actions=[event.action or "" for event in events],
         material=materials.pop() if len(materials) == 1 else None,
         caption=caption,
         picture=_picture(stem, reference),

@@ -88,7 +88,7 @@ class ClipSounds:
             video_id=clip.video_id,
             start=clip.start,
             event_times=[event.time for event in truth.events],
-            event_actions=[event.action or "hit" for event in truth.events],
+            event_actions=[event.action or "" for event in truth.events],
             material=materials[0] if len(materials) == 1 else None,
             caption=caption(truth.events),
             picture=clip.video_path if clip.video_path.is_file() else None,

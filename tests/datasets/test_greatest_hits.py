@@ -41,7 +41,7 @@ def test_an_item_holds_what_its_moment_shows_and_sounds(greatest_hits):
     assert torch.allclose(shown, 2.05 + torch.arange(20) / 10, atol=0.1)
     assert item["motion_ages"].shape == (20,) and 0 <= item["motion_ages"].min() <= item["motion_ages"].max() < 1 / 15
     assert item["caption"] == "A person hits ceramic with a wooden stick." and item["materials"] == "ceramic"
-    assert item["event_times"] == [0.0, 0.75] and item["event_actions"] == ["hit", "hit"]
+    assert item["event_times"] == [0.0, 0.75] and item["event_actions"] == ["", "hit"]
     assert (item["video_id"], item["start"]) == ("2015-01-01-00-00-00", 2.0)
 
 

@@ -103,6 +103,13 @@ def test_recall_of_an_action_that_never_occurs_is_none():
     assert metric.compute().scratch_recall is None
 
 
+def test_unlabelled_events_are_neither_hits_nor_scrapes():
+    metric = OnsetF1(0.05)
+    metric.update([0.1], [0.1, 0.5, 0.9], ["hit", "", ""])
+    scores = metric.compute()
+    assert scores.recall == pytest.approx(1 / 3) and scores.hit_recall == 1 and scores.scratch_recall is None
+
+
 def test_no_answer_of_the_judge_is_a_wrong_one():
     assert float(feed(range(5))["material"].compute()) == pytest.approx(3 / 5)
 
