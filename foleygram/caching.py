@@ -21,7 +21,7 @@ from foleygram.datasets.folder import VideoFolder
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.datasets.shards import write_tar
 from foleygram.features import NEEDS, NETWORKS, FeatureEncoder
-from foleygram.media.files import atomic_path
+from foleygram.media.files import atomic_path, write_json
 from foleygram.media.guarded import MediaError
 from foleygram.processes import process_place
 from foleygram.spec import ClipSpec
@@ -82,8 +82,8 @@ def write_cache(
     if not total:
         raise ValueError(f"{out}: no clips to cache")
     out.mkdir(parents=True, exist_ok=True)
-    key = {"identity": identity, "count": total, "shard_size": shard_size}
-    key = json.loads(json.dumps(key | ({"format": format} if format != "safetensors" else {})))
+    key = {"identity": identity, "count": total, "shard_size": shard_size, "format": format}
+    key = json.loads(json.dumps(key))
     _claim(out, key)
     starts = range(0, total, shard_size)
     missing = [n for n in range(rank, len(starts), world_size) if _finished_shard(out, n) is None]
@@ -96,7 +96,7 @@ def write_cache(
         path = out / f"shard-{number:05d}{SUFFIXES[format]}"
         mark = shard_mark(key["identity"], path.name)
         described = _write_shard(path, _encoded(loader, encode, device, unread), mark)
-        _write_json(out / f"shard-{number:05d}.json", described | {"unread": unread})
+        write_json(out / f"shard-{number:05d}.json", described | {"unread": unread}, indent=None)
     shards = [_finished_shard(out, number) for number in range(len(starts))]
     if None not in shards:
         _write_manifest(out, key, shards)  # type: ignore[arg-type]
@@ -105,19 +105,19 @@ def write_cache(
 
 def _write_manifest(out: Path, key: dict[str, Any], shards: list[dict[str, Any]]) -> None:
     count = sum(shard["count"] for shard in shards)
-    unread = [message for shard in shards for message in shard.get("unread", [])]
+    unread = [message for shard in shards for message in shard["unread"]]
     if not count:
         raise ValueError(f"{out}: none of the {len(unread)} clips could be read, the first: {unread[0]}")
     filled = next(shard for shard in shards if shard["count"])
     counted = {"count": count, "fields": filled["fields"], "unread": len(unread), "shards": shards}
-    _write_json(out / MANIFEST, key | counted)
+    write_json(out / MANIFEST, key | counted, indent=None)
 
 
 def _claim(out: Path, key: dict[str, Any]) -> None:
     """Say in `out` which cache it holds; raises ValueError when it already holds another."""
     record = out / "cache.json"
     if not record.is_file():
-        _write_json(record, key)
+        write_json(record, key)
         return
     theirs, ours = (_flat(content) for content in (json.loads(record.read_text(encoding="utf-8")), key))
     changed = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
@@ -140,11 +140,6 @@ def _finished_shard(out: Path, number: int) -> dict[str, Any] | None:
         return described if (out / described["file"]).stat().st_size == described["bytes"] else None
     except FileNotFoundError:
         return None
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _encoded(

@@ -18,7 +18,7 @@ from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.hub import check_folder, explained, load_network
-from foleygram.media.files import atomic_path, file_hash
+from foleygram.media.files import atomic_path, file_hash, write_json
 from foleygram.placement import dtype_of
 from foleygram.sources import licence_of
 from foleygram.spec import ClipSpec
@@ -92,8 +92,7 @@ def write_index(
         "parts": {name: {"class": PARTS[name], "licence": licences.get(name, OWN_LICENCE)} for name in present},
         "sha256": {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.glob("*/*.safetensors"))},
     }
-    with atomic_path(folder / INDEX) as path:
-        path.write_text(json.dumps(index, indent=2) + "\n")
+    write_json(folder / INDEX, index, indent=2)
 
 
 def missing_parts(present: Iterable[str | Path]) -> list[str]:

@@ -24,6 +24,8 @@ from foleygram.weights import PartFacts
 SHOWN_ROWS = 100
 """Files of the closing table; the manifest holds them all."""
 
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+"""Of a progress bar."""
 TAKES_LEGEND = (
     "Kept is the first of each file: half of a take's rank is obedience to the envelope (E-L1, lag, leak), half the "
     "GRAM volume of picture, words and sound. That volume comes from the encoders that steered the sound: no "
@@ -56,11 +58,11 @@ def generate_with_progress(
     sampling: Sampling,
     rule: TakeRule,
     delivery: Delivery,
-    batch_size: int = 1,
-    overwrite: bool = False,
-    dry_run: bool = False,
-    device: str = "auto",
-    offload: bool = False,
+    batch_size: int,
+    overwrite: bool,
+    dry_run: bool,
+    device: str,
+    offload: bool,
 ) -> int:
     """Run `generate_files` with progress bars and print its table; returns the number of files that failed.
 
@@ -68,12 +70,11 @@ def generate_with_progress(
     """
 
     def load() -> FoleyGRAMPipeline:
-        return _placed(checkpoint, sampling, pick_device(device), offload=offload)
+        return load_pipeline(checkpoint, pick_device(device), offload=offload, dtype=sampling.dtype)
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with joined_processes() as place:
         console = Console(quiet=not place.first)
-        with Progress(*columns, console=console, transient=True) as bar:
+        with Progress(*COLUMNS, console=console, transient=True) as bar:
             task = bar.add_task("reading lengths", total=len(wishes))
 
             def begun(steps: int) -> Callable[[int, str], None]:
@@ -94,7 +95,7 @@ def generate_with_progress(
 
 
 def render_again_with_progress(
-    path: Path, video: Path | None, out: Path, checkpoint: Path | None, *, device: str = "auto", offload: bool = False
+    path: Path, video: Path | None, out: Path, checkpoint: Path | None, *, device: str, offload: bool
 ) -> int:
     """Render what a sidecar recorded once more and say whether the bytes are the same; returns how many files differ.
 
@@ -106,9 +107,8 @@ def render_again_with_progress(
     here = surroundings(folder, chosen)
     for difference in differences(recorded.record, here):
         console.print(f"the bytes may differ: {difference}", style="yellow", markup=False, soft_wrap=True)
-    pipeline = _placed(folder, recorded.sampling, chosen, offload=offload)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    pipeline = load_pipeline(folder, chosen, offload=offload, dtype=recorded.sampling.dtype)
+    with Progress(*COLUMNS, console=console, transient=True) as bar:
         task = bar.add_task(recorded.video.name[:40], total=recorded.sampling.num_inference_steps)
         again = render_again(pipeline, recorded, here, out, callback=lambda step: bar.update(task, completed=step))
     for name in again.written:
@@ -118,8 +118,11 @@ def render_again_with_progress(
     return len(again.changed)
 
 
-def _placed(checkpoint: Path, sampling: Sampling, device: torch.device, *, offload: bool) -> FoleyGRAMPipeline:
-    pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint, DTYPES[sampling.dtype])
+def load_pipeline(
+    checkpoint: Path, device: torch.device, *, offload: bool, dtype: str = "float32"
+) -> FoleyGRAMPipeline:
+    """A release on `device`, or with `offload` each of its networks there for its own step alone."""
+    pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint, DTYPES[dtype])
     return pipeline.enable_model_cpu_offload(device) if offload else pipeline.to(device)
 
 

@@ -34,7 +34,7 @@ class PlacedParts:
         self.device, self._resident = torch.device(device), None
         for name, part in self._networks().items():
             if dtype is not None:
-                nn.Module.to(part, dtype_of(name, dtype))  # diffusers' own warns of modules that none of ours has
+                nn.Module.to(part, dtype_of(name, dtype))  # diffusers' own warns of modules to keep in float32
             part.to(self.device)
         return self
 

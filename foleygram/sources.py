@@ -13,7 +13,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from foleygram.hub import explained
-from foleygram.media.files import atomic_path, file_hash
+from foleygram.media.files import file_hash, write_json
 
 ORIGIN = "source.json"
 """In a folder of fetched weights: where they are from and under which licence."""
@@ -135,8 +135,7 @@ def fetch(
                              "fetch it again")  # fmt: skip
         partial.replace(path)
     origin = {"name": name, "hub_id": source.hub_id, "revision": info.sha, "licence": source.licence}
-    with atomic_path(folder / ORIGIN) as temporary:
-        temporary.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / ORIGIN, origin)
     return folder
 
 

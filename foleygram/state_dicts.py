@@ -52,6 +52,16 @@ def read_weights(path: str | Path) -> Any:
         raise ValueError(f"{path}: truncated or no checkpoint of PyTorch's ({error}); fetch it again") from error
 
 
+def read_state(path: str | Path, where: str = "fetch it again") -> dict[str, Any]:
+    """The state dict that a weight file holds, as `read_weights` reads it; `where` says how the right file is had."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such weight file; {where}")
+    state = read_weights(path)
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: holds {type(state).__name__}, not a state dict; {where}")
+    return state
+
+
 def read_arrays(path: str | Path) -> dict[str, Any]:
     """The named arrays of an `.npz` file, or of a pickle that holds arrays of NumPy and nothing else that is code.
 

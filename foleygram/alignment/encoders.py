@@ -69,7 +69,7 @@ class _AlignedEncoder(PreTrainedModel):
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Unit embeddings (B, embedding_dim) of pooled features (B, width), float32 in every precision."""
-        # The digits of nearly equal vectors are what volumes near collapse consist of.
+        # In float32: the volume of nearly equal vectors lies in their last digits.
         with torch.autocast(pooled.device.type, enabled=False):
             return F.normalize(F.linear(pooled.float(), self.head.weight.float()), dim=-1)
 

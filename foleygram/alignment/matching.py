@@ -81,7 +81,7 @@ class DataAnchorMatching(nn.Module):
             raise ValueError("data-anchor matching needs a text encoder built with add_cross_attention: true")
         own = torch.arange(len(captions), device=input_ids.device)
         negatives = draw_negatives(embeddings, captions, temperature, generator)
-        # Without one the same is read for nothing: across processes every parameter needs a gradient in every step.
+        # Without a negative the same is read at weight 0: under DDP every parameter needs a gradient in every step.
         weight, (other_text, other_pair) = (0.0, (own, own)) if negatives is None else (self.weight, negatives)
         texts, pairs = torch.cat([own, own, other_text]), torch.cat([own, other_pair, own])
         video, audio = tokens

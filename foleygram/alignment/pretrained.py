@@ -15,7 +15,7 @@ from transformers import BertModel
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.alignment.encoders import AudioEncoder, EncoderConfig, TextEncoder, VideoEncoder
 from foleygram.hub import load_network
-from foleygram.state_dicts import below, load_state, num_layers, read_weights
+from foleygram.state_dicts import below, load_state, num_layers, read_state, read_weights
 
 BEATS_NAMES = {
     "encoder.pos_conv.0.weight_g": "encoder.pos_conv.gain",
@@ -98,9 +98,7 @@ def video_encoder_from_eva(path: str, embedding_dim: int = 512, num_attention_he
 
     Raises FileNotFoundError for an absent file, ValueError naming it where it does not fit.
     """
-    state = read_weights(path)
-    if not isinstance(state, dict):
-        raise ValueError(f"{path}: holds {type(state).__name__}, not a state dict")
+    state = read_state(path)
     with sizes_of(path, "no vision tower of EVA-CLIP"):
         network = eva_state(below("visual.", state) or state)
         encoder = VideoEncoder(EncoderConfig(_vision_sizes(network, num_attention_heads), embedding_dim))
@@ -144,7 +142,6 @@ LEFT_OUT = (
     "audio_type_embeddings", "subtitle_type_embeddings",
 )  # fmt: skip
 """What only GRAM's other tasks use: captioning, matching, subtitles, depth."""
-CROSS_ATTENTION = ".crossattention."
 
 
 class GramEncoders(NamedTuple):
@@ -156,13 +153,11 @@ class GramEncoders(NamedTuple):
     temperature: float
 
 
-def load_gram_checkpoint(
-    folder: str | Path, *, num_vision_heads: int = 16, num_text_heads: int = 12, cross_attention: bool = False
-) -> GramEncoders:
+def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_text_heads: int = 12) -> GramEncoders:
     """GRAM's released folder as three encoders; sizes are read off the weights, but for the numbers of heads.
 
-    `cross_attention` keeps the text network's layers for data-anchor matching. Raises FileNotFoundError for an absent
-    file, ValueError naming the file and the keys that are missing, unexpected or of another shape.
+    The text network's cross-attention is left out. Raises FileNotFoundError for an absent file, ValueError naming the
+    file and the keys that are missing, unexpected or of another shape.
     """
     folder = Path(folder)
     settings, path = _settings(folder), _newest(folder / "ckpt")
@@ -174,9 +169,7 @@ def load_gram_checkpoint(
     if strangers or missing:
         raise ValueError(f"{path}: no checkpoint of GRAM: unexpected {strangers[:5]}, missing {missing}")
     state = {key: value for key, value in state.items() if not key.startswith(LEFT_OUT)}
-    text = below("multimodal_encoder.bert.", state)
-    if not cross_attention:
-        text = {key: value for key, value in text.items() if CROSS_ATTENTION not in key}
+    text = {k: v for k, v in below("multimodal_encoder.bert.", state).items() if ".crossattention." not in k}
     audio = beats_state(below("audio_encoder.", state), str(path))
     with sizes_of(path, f"with {folder / 'log' / 'hps.json'} it makes no encoders"):
         bins, frames = int(settings.get("audio_melbins", 64)), int(settings.get("audio_target_length", 1024))
@@ -242,7 +235,7 @@ def _vision_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]
 
 def _text_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
     vocabulary, width = _shape(state, "embeddings.word_embeddings.weight")
-    sizes: dict[str, Any] = {
+    return {
         "vocab_size": vocabulary,
         "hidden_size": width,
         "max_position_embeddings": _shape(state, "embeddings.position_embeddings.weight")[0],
@@ -250,8 +243,6 @@ def _text_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
         "num_hidden_layers": num_layers(state, r"encoder\.layer\.(\d+)\."),
         "num_attention_heads": num_heads,
     }
-    crossed = any(CROSS_ATTENTION in key for key in state)
-    return sizes | ({"is_decoder": True, "add_cross_attention": True} if crossed else {})
 
 
 def _audio_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:

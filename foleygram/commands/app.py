@@ -29,11 +29,9 @@ def serve_page(
     from foleygram.app.server import is_loopback, serve
 
     def load() -> "FoleyGRAMPipeline":
-        from foleygram.console import pick_device
-        from foleygram.pipeline import FoleyGRAMPipeline
+        from foleygram.console import load_pipeline, pick_device
 
-        pipeline, chosen = FoleyGRAMPipeline.from_pretrained(checkpoint), pick_device(device)
-        return pipeline.enable_model_cpu_offload(chosen) if offload else pipeline.to(chosen)
+        return load_pipeline(checkpoint, pick_device(device), offload=offload)
 
     def started(address: str) -> None:
         if not is_loopback(host):

@@ -82,7 +82,7 @@ def cache(
         return
     written = json.loads(manifest.read_text(encoding="utf-8"))
     typer.echo(f"{out}: {written['count']} clips in {len(written['shards'])} shards")
-    unread = [message for shard in written["shards"] for message in shard.get("unread", [])]
+    unread = [message for shard in written["shards"] for message in shard["unread"]]
     if unread:
         typer.echo(f"{len(unread)} clips left out because they could not be read, the first: {unread[0]}", err=True)
 

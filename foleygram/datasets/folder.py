@@ -1,6 +1,5 @@
 """Videos that people bring: a file or a folder, with or without captions."""
 
-import csv
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from rich.progress import track
 
 from foleygram.datasets.clip import FIELDS, Clip, MediaClips, check_fields, cut_clips
+from foleygram.media.files import read_csv
 from foleygram.media.guarded import MediaError
 from foleygram.media.video import MediaInfo, probe
 from foleygram.spec import ClipSpec
@@ -152,21 +152,17 @@ def read_captions(path: Path, split: str | None = None) -> dict[str, str | None]
     """
     needed = {"file", "caption"} | ({"split"} if split else set())
     captions: dict[str, str | None] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        try:
-            if not needed <= set(rows.fieldnames or ()):
-                raise ValueError(f"{path}: its columns are {rows.fieldnames}; it needs {', '.join(sorted(needed))}")
-            for row in rows:
-                name = row["file"]
-                if not name:
-                    raise ValueError(f"{path}, line {rows.line_num}: no file in this row; name it or remove the row")
-                if name in captions:
-                    raise ValueError(f"{path}, line {rows.line_num}: a second row for {name}; leave one")
-                chosen = split is None or row["split"] == split
-                captions[name] = (row["caption"] or "").strip() if chosen else None
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path}: no CSV in UTF-8 ({error}); save it as that") from error
+    columns, rows = read_csv(path)
+    if not needed <= set(columns):
+        raise ValueError(f"{path}: its columns are {columns}; it needs {', '.join(sorted(needed))}")
+    for line, row in rows:
+        name = row["file"]
+        if not name:
+            raise ValueError(f"{path}, line {line}: no file in this row; name it or remove the row")
+        if name in captions:
+            raise ValueError(f"{path}, line {line}: a second row for {name}; leave one")
+        chosen = split is None or row["split"] == split
+        captions[name] = (row["caption"] or "").strip() if chosen else None
     if all(caption is None for caption in captions.values()):
         raise ValueError(f"{path}: none of its {len(captions)} rows is of the split {split}")
     return captions

@@ -49,13 +49,11 @@ class Envelope:
         object.__setattr__(self, "values", values)
 
     @classmethod
-    def from_audio(
-        cls, audio: Tensor, sample_rate: int, *, frame_length: int = FRAME_LENGTH, hop_length: int = HOP_LENGTH
-    ) -> "Envelope":
+    def from_audio(cls, audio: Tensor, sample_rate: int) -> "Envelope":
         """Envelope of sound (samples,) or (channels, samples), measured on its mono mix at 16 kHz."""
         mono = audio.float().reshape(-1, audio.shape[-1]).mean(0, keepdim=True)
         mono = resample(mono, sample_rate, SAMPLE_RATE)[0]
-        return cls(rms_envelope(mono, frame_length, hop_length).numpy(), SAMPLE_RATE / hop_length)
+        return cls(rms_envelope(mono, FRAME_LENGTH, HOP_LENGTH).numpy(), SAMPLE_RATE / HOP_LENGTH)
 
     @property
     def seconds(self) -> float:

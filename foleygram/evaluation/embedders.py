@@ -18,7 +18,10 @@ FBANK_RATE = 100
 
 
 class AudioEmbedder(Protocol):
-    """A frozen network on windows of mono sound; one row per window."""
+    """A frozen network on windows of mono sound; one row per window.
+
+    One with a text branch also has `embed_text(texts)`: rows (N, d) of the same space, float32 on the CPU.
+    """
 
     sample_rate: int
     window_sec: float
@@ -32,14 +35,6 @@ class AudioEmbedder(Protocol):
 
     def __call__(self, windows: Tensor) -> Tensor:
         """Rows (N, d), float32 on the CPU, of windows (N, samples), wherever the network lies."""
-        ...
-
-
-class TextEmbedder(Protocol):
-    """The text branch of an embedder that has one, into the same space."""
-
-    def embed_text(self, texts: Sequence[str]) -> Tensor:
-        """Rows (N, d), float32 on the CPU."""
         ...
 
 

@@ -44,10 +44,10 @@ def envelope_correlation(generated: Tensor, reference: Tensor) -> float | None:
     return 0.0 if x is None else float((x @ y) / (x.norm() * y.norm()))
 
 
-def envelope_lag(generated: Tensor, reference: Tensor, *, rate: float = ENVELOPE_RATE) -> float | None:
+def envelope_lag(generated: Tensor, reference: Tensor) -> float | None:
     """Milliseconds by which the generated envelope (values,) comes late, early ones negative; within half a second.
 
-    Peak of the cross-correlation after 50 ms smoothing, interpolated by a parabola; `rate` in values per second.
+    Peak of the cross-correlation after 50 ms smoothing, interpolated by a parabola.
     None where one of the two is inaudible, flat or shorter than two windows: it has no lag.
     """
     _check_lengths(generated, reference)
@@ -56,7 +56,7 @@ def envelope_lag(generated: Tensor, reference: Tensor, *, rate: float = ENVELOPE
         return None
     size = 2 * len(x)
     products = torch.fft.irfft(torch.fft.rfft(x, size) * torch.fft.rfft(y, size).conj(), size)
-    reach = min(round(MAX_LAG_SEC * rate), len(x) - 1)
+    reach = min(round(MAX_LAG_SEC * ENVELOPE_RATE), len(x) - 1)
     curve = torch.cat([products[-reach:], products[: reach + 1]])  # lags -reach..reach
     best = int(curve.argmax())
     offset = 0.0
@@ -64,10 +64,10 @@ def envelope_lag(generated: Tensor, reference: Tensor, *, rate: float = ENVELOPE
         left, middle, right = curve[best - 1 : best + 2].tolist()
         bend = left - 2 * middle + right
         offset = 0.5 * (left - right) / bend if bend < 0 else 0.0
-    return 1000 * (best - reach + offset) / rate
+    return 1000 * (best - reach + offset) / ENVELOPE_RATE
 
 
-def silent_spans(reference: Tensor, *, rate: float = ENVELOPE_RATE) -> Tensor:
+def silent_spans(reference: Tensor) -> Tensor:
     """Mask (values,) of a reference envelope's silences: 200 ms or more below -50 dB of its peak, less 50 ms a side.
 
     Nothing of an inaudible reference counts as a silence.
@@ -77,23 +77,23 @@ def silent_spans(reference: Tensor, *, rate: float = ENVELOPE_RATE) -> Tensor:
     if top < INAUDIBLE:
         return mask
     quiet = (reference < top * 10 ** (SILENT_DB / 20)).tolist()
-    margin, begin = round(MARGIN_SEC * rate), 0
+    margin, begin = round(MARGIN_SEC * ENVELOPE_RATE), 0
     for index, value in enumerate([*quiet, False]):
         if value:
             continue
-        if (index - begin) / rate >= SILENT_SEC:
+        if (index - begin) / ENVELOPE_RATE >= SILENT_SEC:
             mask[begin + margin : index - margin] = True
         begin = index + 1
     return mask
 
 
-def leak_db(generated: Tensor, reference: Tensor, *, rate: float = ENVELOPE_RATE) -> float | None:
+def leak_db(generated: Tensor, reference: Tensor) -> float | None:
     """Level of the generated envelope (values,) in the reference's silent spans, in dB of its own peak.
 
     At least -120 dB, also for digital silence; None where the reference has no silent span.
     """
     _check_lengths(generated, reference)
-    mask = silent_spans(reference, rate=rate)
+    mask = silent_spans(reference)
     if not mask.any():
         return None
     level, top = float(generated[mask].square().mean().sqrt()), float(generated.max())

@@ -102,10 +102,10 @@ def smallest_fit(dim: int) -> int:
     return max(SMALLEST_FIT, dim + 1)
 
 
-def frechet_infinity(x: ArrayLike, y: ArrayLike, *, seed: int, num_fits: int = NUM_FITS) -> float:
+def frechet_infinity(x: ArrayLike, y: ArrayLike, *, seed: int) -> float:
     """FAD-infinity (Gui et al. 2024): distances of x's subsets to y, fitted against 1/N and read off at 1/N = 0.
 
-    `num_fits` subsets of `smallest_fit` rows up to all of x's (N, d) are drawn without replacement (fadtk draws with
+    25 subsets of `smallest_fit` rows up to all of x's (N, d) are drawn without replacement (fadtk draws with
     it, which leaves in the bias of the N rows themselves); `seed` and the rows' order decide which. The bias that stems
     from the number of reference rows stays. Raises ValueError for fewer than twice the smallest: the fit has no lever.
     """
@@ -114,7 +114,7 @@ def frechet_infinity(x: ArrayLike, y: ArrayLike, *, seed: int, num_fits: int = N
     if len(x) < 2 * smallest:
         raise ValueError(f"{len(x)} rows: a fit against 1/N needs at least {2 * smallest}")
     rng = np.random.default_rng(seed)
-    sizes = np.linspace(smallest, len(x), num_fits).round().astype(int)
+    sizes = np.linspace(smallest, len(x), NUM_FITS).round().astype(int)
     reference = _fitted(y)
     distances = [_distance(_fitted(x[rng.permutation(len(x))[:size]]), reference) for size in sizes]
     return float(np.polyfit(1 / sizes, distances, 1)[1])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from foleygram.media.files import file_hash
-from foleygram.state_dicts import load_state, read_weights
+from foleygram.state_dicts import load_state, read_state
 
 FRAME_RATE, STACK = 25.0, 24
 """Frames per second, and per row; a stack holds one frame more, for the motion out of its last."""
@@ -183,12 +183,10 @@ def _margins(size: Sequence[int], stride: Sequence[int]) -> tuple[int, ...]:
 
 def _network(path: str | Path, channels: int) -> I3DNetwork:
     """The network of a state dict, as wide as its weights."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no I3D there; {WHERE}")
-    state = read_weights(path)
+    state = read_state(path, WHERE)
     names = [*STEM, *(f"mixed_{name}.{branch}" for name in MIXED for branch in BRANCHES)]
     needed = [f"{name}.conv3d.weight" for name in names]
-    if not isinstance(state, dict) or any(not isinstance(state.get(key), Tensor) for key in needed):
+    if any(not isinstance(state.get(key), Tensor) for key in needed):
         raise ValueError(f"{path}: no I3D, whose weights have {needed[0]} to {needed[-1]}; {WHERE}")
     if state[needed[0]].shape[1] != channels:
         kinds = {3: "pictures (i3d_rgb.pt)", 2: "motion (i3d_flow.pt)"}

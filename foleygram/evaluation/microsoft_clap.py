@@ -16,7 +16,7 @@ from transformers import ClapAudioConfig, ClapAudioModel, GPT2Config, GPT2Model,
 from foleygram.evaluation.embedders import Tail
 from foleygram.evaluation.mel import MelDecibels
 from foleygram.media.files import file_hash
-from foleygram.state_dicts import below, load_state, read_weights, without_chatter
+from foleygram.state_dicts import below, load_state, read_state, without_chatter
 
 HOP_SIZE = 320
 MAX_TOKENS = 77
@@ -104,10 +104,7 @@ class MicrosoftClap(nn.Module):
         Raises FileNotFoundError saying how to get them, ValueError for a file that is damaged or holds other weights.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no weights of Microsoft CLAP there; {WHERE}")
-        state = read_weights(path)
-        state = state.get("model") if isinstance(state, dict) else None
+        state = read_state(path, WHERE).get("model")
         if not isinstance(state, dict) or not any(str(key).startswith(AUDIO) for key in state):
             raise ValueError(f"{path}: no Microsoft CLAP 2023, whose tensors lie under `model` as {AUDIO}*; {WHERE}")
         try:

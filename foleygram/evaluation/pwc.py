@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate, leaky_relu, pad
 
 from foleygram.media.files import file_hash
-from foleygram.state_dicts import load_state, read_weights
+from foleygram.state_dicts import load_state, read_state
 
 PYRAMID = (3, 16, 32, 64, 96, 128, 196)
 DENSE = (128, 128, 96, 64, 32)
@@ -111,13 +111,8 @@ class PWCNet(nn.Module):
     @classmethod
     def from_weights(cls, path: str | Path) -> "PWCNet":
         """From `pwc_net_sintel.pt`; raises FileNotFoundError saying where it is to be had, ValueError for another."""
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no PWC-Net there; {WHERE}")
-        state = read_weights(path)
-        if not isinstance(state, dict):
-            raise ValueError(f"{path}: holds {type(state).__name__}, not PWC-Net's state dict; {WHERE}")
         network = PWCNetwork()
-        load_state(network, state, str(path))
+        load_state(network, read_state(path, WHERE), str(path))
         return cls(network, {"name": "pwc-net", "checkpoint": Path(path).name, "sha256": file_hash(Path(path))})
 
     @torch.inference_mode()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from foleygram.media.files import file_hash
-from foleygram.state_dicts import load_state, read_weights
+from foleygram.state_dicts import load_state, read_state
 
 MULTIPLE = 8
 """Of pixels, that both sides must be."""
@@ -47,14 +47,10 @@ class Raft(nn.Module):
 
         Raises FileNotFoundError saying where the weights are to be had, ValueError for a file that does not fit.
         """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path}: no RAFT there; {WHERE}")
-        if not has_torchvision():
+        if Path(path).is_file() and not has_torchvision():
             raise ImportError(WITHOUT)
+        state = read_state(path, WHERE)
         network = importlib.import_module("torchvision.models.optical_flow").raft_large(weights=None, progress=False)
-        state = read_weights(path)
-        if not isinstance(state, dict):
-            raise ValueError(f"{path}: holds {type(state).__name__}, not RAFT's state dict; {WHERE}")
         load_state(network, state, str(path))
         return cls(network, {"name": "raft-large", "checkpoint": Path(path).name, "sha256": file_hash(Path(path))})
 

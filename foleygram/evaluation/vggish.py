@@ -11,7 +11,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from foleygram.evaluation.embedders import Tail
 from foleygram.media.files import file_hash
-from foleygram.state_dicts import load_state, read_arrays, read_weights
+from foleygram.state_dicts import load_state, read_arrays, read_state
 
 Output = Literal["raw", "linear", "quantised"]
 """`raw`: the published network's 128 values, as FAVD takes them; `linear`: the same without its last ReLU, as fadtk
@@ -87,10 +87,9 @@ class VGGish(nn.Module):
 
         Raises FileNotFoundError saying where they are to be had, ValueError for files that do not fit.
         """
-        for name, file in (("weights", path), ("PCA", pca_path)):
-            if file is not None and not Path(file).is_file():
-                raise FileNotFoundError(f"{file}: no {name} of VGGish there; {WHERE}")
-        network = _network(read_weights(path), str(path))
+        if pca_path is not None and not Path(pca_path).is_file():
+            raise FileNotFoundError(f"{pca_path}: no PCA of VGGish there; {WHERE}")
+        network = _network(read_state(path, WHERE), str(path))
         whitening = None if pca_path is None else _whitening(read_arrays(pca_path), str(pca_path))
         identity: dict[str, Any] = {"checkpoint": Path(path).name, "sha256": file_hash(Path(path))}
         if pca_path is not None:
@@ -116,11 +115,11 @@ def quantised(rows: Tensor, whitening: Whitening) -> Tensor:
     return ((projected.clamp(-LIMIT, LIMIT) + LIMIT) * (255 / (2 * LIMIT))).round()
 
 
-def _network(state: Any, source: str) -> VGGishNetwork:
+def _network(state: Mapping[str, Any], source: str) -> VGGishNetwork:
     """The network of a state dict, as wide as its weights."""
     convolutions = [f"features.{index}.weight" for index in (0, 3, 6, 8, 11, 13)]
     needed = [*convolutions, "embeddings.0.weight"]
-    if not isinstance(state, dict) or any(not isinstance(state.get(key), Tensor) for key in needed):
+    if any(not isinstance(state.get(key), Tensor) for key in needed):
         raise ValueError(f"{source}: no VGGish, whose weights have {needed[0]} and {needed[-1]}; {WHERE}")
     network = VGGishNetwork(tuple(len(state[key]) for key in convolutions), len(state["embeddings.0.weight"]))
     load_state(network, state, source)

@@ -15,6 +15,9 @@ from foleygram.generation.spectral import MultiResolutionSpectra, relative_l1
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import cosine_schedule
 
+POSTERIOR_STD = 0.05
+"""Deviation of the posterior of an untrained autoencoder."""
+
 
 def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -> None:
     """Give latents of per-channel `mean`, `std` (C,) zero mean and unit variance, by rewriting two convolutions.
@@ -36,7 +39,7 @@ def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -
 
 
 @torch.no_grad()
-def initialise_autoencoder(vae: Any, *, posterior_std: float = 0.05) -> AutoencoderOobleck:
+def initialise_autoencoder(vae: Any) -> AutoencoderOobleck:
     """Random weights from which an Oobleck learns quickly: unit variance through every layer, quiet residual branches.
 
     With diffusers' own initialisation gradients of a small Oobleck have norms of 100 and it learns silence (LOG.md).
@@ -56,7 +59,7 @@ def initialise_autoencoder(vae: Any, *, posterior_std: float = 0.05) -> Autoenco
     vae.decoder.conv2.weight_g.mul_(0.1)
     channels = vae.config.decoder_input_channels
     vae.encoder.conv2.weight_g[channels:].mul_(0.1)
-    vae.encoder.conv2.bias[channels:].fill_(math.log(math.expm1(posterior_std)))
+    vae.encoder.conv2.bias[channels:].fill_(math.log(math.expm1(POSTERIOR_STD)))
     return vae
 
 

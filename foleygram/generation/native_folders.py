@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from foleygram.generation.native_weights import from_native, to_native, with_context_width
-from foleygram.media.files import atomic_path
-from foleygram.state_dicts import load_state, read_weights
+from foleygram.media.files import atomic_path, write_json
+from foleygram.state_dicts import load_state, read_state
 
 CONFIG = "model_config.json"
 CLASSES = {
@@ -31,9 +31,7 @@ def load_native(folder: str | Path) -> dict[str, nn.Module]:
     if weights is None or not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"{folder}: it needs model.safetensors or model.ckpt, and {CONFIG} beside it")
     configs = _diffusers_configs(folder / CONFIG)
-    state = read_weights(weights)
-    if not isinstance(state, dict):
-        raise ValueError(f"{weights}: holds {type(state).__name__}, not a state dict")
+    state = read_state(weights)
     try:
         states = from_native(state.get("state_dict", state))
     except ValueError as error:
@@ -77,8 +75,7 @@ def save_native(
     with atomic_path(folder / "model.safetensors") as path:
         save_file({key: value.contiguous() for key, value in state.items()}, path)
     config = _native_config(transformer, vae, projection_model, t5_model_name)
-    with atomic_path(folder / CONFIG) as path:
-        path.write_text(json.dumps(config, indent=2), encoding="utf-8")
+    write_json(folder / CONFIG, config)
 
 
 def _native_context_width(transformer: StableAudioDiTModel) -> int:

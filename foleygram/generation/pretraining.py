@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import T5Config, T5EncoderModel, T5TokenizerFast  # type: ignore[attr-defined]
 
 from foleygram.datasets.cache import CachedClips
-from foleygram.generation.backbone import encode_prompts, tokenize_prompts
+from foleygram.generation.backbone import PromptTokens, encode_prompts, tokenize_prompts
 from foleygram.generation.conditioning import duration_conditions
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
@@ -85,7 +85,7 @@ class BackbonePretraining(Stage):
 
     def _conditions(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         prompts = tokenize_prompts(self.prompt_tokenizer, batch["caption"], self.hparams.max_prompt_length)
-        prompts = type(prompts)(*(ids.to(self.device) for ids in prompts))
+        prompts = PromptTokens(*(ids.to(self.device) for ids in prompts))
         durations, global_states = duration_conditions(
             self.projection_model, batch["seconds_start"], batch["seconds_total"]
         )

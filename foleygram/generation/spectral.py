@@ -38,10 +38,9 @@ class MultiResolutionSpectra(nn.Module):
     Pooling into mel bands asks for a sound's energy before its exact partials can be met.
     """
 
-    def __init__(self, *, sample_rate: int, windows: tuple[int, ...] = WINDOWS) -> None:
+    def __init__(self, *, sample_rate: int) -> None:
         super().__init__()
-        self.windows = windows
-        for window in windows:
+        for window in WINDOWS:
             num_bands = max(4, window * 5 // 64)
             bands = mel_filter_bank(
                 window // 2 + 1, num_bands, 0.0, sample_rate / 2, sample_rate, norm=None, mel_scale="slaney"
@@ -52,14 +51,14 @@ class MultiResolutionSpectra(nn.Module):
     def forward(self, audio_hat: Tensor, audio: Tensor) -> Tensor:
         """Distance (scalar) between two batches of audio (B, channels, samples); zero only where spectra agree."""
         total = audio.new_zeros(())
-        for window in self.windows:
+        for window in WINDOWS:
             spectrum_hat, spectrum = self._magnitude(audio_hat, window), self._magnitude(audio, window)
             pooling = self.get_buffer(f"pooling_{window}")
             with torch.autocast(audio.device.type, enabled=False):  # bf16 has 0.03 dB steps at best
                 mel_hat, mel = pooling @ spectrum_hat, pooling @ spectrum
             logs = ((mel_hat + FLOOR).log() - (mel + FLOOR).log()).abs().mean()
             total = total + logs + relative_l2(spectrum_hat, spectrum)
-        return total / len(self.windows)
+        return total / len(WINDOWS)
 
     def _magnitude(self, audio: Tensor, window: int) -> Tensor:
         shape = torch.hann_window(window, device=audio.device)

@@ -1,12 +1,15 @@
-"""Files written whole or not at all, and known by their content."""
+"""Files written whole or not at all, tables read, contents hashed."""
 
+import csv
 import hashlib
+import json
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -27,6 +30,28 @@ def error_text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
+
+
+def write_json(path: Path, content: Any, *, indent: int | None = 1) -> None:
+    """Write JSON, whole or not at all, its folder made; raises ValueError for a number that is not finite."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
+    """Columns of a CSV file, and its rows, each with the number of the line that it ends on.
+
+    Raises FileNotFoundError, and ValueError for what is no CSV in UTF-8.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; check the path")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        try:
+            return list(rows.fieldnames or ()), [(rows.line_num, row) for row in rows]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: no CSV in UTF-8 ({error}); save it as that") from error
 
 
 def file_hash(path: Path) -> str:

@@ -74,7 +74,9 @@ class FolderRun:
                 pending.result()
             spent = (time.monotonic() - begun) / max(1, sum(isinstance(r, SoundRequest) for r in read))
             writing = [
-                writers.submit(self._finish, row, batch, _edges(request), outcome, spent)  # their frames may go
+                writers.submit(
+                    self._finish, row, batch, _edges(request), outcome, spent
+                )  # not the request: its frames are freed
                 for row, request, outcome in zip(batch, read, outcomes, strict=True)
                 if row.state == TODO
             ]

@@ -45,7 +45,7 @@ def generate_files(
     sampling: Sampling,
     rule: TakeRule,
     delivery: Delivery,
-    batch_size: int = 1,
+    batch_size: int,
     overwrite: bool = False,
     dry_run: bool = False,
     place: Place = ALONE,

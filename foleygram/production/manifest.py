@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from foleygram.media.files import read_csv
+
 MANIFEST = "manifest.csv"
 WORK = ".foleygram"
 """Folder beside the manifest for what is unfinished; whatever a killed run left there, the next one removes."""
@@ -146,8 +148,7 @@ def cut_batches(rows: Sequence[Row], batch_size: int, *, first: int) -> list[Row
 def _read_table(path: Path) -> list[Row]:
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_row(cells, path) for cells in csv.DictReader(file)]
+    return [_row(cells, path) for _, cells in read_csv(path)[1]]
 
 
 def _row(cells: dict[str, Any], path: Path) -> Row:

@@ -95,7 +95,7 @@ def _planned(manifest: Manifest, job: Job, spec: ClipSpec, *, overwrite: bool) -
 
 
 def _why_kept(manifest: Manifest, row: Row | None, job: Job, content: str) -> str:
-    if row is None or row.state == SKIPPED:  # nothing here is ours
+    if row is None or row.state == SKIPPED:  # no earlier run wrote what is there
         there = [job.name + suffix for suffix in RESULT_SUFFIXES if (manifest.out / (job.name + suffix)).exists()]
         own = [name for name in there if (manifest.out / name).resolve() == job.video.resolve()]
         return f"{there[0]} was there before; --overwrite replaces it" if there and not own else ""

@@ -1,12 +1,12 @@
 """What is asked of each video of a folder: a CSV table for all of them, or a YAML file beside each."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from foleygram.media.files import read_csv
 from foleygram.production.wishes import FIELDS, SEGMENT_FIELDS, Wish, told_wish
 
 BESIDE = (".foley.yaml", ".foley.json")
@@ -36,16 +36,9 @@ def read_sheet(path: Path, names: set[str]) -> dict[str, dict[str, Any]]:
     Columns: `file`, and any of `prompt`, `negative_prompt`, `envelope`, `seed`, `reference`, `weights`, `from`, `to`.
     Raises FileNotFoundError without the table, ValueError naming the line that cannot be.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; check --sheet")
     told: dict[str, dict[str, Any]] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        try:
-            columns, listed = set(rows.fieldnames or ()), [(rows.line_num, row) for row in rows]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not readable as CSV ({error}); save it as CSV in UTF-8") from None
-    if "file" not in columns or not columns <= {"file", *FIELDS, *SEGMENT_FIELDS}:
+    columns, listed = read_csv(path)
+    if "file" not in columns or not set(columns) <= {"file", *FIELDS, *SEGMENT_FIELDS}:
         known = ", ".join(dict.fromkeys(["file", *FIELDS, *SEGMENT_FIELDS]))
         raise ValueError(f"{path}: its columns are {', '.join(sorted(columns)) or 'none'}; there are {known}")
     for line, row in listed:

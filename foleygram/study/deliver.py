@@ -7,10 +7,11 @@ from typing import Any
 
 from rich.console import Console
 
+from foleygram.media.files import write_json
 from foleygram.processes import process_place
 from foleygram.study.alignment import PRINTED
 from foleygram.study.comparison import Change, compare_reports, comparison_notes
-from foleygram.study.report import Report, print_changes, print_figures, print_report, write_json, write_rows
+from foleygram.study.report import Report, print_changes, print_figures, print_report, write_rows
 
 REPORT, ROWS, PAGE, SOUNDS, FEATURES = "report.json", "per_clip.csv", "report.html", "sounds", "features"
 

@@ -1,6 +1,5 @@
 """Generated sounds beside the references they are scored against: two folders matched by name, and how each is read."""
 
-import csv
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from foleygram.datasets.clip import parse_events
-from foleygram.datasets.folder import SUFFIXES
+from foleygram.datasets.folder import SUFFIXES, read_captions
 from foleygram.evaluation.envelopes import INAUDIBLE
 from foleygram.evaluation.extraction import TOO_LARGE
 from foleygram.evaluation.onsets import peak
@@ -123,17 +122,7 @@ def _picture(stem: str, reference: Path) -> Path | None:
 
 
 def _read_captions(path: Path, stems: Iterable[str]) -> dict[str, str]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; give a CSV with the columns `file` and `caption`")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        try:
-            columns, told = rows.fieldnames, list(rows)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not readable as CSV ({error}); save it as CSV in UTF-8") from None
-    if not {"file", "caption"} <= set(columns or ()):
-        raise ValueError(f"{path}: its columns are {columns}; it needs `file` and `caption`")
-    captions = {plain_stem(row["file"] or ""): row["caption"] or "" for row in told}
+    captions = {plain_stem(name): text or "" for name, text in read_captions(path).items()}
     strangers = sorted(captions.keys() - set(stems))
     if strangers:
         raise ValueError(f"{path}: names {len(strangers)} files that neither folder holds, first {strangers[0]}")

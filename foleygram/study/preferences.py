@@ -1,6 +1,5 @@
 """What a listening test says: opinion scores, win rates and strengths, with intervals over listeners and clips."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from scipy.stats import binomtest
 
-from foleygram.media.files import atomic_path
+from foleygram.media.files import write_json
 from foleygram.study.answers import Collected, Grade, Preference, Sheet
 from foleygram.study.trials import Plan
 
@@ -243,9 +242,7 @@ def write_findings(path: Path, findings: Findings, collected: Collected, plan: P
         "counted": [sheet.path.name for sheet in collected.sheets],
         "left_out": [{"file": path.name, "reason": reason} for path, reason in collected.excluded],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(path, content)
 
 
 def _plain(value: Any) -> Any:

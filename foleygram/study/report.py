@@ -1,7 +1,6 @@
 """What a run found: the terminal's tables, and the folder with report.json, per_clip.csv and report.html."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -201,13 +200,6 @@ def cell(key: str, value: float | int | None) -> str:
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.{DIGITS.get(key, 3)}f}"
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON, whole or not at all; raises ValueError for a figure that is not finite."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_rows(path: Path, scores: Mapping[str, Scores]) -> None:

@@ -13,7 +13,7 @@ from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import Clip
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.media.audio import write_audio
-from foleygram.media.files import atomic_path
+from foleygram.media.files import write_json
 from foleygram.spec import ClipSpec
 from foleygram.study.conditions import AGAINST_OTHER, Condition, told_batch, told_envelopes
 from foleygram.study.pairs import Pair
@@ -66,8 +66,7 @@ class ClipSounds:
                     "choose another --out or remove it"
                 )
         else:
-            with atomic_path(record) as temporary:
-                temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            write_json(record, content)
 
     def path(self, name: str, clip: Clip) -> Path:
         """Where the sound of a clip in a condition lies; the start is part of the name, in ms."""

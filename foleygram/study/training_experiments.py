@@ -1,6 +1,5 @@
 """Experiments that train: GRAM against other objectives, its sensitivity, and what the control should carry."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from foleygram.checkpoints import read_index
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.features import FeatureEncoder
-from foleygram.media.files import atomic_path
+from foleygram.media.files import write_json
 from foleygram.spec import ClipSpec
 from foleygram.study.conditions import choose_conditions
 from foleygram.study.generation_variants import (
@@ -207,6 +206,5 @@ def _generation_figures(
 
 def _write(path: Path, figures: Mapping[str, Mapping[str, float]], budget: Budget, seed: int) -> dict[str, Any]:
     content = {"protocol": vars(budget) | {"seed": seed}, "figures": figures}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_json(path, content)
     return content

@@ -92,7 +92,7 @@ class Preemption(Callback):
         if not isinstance(checkpoints, ModelCheckpoint):
             raise Preempted(f"stopped by {self._asked} at step {step}; checkpoints are off, nothing was saved")
         folder = Path(checkpoints.dirpath or trainer.default_root_dir)
-        checkpoints.last_model_path = str(folder / "last.ckpt")  # or a resumed run would count on beside it
+        checkpoints.last_model_path = str(folder / "last.ckpt")  # else a resumed run writes last-v1.ckpt beside it
         trainer.save_checkpoint(checkpoints.last_model_path)
         requeued = trainer.is_global_zero and requeue()
         trainer.strategy.barrier("requeued")  # SLURM may end the rest when one process has ended

@@ -8,6 +8,9 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+FLOOR = 0.02
+"""Share of the learning rate at which a cosine schedule ends."""
+
 log = logging.getLogger(__name__)
 
 
@@ -36,15 +39,13 @@ def linear_schedule(optimizer: torch.optim.Optimizer, *, warmup_steps: int, tota
     return LambdaLR(optimizer, factor)
 
 
-def cosine_schedule(
-    optimizer: torch.optim.Optimizer, *, warmup_steps: int, total_steps: int, floor: float = 0.02
-) -> LambdaLR:
-    """Linear warm-up, then a cosine from 1 to `floor` of the learning rate; raises ValueError below 0 and 1 steps."""
+def cosine_schedule(optimizer: torch.optim.Optimizer, *, warmup_steps: int, total_steps: int) -> LambdaLR:
+    """Linear warm-up, then a cosine from 1 to `FLOOR` of the learning rate; raises ValueError below 0 and 1 steps."""
     _check_steps(warmup_steps, total_steps)
 
     def factor(step: int) -> float:
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total_steps)))
-        return min(1.0, (step + 1) / max(1, warmup_steps)) * (floor + (1 - floor) * cosine)
+        return min(1.0, (step + 1) / max(1, warmup_steps)) * (FLOOR + (1 - FLOOR) * cosine)
 
     return LambdaLR(optimizer, factor)
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import foleygram.study.run as run
 from foleygram.cli import app
+from foleygram.media.files import write_json
 from foleygram.study.pairs import Remarks, match_folders, read_pair
-from foleygram.study.report import write_json
 
 JUDGE = Path(__file__).parents[2] / "checkpoints/mini/judge"
 
@@ -201,9 +201,9 @@ def test_captions_are_matched_by_name(folders, tmp_path):
     with pytest.raises(ValueError, match="first nobody"):
         match_folders(*folders, table)
     table.write_bytes("file,caption\nv0.wav,Kies knirscht über Holz\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"captions\.csv: not readable as CSV .* in UTF-8"):
+    with pytest.raises(ValueError, match=r"captions\.csv: no CSV in UTF-8"):
         match_folders(*folders, table)
-    with pytest.raises(FileNotFoundError, match="columns `file` and `caption`"):
+    with pytest.raises(FileNotFoundError, match="no such file"):
         match_folders(*folders, tmp_path / "none.csv")
 
 
