@@ -39,6 +39,15 @@ def test_a_random_start_tells_inputs_apart(name: str) -> None:
     encoder, inputs = encoders()[name]
     first, second = encoder.eval()(*inputs)
     assert (first - second).norm() > 1e-3  # weights of almost zero (a default of a library's) would not
+    assert encoder.head.weight.std().item() == pytest.approx(encoder.head.in_features**-0.5, rel=0.2)
+
+
+def test_a_text_that_may_read_others_still_reads_all_of_itself() -> None:
+    torch.manual_seed(0)
+    encoder = TextEncoder.build(8, 64, 32, 48, 1, 2, add_cross_attention=True).eval()  # by itself it would be causal
+    ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 9]])
+    first, second = encoder(ids, torch.ones_like(ids))
+    assert (first - second).norm() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["video", "text", "audio"])
@@ -86,6 +95,13 @@ def test_wordpiece_keeps_words_whole_and_spells_new_ones(tmp_path: Path) -> None
 def test_wordpiece_depends_on_the_captions_alone() -> None:
     first, second = train_wordpiece(CAPTIONS, 128), train_wordpiece(reversed(CAPTIONS), 128)
     assert first.get_vocab() == second.get_vocab()
+
+
+def test_wordpiece_keeps_the_most_frequent_words_that_fit() -> None:
+    captions = ["x hits hits hits", "rare x", "other hits"]
+    tokenizer = train_wordpiece(captions, vocab_size=78)
+    assert tokenizer.tokenize("hits rare other") == ["hits", "r", "##a", "##r", "##e", "o", "##t", "##h", "##e", "##r"]
+    assert sorted(tokenizer.get_vocab().values()) == list(range(78))
 
 
 def test_wordpiece_without_room_says_how_much_it_needs() -> None:

@@ -28,6 +28,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_beats_equals_the_published_code(checkpoint: Path) -> None:
     tensors, _ = golden("beats")
     model = load_beats(checkpoint)
+    assert not model.training
     with torch.no_grad():
         for name in ("fbank128", "fbank64_padded"):
             torch.testing.assert_close(
@@ -155,9 +156,10 @@ def test_layers_with_different_tables_are_refused(checkpoint: Path) -> None:
 
 
 def test_another_file_is_no_beats(tmp_path: Path) -> None:
-    torch.save({"weights": {}}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match=r"other\.pt.*lacks `cfg`"):
-        load_beats(tmp_path / "other.pt")
+    for other in ({"weights": {}}, {"cfg": {}}, [torch.zeros(1)]):
+        torch.save(other, tmp_path / "other.pt")
+        with pytest.raises(ValueError, match=r"other\.pt.*lacks `cfg`"):
+            load_beats(tmp_path / "other.pt")
 
 
 def tiny_eva() -> Blip2VisionModel:

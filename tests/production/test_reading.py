@@ -1,15 +1,19 @@
 """Long films: read in two passes whatever their length, given time by their length, refused with the way out."""
 
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from foleygram import inputs
-from foleygram.inputs import read_video, window_seconds
+from foleygram.inputs import ModalityWeights, read_video, window_seconds
+from foleygram.media.audio import read_audio, write_audio
 from foleygram.media.guarded import MediaError
 from foleygram.media.video import motion_times, read_frames, segment_middles
 from foleygram.production import folder, reading
-from foleygram.production.wishes import Wish
+from foleygram.production.wishes import SegmentWish, Wish
 from foleygram.spec import ClipSpec
 
 SPEC = ClipSpec(seconds=2.0, sample_rate=16_000, latent_hop=512, num_frames=2, image_size=16, motion_size=32)
@@ -55,6 +59,32 @@ def test_the_time_limits_of_reading_and_writing_grow_with_the_film(tiny_release,
     (_, short_read), (_, short_write), (_, long_read), (_, long_write) = limits
     assert [name for name, _ in limits] == ["folder", "results"] * 2
     assert [long_read - short_read, long_write - short_write] == pytest.approx([80.0, 80.0], abs=2)
+
+
+def test_a_request_holds_all_that_was_asked_of_a_file(rendered, tmp_path):
+    video = sorted(rendered.glob("*.mp4"))[0]
+    sound, other = video.with_suffix(".wav"), sorted(rendered.glob("*.wav"))[-1]
+    weights = ModalityWeights(0.5, 2.0, 1.5)
+    wish = Wish("wood", "metal", "audio", 7, sound, weights, (SegmentWish(0.2, 1.0, "water", other),))
+    request = reading.read_request(video, wish, SPEC, "audio")
+    assert (request.prompt, request.negative_prompt, request.weights) == ("wood", "metal", weights)
+    assert request.seed == zlib.crc32(f"7/{video.name}".encode())
+    heard, in_segment = (read_audio(path, sample_rate=16_000)[0] for path in (sound, other))
+    assert torch.equal(request.reference_audio, heard)
+    (segment,) = request.segments
+    assert (segment.start, segment.end, segment.prompt) == (0.2, 1.0, "water")
+    assert torch.equal(segment.reference_audio, in_segment)
+    expected = inputs.envelope_of_video(video, SPEC)
+    assert np.array_equal(request.envelope.values, expected.values) and len(expected.onsets()) > 0
+    assert reading.read_request(video, wish, SPEC, expected).envelope is expected
+    write_audio(tmp_path / "mute.wav", torch.zeros(1, 16_000), 16_000)
+    with pytest.raises(MediaError, match=r"mute\.wav: its sound track is silent"):
+        reading.read_request(video, Wish(reference=tmp_path / "mute.wav"), SPEC, "predicted")
+
+
+def test_every_result_has_a_name_of_its_own():
+    names = reading.output_names([Path(name) for name in ("b/a.mp4", "b/c.mp4", "b/a.mov", "b/a_mp4.mp4")])
+    assert names == ["a_mp4", "c", "a_mov", "a_mp4_"]
 
 
 def test_a_film_too_long_to_be_done_at_once_is_refused_with_the_way_to_split_it(write_flicker, tmp_path, monkeypatch):
