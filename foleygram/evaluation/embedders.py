@@ -55,7 +55,7 @@ def sound_windows(audio: Tensor, embedder: AudioEmbedder) -> Tensor:
     size, hop = window_size(embedder), round(embedder.hop_sec * embedder.sample_rate)
     count = -(-len(audio) // hop) if embedder.tail == "pad" else num_covered(len(audio), embedder)
     padded = nn.functional.pad(audio, (0, max(0, (count - 1) * hop + size - len(audio))))
-    return padded.unfold(0, size, hop)[:count]
+    return padded.unfold(0, size, hop)
 
 
 def num_covered(num_samples: int, embedder: AudioEmbedder) -> int:

@@ -50,6 +50,20 @@ def test_cross_attention_is_left_out_and_the_newest_step_wins(tmp_path: Path) ->
     assert not any("crossattention" in name for name in text)
 
 
+def test_settings_say_the_filterbank_and_an_optimiser_is_no_checkpoint(tmp_path: Path) -> None:
+    write_gram(tmp_path)
+    torch.save({"state": {}}, tmp_path / "ckpt" / "optimizer_step_9000.pt")
+    told = '"audio_melbins": 96, "audio_target_length": 512'
+    for settings, sizes in (
+        (f'{{"run_cfg": {{}}, "model_cfg": {{{told}}}}}', (96, 512)),
+        (f"{{{told}}}", (96, 512)),
+        ("{}", (64, 1024)),
+    ):
+        (tmp_path / "log" / "hps.json").write_text(settings)
+        config = load(tmp_path).audio.config
+        assert (config.num_mel_bins, config.num_fbank_frames) == sizes
+
+
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     state = gram_state()
     head = "contra_head_a.linear.weight"
@@ -59,6 +73,8 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         (state | {head: torch.zeros(4, 5)}, r"head.weight \(4, 5\), expected"),
         (state | {"decoder.weight": torch.zeros(1)}, r"unexpected \['decoder.weight'\]"),
         ({"a": torch.zeros(1)}, "missing .*contra_temp"),
+        ({key: value for key, value in state.items() if key != head}, rf"missing \['{head}'\]"),
+        ([torch.zeros(1)], "not a plain state dict"),
     ):
         with pytest.raises(ValueError, match=f"model_step_200.pt.*{message}"):
             load(write_gram(tmp_path, changed))

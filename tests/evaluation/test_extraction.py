@@ -33,7 +33,7 @@ def clips(tmp_path):
     return [AudioClip(tmp_path / f"{index}.wav") for index in range(5)]
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 7, 100])
 def test_rows_depend_on_the_clip_alone(clips, batch_size):
     expected = [extract([clip], Counting()).features[0] for clip in clips]
     embedder = Counting()
@@ -77,6 +77,23 @@ def test_what_is_cached_is_not_computed_again_and_a_replaced_file_is(clips, tmp_
     other_windows.window_sec = 1.0
     extract(clips[:1], other_windows, cache=cache)
     assert sum(other_windows.batches) == 3
+
+
+def test_stretches_of_one_file_are_cached_apart(clips, tmp_path):
+    path, cache = clips[2].path, FeatureCache(tmp_path / "cache")
+    stretches = [AudioClip(path), AudioClip(path, 1.0), AudioClip(path, 1.0, 2.0), AudioClip(path, 1.0, 3.0)]
+    for _ in range(2):
+        for stretch in stretches:
+            expected, found = extract([stretch], Counting()), extract([stretch], Counting(), cache=cache)
+            assert torch.equal(found.features[0].rows, expected.features[0].rows)
+
+
+def test_a_file_too_large_for_the_memory_is_named(clips, monkeypatch):
+    def declared(path, **options):
+        raise MemoryError("9 TB")
+
+    monkeypatch.setattr("foleygram.evaluation.extraction.read_audio", declared)
+    assert "0.wav: it declares more sound than fits into memory" in extract(clips[:1], Counting()).failures[0]
 
 
 def test_a_damaged_cache_file_is_made_anew(clips, tmp_path):
