@@ -57,8 +57,6 @@ def agreement_of(generated: Sequence[int], reference: Sequence[int], levels: np.
         scores.append(loudness[match])
         unused.remove(match)
         hits += 1
-        if not unused:
-            break  # as there: references after the last generated onset do not enter the AP
     scores += [loudness[onset] for onset in unused]
     truths += [0] * len(unused)
     same = len(generated) == len(reference)

@@ -39,8 +39,9 @@ def write_cache(folder: Path, count: int = 16, seed: int = 0) -> Path:
     strings = {"caption": [caption([Event(0.1, name, "hit")]) for name in names], "materials": names}
     size = (folder / "shard.safetensors").stat().st_size
     spec = asdict(read_spec(CONFIGS / "clip.yaml"))
-    shard = {"file": "shard.safetensors", "bytes": size, "count": count, "strings": strings}
-    manifest = {"fields": ["envelope_audio", "frames"], "identity": {"spec": spec}, "shards": [shard]}
+    fields = ["envelope_audio", "frames"]
+    shard = {"file": "shard.safetensors", "bytes": size, "count": count, "strings": strings, "fields": fields}
+    manifest = {"fields": fields, "identity": {"spec": spec}, "shards": [shard]}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -113,6 +114,27 @@ def test_encoders_loaded_for_fine_tuning_are_in_training_mode(tmp_path: Path) ->
     assert all(part.training for part in tuned.modules())
 
 
+def test_a_step_looks_at_the_frames_and_words_that_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training, seen = module(tmp_path, total_steps=10), []
+    read = {name: getattr(training, name).tokens for name in ("video_encoder", "text_encoder")}
+    for name, tokens in read.items():
+        monkeypatch.setattr(
+            getattr(training, name), "tokens", lambda inputs, *more, f=tokens: seen.append(inputs) or f(inputs, *more)
+        )
+    frames = torch.randint(256, (2, 5, 3, 16, 16), dtype=torch.uint8)
+    batch = {"frames": frames, "envelope_audio": torch.rand(2, 8000), "caption": ["wood " * 50, "metal"]}
+    training.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    monkeypatch.setattr(training, "log", lambda *_, **__: None)
+    training.hparams.frames_per_step, training.hparams.augment = 2, False
+    training.training_step(batch, 0)
+    assert [part.shape[1] for part in seen] == [2, 40]
+    for clip, drawn in zip(frames, seen[0], strict=True):
+        assert all(any(torch.equal(frame, whole) for whole in clip) for frame in drawn)
+    training.hparams.frames_per_step, training.hparams.augment = None, True
+    training.training_step(batch, 0)
+    assert seen[2].shape[1] == 5 and seen[2].is_floating_point()
+
+
 def test_groups_hold_every_parameter_once_and_vision_has_its_own_rate(tmp_path: Path) -> None:
     training = module(tmp_path, total_steps=10)
     training.hparams.vision_lr = 1e-6
@@ -169,8 +191,9 @@ def write_mini_cache(folder: Path) -> None:
     size = (folder / "shard.safetensors").stat().st_size
     strings = {"caption": ["A person hits wood.", "A person hits metal."], "materials": ["wood", "metal"]}
     spec = asdict(read_spec(CONFIGS / "clip.yaml"))
-    shard = {"file": "shard.safetensors", "bytes": size, "count": 2, "strings": strings}
-    manifest = {"fields": ["envelope_audio", "frames"], "identity": {"spec": spec}, "shards": [shard]}
+    fields = ["envelope_audio", "frames"]
+    shard = {"file": "shard.safetensors", "bytes": size, "count": 2, "strings": strings, "fields": fields}
+    manifest = {"fields": fields, "identity": {"spec": spec}, "shards": [shard]}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -79,6 +79,11 @@ def test_what_is_cached_is_not_computed_again_and_a_replaced_file_is(clips, tmp_
     assert sum(other_windows.batches) == 3
 
 
+def test_the_peak_is_the_largest_magnitude(clips):
+    soundfile.write(clips[0].path, np.array([0.25, -0.75, 0.5]), RATE, subtype="FLOAT")
+    assert extract(clips[:1], Counting()).features[0].peak == 0.75
+
+
 def test_stretches_of_one_file_are_cached_apart(clips, tmp_path):
     path, cache = clips[2].path, FeatureCache(tmp_path / "cache")
     stretches = [AudioClip(path), AudioClip(path, 1.0), AudioClip(path, 1.0, 2.0), AudioClip(path, 1.0, 3.0)]
