@@ -1,6 +1,7 @@
 """The pipeline on tiny random networks: lengths, seeds, windows, conditions; release folders and what damages them."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from foleygram.checkpoints import load_release, read_index
 from foleygram.evaluation.envelopes import clip_envelope, envelope_correlation, envelope_l1
 from foleygram.generation.backbone import decode_latents
 from foleygram.generation.controlnet import controlled_forward
+from foleygram.generation.sampling import exponential_sigmas
 from foleygram.inputs import (
     ModalityWeights,
     Segment,
@@ -297,6 +299,16 @@ def test_a_release_on_the_hub_is_the_same(tiny_release, pipeline, monkeypatch, t
     options = {"num_inference_steps": 2, "prompt": "wood"}
     assert torch.equal(*(one(seen(pipeline, 2.0), **options).audio for one in (fetched, pipeline)))
     assert not [*(tmp_path / "cache").rglob("README.md")]
+
+
+def test_the_python_of_the_production_page_runs(monkeypatch):
+    monkeypatch.setattr("foleygram.pipeline.exponential_sigmas", lambda _, **levels: exponential_sigmas(1, **levels))
+    (code,) = re.findall(r"```python\n(.*?)```", Path("docs/production.md").read_text(), re.S)
+    told: dict = {}
+    exec(code, told)
+    plain, own, shifted = (told[name] for name in ("plain", "own", "shifted"))
+    assert plain.audio.shape == own.audio.shape == shifted.audio.shape and shifted.sample_rate == 16_000
+    assert len({tuple(one.envelope.values[:300]) for one in (plain, own, shifted)}) == 3
 
 
 def damage_missing(folder):

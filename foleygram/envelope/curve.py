@@ -49,9 +49,9 @@ class Envelope:
         object.__setattr__(self, "values", values)
 
     @classmethod
-    def from_audio(cls, audio: Tensor, sample_rate: int) -> "Envelope":
+    def from_audio(cls, audio: Tensor | np.ndarray, sample_rate: int) -> "Envelope":
         """Envelope of sound (samples,) or (channels, samples), measured on its mono mix at 16 kHz."""
-        mono = audio.float().reshape(-1, audio.shape[-1]).mean(0, keepdim=True)
+        mono = torch.as_tensor(audio).float().reshape(-1, audio.shape[-1]).mean(0, keepdim=True)
         mono = resample(mono, sample_rate, SAMPLE_RATE)[0]
         return cls(rms_envelope(mono, FRAME_LENGTH, HOP_LENGTH).numpy(), SAMPLE_RATE / HOP_LENGTH)
 

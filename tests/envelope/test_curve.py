@@ -23,6 +23,7 @@ def test_from_audio_equals_librosa_on_the_mono_mix() -> None:
     np.testing.assert_allclose(envelope.values, theirs, rtol=1e-4, atol=1e-6)
     assert envelope.rate == 125
     assert envelope.seconds == 1.0
+    np.testing.assert_array_equal(Envelope.from_audio(audio.numpy(), 16_000).values, envelope.values)
 
 
 def test_from_audio_has_the_same_rate_whatever_the_sound_s() -> None:
