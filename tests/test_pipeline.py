@@ -15,7 +15,7 @@ from foleygram.checkpoints import load_release, read_index
 from foleygram.evaluation.envelopes import clip_envelope, envelope_correlation, envelope_l1
 from foleygram.generation.backbone import decode_latents
 from foleygram.generation.controlnet import controlled_forward
-from foleygram.generation.sampling import exponential_sigmas
+from foleygram.generation.sampling import SOLVERS, ClipNoise, exponential_sigmas
 from foleygram.inputs import (
     ModalityWeights,
     Segment,
@@ -50,6 +50,26 @@ def test_output_is_as_long_as_the_video_to_the_sample(pipeline, seconds):
     assert output.audio.shape == (1, round(seconds * 16_000)) and output.sample_rate == 16_000
     assert torch.isfinite(output.audio).all()
     assert output.envelope.seconds == pytest.approx(seconds, abs=0.01)
+
+
+@pytest.mark.parametrize(("prompt", "present"), [(None, ("video",)), ("wood", ("video", "text"))])
+def test_clips_of_a_data_set_sound_as_videos_of_their_length_do(pipeline, prompt, present):
+    video = seen(pipeline, 2.0)
+    batch = {"frames": video.frames, "motion": video.motion[None], "motion_ages": video.motion_ages[None]}
+    batch |= {"caption": [prompt or "metal"], "envelope_audio": torch.rand(1, 32_000)}
+    found = pipeline.generate_clips(batch, envelopes="predicted", present=present, seeds=[3], num_inference_steps=3)
+    expected = pipeline(video, prompt=prompt, generator=3, num_inference_steps=3).audio
+    torch.testing.assert_close(found[0], expected, atol=1e-5, rtol=1e-3)
+
+
+def test_sampling_begins_with_the_seeds_noise_at_the_largest_level(pipeline, monkeypatch):
+    given = []
+    spy = lambda denoise, latents, sigmas, noise: given.append((latents, sigmas)) or latents  # noqa: E731
+    monkeypatch.setitem(SOLVERS, "spy", spy)
+    pipeline(seen(pipeline, 2.0), solver="spy", generator=4, num_inference_steps=5)
+    [(latents, sigmas)] = given
+    assert torch.equal(latents, ClipNoise([4])(torch.empty(1, 4, 63)) * 80.0)
+    assert len(sigmas) == 6 and sigmas[[0, 4, 5]].tolist() == pytest.approx([80.0, 0.05, 0.0])
 
 
 def test_same_seed_same_sound_other_seed_another(pipeline):

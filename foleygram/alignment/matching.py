@@ -101,7 +101,7 @@ def draw_negatives(
     video, text, audio = (part.detach().float() for part in embeddings)
     # Each rank draws within its own batch: equal captions are compared here alone, never across processes.
     same = torch.tensor([[a == b for b in captions] for a in captions], device=text.device)
-    if same.all(1).any():
+    if same.all():
         return None
     with torch.autocast(text.device.type, enabled=False):
         volumes = volume_matrix(text, video, audio)

@@ -7,6 +7,7 @@ from transformers import BertConfig, BertModel
 
 from foleygram.alignment.encoders import TextEncoder
 from foleygram.alignment.matching import DataAnchorMatching, draw_negatives
+from foleygram.alignment.volume import gram_volume
 
 CAPTIONS = ["wood", "metal", "wood", "water"]
 
@@ -52,6 +53,40 @@ def test_negatives_are_other_texts_and_near_ones_are_likelier() -> None:
     assert (pairs[:, 0] == 3).float().mean() > 0.8
     warm = [draw_negatives((video, text, audio), CAPTIONS, torch.tensor(10.0), generator) for _ in range(200)]
     assert {int(pairs[1]) for _, pairs in warm} == {0, 2, 3}  # type: ignore[misc]
+
+
+def test_the_nearest_text_and_the_nearest_pair_are_two_questions() -> None:
+    embeddings = (unit(5, 6, seed=1), unit(5, 6, seed=2), unit(5, 6, seed=3))
+    video, text, audio = embeddings
+    volumes = torch.tensor([[gram_volume(torch.stack([t, video[j], audio[j]])) for j in range(5)] for t in text])
+    volumes.fill_diagonal_(torch.inf)
+    cold = draw_negatives(embeddings, list("abcde"), torch.tensor(1e-4), torch.Generator().manual_seed(0))
+    assert cold is not None
+    assert cold[0].tolist() == volumes.argmin(0).tolist() != volumes.argmin(1).tolist() == cold[1].tolist()
+
+
+def test_the_loss_is_that_of_own_foreign_pairs_and_foreign_texts(text_encoder: TextEncoder) -> None:
+    matching = DataAnchorMatching(24, 16, 32, num_frames=2, weight=0.5)
+    ids, mask = torch.tensor([[2, 9, 3], [2, 7, 3]]), torch.ones(2, 3, dtype=torch.long)
+    video, audio = unit(2, 2, 5, 24), unit(2, 6, 16, seed=1)
+    found = matching(
+        text_encoder, ids, mask, (video, audio), tuple(unit(2, 8, seed=n) for n in range(3)), ["wood", "metal"],
+        temperature=torch.tensor(0.07), generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    head, costs = matching.head, []
+    for text, pair in ((0, 0), (1, 1), (0, 1), (1, 0), (1, 0), (0, 1)):  # with two clips the other is known
+        frames = [
+            matching.video_context.norm(matching.video_context.linear(video[pair, n]))
+            + matching.video_context.frame_embedding[0, n]
+            for n in range(2)
+        ]
+        seen = torch.cat(frames) + matching.video_context.type_embedding[0]
+        sound = matching.audio_context.norm(matching.audio_context.linear(audio[pair]))
+        heard = sound + matching.audio_context.frame_embedding[0, 0] + matching.audio_context.type_embedding[0]
+        read = text_encoder.tokens(ids[text][None], mask[:1], torch.cat([seen, heard])[None])[0, 0]
+        logits = head.linear2(head.layernorm(functional.gelu(head.linear1(read))))
+        costs.append(-logits.log_softmax(-1)[int(text == pair)])
+    torch.testing.assert_close(found, 0.5 * torch.stack(costs).mean(), atol=1e-6, rtol=1e-5)
 
 
 def matching_loss(matching: DataAnchorMatching, encoder: TextEncoder, captions: list[str]) -> torch.Tensor:

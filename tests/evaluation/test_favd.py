@@ -36,7 +36,7 @@ def clips(rendered):
 
 
 def test_rows_are_stacks_of_24_frames_at_25_a_second(clips, monkeypatch):
-    monkeypatch.setattr(favd, "STACKS_AT_ONCE", 2)
+    monkeypatch.setattr(favd, "STACKS_AT_ONCE", 1)
     network = Seen()
     found = extract_pictures(clips, network)
     assert not found.failures
@@ -59,6 +59,13 @@ def test_a_stretch_is_a_stretch_and_what_is_cached_is_not_made_again(clips, tmp_
     assert len(network.asked) == asked
     later = extract_pictures([AudioClip(clips[0].path, 0.96, 1.0)], network, cache=cache).features[0]
     torch.testing.assert_close(later.rows, whole.rows[1:2])
+    short = extract_pictures([AudioClip(clips[0].path, 0.0, 1.92)], network).features[0]
+    assert len(short.rows) == 1  # 48 frames: a second stack would lack its 25th
+    replaced = tmp_path / "video.mp4"
+    for clip in clips:
+        replaced.write_bytes(clip.path.read_bytes())
+        (found,) = extract_pictures([AudioClip(replaced)], network, cache=cache).features
+        assert torch.equal(found.rows, extract_pictures([clip], Seen()).features[0].rows)
 
 
 def test_a_bad_video_is_named_and_the_rest_goes_on(clips, tmp_path):
