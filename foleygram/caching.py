@@ -21,7 +21,7 @@ from foleygram.datasets.folder import VideoFolder
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.datasets.shards import write_tar
 from foleygram.features import NEEDS, NETWORKS, FeatureEncoder
-from foleygram.media.files import atomic_path, write_json
+from foleygram.media.files import atomic_path, read_json, write_json
 from foleygram.media.guarded import MediaError
 from foleygram.processes import process_place
 from foleygram.spec import ClipSpec
@@ -119,7 +119,10 @@ def _claim(out: Path, key: dict[str, Any]) -> None:
     if not record.is_file():
         write_json(record, key)
         return
-    theirs, ours = (_flat(content) for content in (json.loads(record.read_text(encoding="utf-8")), key))
+    try:
+        theirs, ours = (_flat(content) for content in (read_json(record), key))
+    except ValueError as error:
+        raise ValueError(f"{record}: {error}; remove {out} or choose another folder") from None
     changed = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
     if changed:
         told = ", ".join(f"{name} {theirs.get(name)} against {ours.get(name)} now" for name in changed[:3])
@@ -136,9 +139,9 @@ def _flat(content: Any, name: str = "") -> dict[str, Any]:
 def _finished_shard(out: Path, number: int) -> dict[str, Any] | None:
     """What describes a shard that an earlier run, or another process, left whole."""
     try:
-        described = json.loads((out / f"shard-{number:05d}.json").read_text(encoding="utf-8"))
+        described = read_json(out / f"shard-{number:05d}.json")
         return described if (out / described["file"]).stat().st_size == described["bytes"] else None
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, LookupError, TypeError):  # or damaged, and made anew
         return None
 
 
@@ -192,10 +195,10 @@ def _stored(name: str, value: Tensor) -> Tensor:
 
 def read_spec(path: Path) -> ClipSpec:
     """The clip's rates from a YAML of `ClipSpec` fields or a release's index; raises ValueError naming what is odd."""
-    content = yaml.safe_load(Path(path).read_text())
     try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         return ClipSpec(**content.get("spec", content))
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {error}; it must hold fields of ClipSpec") from error
 
 

@@ -1,6 +1,6 @@
 """Release folders: every part with its config, an index with rates, hashes and licences."""
 
-import json
+import math
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
@@ -18,7 +18,7 @@ from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.hub import check_folder, explained, load_network
-from foleygram.media.files import atomic_path, file_hash, write_json
+from foleygram.media.files import atomic_path, file_hash, read_json, write_json
 from foleygram.placement import dtype_of
 from foleygram.sources import licence_of
 from foleygram.spec import ClipSpec
@@ -77,10 +77,11 @@ def write_index(
     Without `sigmas`, a sampler's last and first noise level, the folder holds parts that cannot generate yet.
     `trained_on` (`data`, `video_ids`) is what an evaluation warns of, should it meet the same videos; `temperature`
     what the encoders were aligned with, for those who train them on.
-    Raises FileNotFoundError when a part is missing that generating needs.
+    Raises FileNotFoundError when a part is missing that generating needs, ValueError for those of another spec.
     """
     if sigmas:
         _refuse_missing(folder, folder.iterdir())
+        _check_rates(folder, spec)
     present = [name for name in PARTS if (folder / name).is_dir()]
     index = {
         "_class_name": "FoleyGRAMPipeline",
@@ -127,14 +128,23 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{path}: no such file; {folder} is no release folder (the shipped one is checkpoints/mini)"
         )
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path)
         ClipSpec(**index["spec"])
-        strangers = [name for name in index["parts"] if name not in PARTS]
+        parts = {name: (part["class"], str(part["licence"])) for name, part in index["parts"].items()}
+        strangers = [f"{name} of {kind}" for name, (kind, _) in parts.items() if PARTS.get(name) != kind]
         if not index["sha256"].items() or strangers:
             raise ValueError(f"no hashes, or unknown parts {strangers}")
+        if "sigma_min" in index:
+            check_sigmas(index["sigma_min"], index["sigma_max"])
         return index
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); fetch or export the release again") from error
+
+
+def check_sigmas(low: float, high: float) -> None:
+    """Raise ValueError, or TypeError, for what are not a sampler's last and first noise level."""
+    if not 0 < low < high < math.inf:
+        raise ValueError(f"noise levels from {high} down to {low}: give 0 < sigma_min < sigma_max")
 
 
 def licences_of(folder: Path) -> dict[str, str]:
@@ -175,7 +185,27 @@ def load_release(
         raise FileNotFoundError(
             f"{folder}: holds {', '.join(index['parts'])} alone; generating needs {', '.join(missing) or 'sigmas'} too"
         )
-    return load_parts(folder, torch_dtype), ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"])
+    parts, spec = load_parts(folder, torch_dtype), ClipSpec(**index["spec"])
+    _check_rates(folder, spec)
+    return parts, spec, (index["sigma_min"], index["sigma_max"])
+
+
+def _check_rates(folder: Path, spec: ClipSpec) -> None:
+    """Raise ValueError where a folder's autoencoder or predictor is of other rates than `spec`."""
+    vae, predictor = (read_json(folder / name / "config.json") for name in ("vae", "envelope_predictor"))
+    own = {
+        "sample_rate": vae["sampling_rate"],
+        "audio_channels": vae["audio_channels"],
+        "latent_hop": math.prod(vae["downsampling_ratios"]),
+        "motion_frame_rate": predictor["motion_frame_rate"],
+        "motion_size": predictor["motion_size"],
+        "envelope_rate": predictor["envelope_rate"],
+    }
+    other = [f"{name} {getattr(spec, name)}, not {rate}" for name, rate in own.items() if getattr(spec, name) != rate]
+    if other:
+        raise ValueError(
+            f"{folder}: its networks are of another ClipSpec ({'; '.join(other)}); export it with the one they learned"
+        )
 
 
 def load_part(folder: Path, name: str, torch_dtype: torch.dtype = torch.float32) -> Any:
@@ -223,6 +253,7 @@ def export_release(
     if strangers := licences.keys() - PARTS.keys():
         raise ValueError(f"licence of {', '.join(sorted(strangers))}: no such part; there are {', '.join(PARTS)}")
     known = licences_of(base) if base else {}
+    check_sigmas(*sigmas)
     holders = {name: source for name in PARTS for source in (base, run) if source and (source / name).is_dir()}
     frozen = vars(load_backbone(backbone)) if backbone is not None else {}
     bought = {name: part for name, part in frozen.items() if part is not None and name not in holders}

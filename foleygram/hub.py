@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
-from foleygram.state_dicts import UNREADABLE, refuse_misfits, without_chatter
+from foleygram.state_dicts import UNREADABLE, refuse_misfits, refuse_no_numbers, without_chatter
 
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 """The root of what the hub's client raises, of whichever httpx it is built on."""
@@ -63,6 +63,7 @@ def load_network(
     with explained(source, str(name)):
         config = _config(network_class, str(name), subfolder)
     _check_class(network_class, config, source)
+    _check_depth(config, folder, source)
     with explained(source, str(name)), without_chatter(), _silent_reports():
         # The library's own loader, for a class that wraps it in this function.
         network, report = library.from_pretrained.__func__(network_class, str(name), **kind)
@@ -73,6 +74,7 @@ def load_network(
         unexpected=[key for key in report["unexpected_keys"] if not key.startswith(left_out)],
         misshapen=report["mismatched_keys"],
     )
+    refuse_no_numbers(network.state_dict(), source)
     return network.eval()
 
 
@@ -81,6 +83,8 @@ def _config(network_class: type[Any], name: str, subfolder: str) -> dict[str, An
         config: Any = network_class.load_config(name, subfolder=subfolder)  # type: ignore[attr-defined]
     else:
         config, _ = network_class.config_class.get_config_dict(name, subfolder=subfolder)
+    if not isinstance(config, dict):
+        raise ValueError(f"config.json holds {type(config).__name__}, no fields")
     return config
 
 
@@ -95,6 +99,27 @@ def _check_class(network_class: type[Any], config: dict[str, Any], source: str) 
         )
     if found != expected:
         raise ValueError(f"{source}/config.json: of {found}, not of {expected}; is this the folder you mean?")
+
+
+def _check_depth(config: dict[str, Any], folder: Path, source: str) -> None:
+    """Refuse more layers than a folder's weights have tensors: building a slip of the pen would fill the memory."""
+    tensors = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            tensors += len(file.keys())
+    for name, number in _numbers_of_layers(config):
+        if tensors and number > tensors:
+            raise ValueError(
+                f"{source}/config.json: {name} is {number}, but its weights are {tensors} tensors; fetch it again"
+            )
+
+
+def _numbers_of_layers(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _numbers_of_layers(value)
+        elif name.endswith("layers") and isinstance(value, int):
+            yield name, value
 
 
 def check_folder(name: str | PathLike[str], subfolder: str = "") -> None:

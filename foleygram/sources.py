@@ -1,7 +1,6 @@
 """Public weights: where they come from, fetched so that a broken download goes on, every file verified."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -13,7 +12,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from foleygram.hub import explained
-from foleygram.media.files import file_hash, write_json
+from foleygram.media.files import file_hash, read_json, write_json
 
 ORIGIN = "source.json"
 """In a folder of fetched weights: where they are from and under which licence."""
@@ -169,8 +168,8 @@ def origin_of(folder: Path) -> dict[str, str]:
     """
     path = folder / ORIGIN
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except json.JSONDecodeError as error:
+        return read_json(path) if path.is_file() else {}
+    except ValueError as error:
         raise ValueError(f"{path}: damaged ({error}); fetch the weights again") from error
 
 

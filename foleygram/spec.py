@@ -1,14 +1,14 @@
 """Rates and durations of a clip: typed once here, every length derived from them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
 class ClipSpec:
     """What one clip is, in rates and seconds; lengths are properties (FoleyGRAM, section 3; defaults: full size).
 
-    Raises ValueError when a rate or a duration is not positive.
+    Raises ValueError when a rate or a duration is not positive and finite, or a count no whole number.
     """
 
     seconds: float = 10.0
@@ -35,9 +35,12 @@ class ClipSpec:
     """Side of the predictor's frames, in pixels."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value > 0:
-                raise ValueError(f"ClipSpec.{name} is {value}: it must be positive")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"ClipSpec.{field.name} is {value}: it must be positive")
+            if field.type is int and not isinstance(value, int):
+                raise ValueError(f"ClipSpec.{field.name} is {value}: it must be a whole number")
 
     @property
     def num_samples(self) -> int:

@@ -95,6 +95,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> No
     """Load `state` into `model`; raises ValueError naming `source` and the keys that do not fit, `model` untouched."""
     expected = model.state_dict()
     common = expected.keys() & state.keys()
+    refuse_no_numbers(state, source)
     refuse_misfits(
         type(model).__name__,
         source,
@@ -127,6 +128,13 @@ def refuse_misfits(
         raise ValueError(
             f"{source}: the weights do not fit {network}: {said}; check that file and config belong together"
         )
+
+
+def refuse_no_numbers(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raise ValueError naming `source` and the first of `tensors` that holds NaN or infinity."""
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{source}: {name} holds values that are no finite numbers; fetch or export it again")
 
 
 @contextmanager

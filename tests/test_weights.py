@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants, file_download
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from foleygram import checkpoints, sources, weights
 from foleygram.alignment.pretrained import load_gram_checkpoint, text_encoder_from_bert
-from foleygram.checkpoints import export_release, licences_of, read_index
+from foleygram.checkpoints import export_release, licences_of, load_release, read_index
 from foleygram.cli import app
 from foleygram.generation.backbone import load_backbone
+from foleygram.media.files import file_hash
 from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.spec import ClipSpec
 from tests import published
@@ -274,6 +275,76 @@ def test_grams_release_becomes_a_release_folder_of_encoders(tmp_path, monkeypatc
     assert {row.name for row in weights.check_release(out)} == parts
     with pytest.raises(FileNotFoundError, match="alone; generating needs projectors"):
         FoleyGRAMPipeline.from_pretrained(out)
+
+
+def _index_with(change):
+    """Edit a release's index by `change`."""
+
+    def damage(folder):
+        index = json.loads((folder / "model_index.json").read_text())
+        change(index)
+        (folder / "model_index.json").write_text(json.dumps(index))
+
+    return damage
+
+
+def _config_with(name, **fields):
+    def damage(folder):
+        path = folder / name / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    return damage
+
+
+def _no_number(folder):
+    path = folder / "projectors" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    tensors["projectors.text.bias"][0] = torch.nan
+    save_file(tensors, path, metadata={"format": "pt"})
+    _index_with(lambda index: index["sha256"].update({"projectors/" + path.name: file_hash(path)}))(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "model_index.json").write_text("[" * 100_000), "damaged (ValueError('not readable"),
+        (_index_with(lambda index: index.update(parts=["vae"])), "model_index.json: damaged (AttributeError"),
+        (_index_with(lambda index: index["parts"]["vae"].pop("licence")), "damaged (KeyError('licence'))"),
+        (_index_with(lambda index: index["parts"]["vae"].update({"class": "os.system"})), "vae of os.system"),
+        (_index_with(lambda index: index["spec"].update(seconds=float("inf"))), "ClipSpec.seconds is inf"),
+        (_index_with(lambda index: index["spec"].update(sample_rate=44100.5)), "44100.5: it must be a whole number"),
+        (_index_with(lambda index: index.update(sigma_min="x")), "model_index.json: damaged (TypeError"),
+        (_index_with(lambda index: index.update(sigma_min=90.0)), "noise levels from 80.0 down to 90.0"),
+        (_config_with("controlnet", num_layers=10**9), "controlnet/config.json: num_layers is 1000000000, but its"),
+        (lambda folder: (folder / "vae" / "config.json").write_text("[]"), "vae: cannot be loaded (config.json holds"),
+        (_no_number, "projectors: projectors.text.bias holds values that are no finite numbers"),
+    ],
+)  # fmt: skip
+def test_check_names_what_is_wrong_with_a_release(tiny_release, tmp_path, damage, said):
+    folder = Path(shutil.copytree(tiny_release, tmp_path / "release"))
+    damage(folder)
+    result = run("check", folder)
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert str(folder) in result.stderr and said in " ".join(result.stderr.split()), result.stderr
+
+
+def test_rates_that_the_networks_did_not_learn_are_refused(tiny_release, tmp_path):
+    folder = Path(shutil.copytree(tiny_release, tmp_path / "release"))
+    _index_with(lambda index: index["spec"].update(sample_rate=8000, audio_channels=2))(folder)
+    with pytest.raises(ValueError, match=r"sample_rate 8000, not 16000; audio_channels 2, not 1\); export it"):
+        load_release(folder)
+    (tmp_path / "clip.yaml").write_text("seconds: 2.0")
+    result = run("export", tiny_release, tmp_path / "out", "--spec", tmp_path / "clip.yaml")
+    assert result.exit_code == 1 and "sample_rate 44100, not 16000" in result.stderr
+    assert not (tmp_path / "out" / "model_index.json").exists()
+
+
+@pytest.mark.parametrize("content", [b"a: [1", b"\xff\xfe", b"seconds: -1", b"seconds: ten", b"- 1"])
+def test_rates_that_cannot_be_read_are_named(tiny_release, tmp_path, content):
+    (tmp_path / "clip.yaml").write_bytes(content)
+    result = run("export", tiny_release, tmp_path / "out", "--spec", tmp_path / "clip.yaml")
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith(f"foleygram: {tmp_path / 'clip.yaml'}: ") and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("damage", ["hash", "unlisted", "index"])

@@ -1,7 +1,6 @@
 """Loads published encoder weights into our classes; every key is accounted for."""
 
 import inspect
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from transformers import BertModel
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.alignment.encoders import AudioEncoder, EncoderConfig, TextEncoder, VideoEncoder
 from foleygram.hub import load_network
+from foleygram.media.files import read_json
 from foleygram.state_dicts import below, load_state, num_layers, read_state, read_weights
 
 BEATS_NAMES = {
@@ -193,9 +193,9 @@ def _settings(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: missing; GRAM's released folder has log/hps.json and ckpt/*.pt")
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
         return settings.get("model_cfg", settings)
-    except (json.JSONDecodeError, AttributeError) as error:
+    except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: not the settings of a run of GRAM ({error})") from error
 
 

@@ -1,6 +1,5 @@
 """Backbone folders in stable-audio-tools' form: `model.safetensors` or `.ckpt`, and `model_config.json`."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from foleygram.generation.native_weights import from_native, to_native, with_context_width
-from foleygram.media.files import atomic_path, write_json
+from foleygram.media.files import atomic_path, read_json, write_json
 from foleygram.state_dicts import load_state, read_state
 
 CONFIG = "model_config.json"
@@ -95,7 +94,10 @@ def _native_context_width(transformer: StableAudioDiTModel) -> int:
 def _diffusers_configs(path: Path) -> dict[str, dict[str, Any]]:
     """The three parts' configs from a native `model_config.json`; raises ValueError for what diffusers cannot be."""
     try:
-        whole = json.loads(path.read_text(encoding="utf-8"))
+        whole = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; fetch it again") from error
+    try:
         model = whole["model"]
         dit, encoder = model["diffusion"]["config"], model["pretransform"]["config"]["encoder"]["config"]
         decoder, conditioning = model["pretransform"]["config"]["decoder"]["config"], model["conditioning"]
@@ -132,7 +134,7 @@ def _diffusers_configs(path: Path) -> dict[str, dict[str, Any]]:
                 "max_value": numbers.get("max_val", 1),
             },
         }
-    except (LookupError, TypeError, AttributeError, StopIteration, ArithmeticError, json.JSONDecodeError) as error:
+    except (LookupError, TypeError, AttributeError, StopIteration, ArithmeticError) as error:
         raise ValueError(f"{path}: not the config of a conditioned latent diffusion model ({error!r})") from error
 
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, tables read, contents hashed."""
+"""Files written whole or not at all, tables and JSON read, contents hashed."""
 
 import csv
 import hashlib
@@ -52,6 +52,14 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
             return list(rows.fieldnames or ()), [(rows.line_num, row) for row in rows]
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: no CSV in UTF-8 ({error}); save it as that") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; raises ValueError, which the caller names the file in, for one that is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no text, no JSON, or nested without end
+        raise ValueError(f"not readable as JSON: {error}") from None
 
 
 def file_hash(path: Path) -> str:

@@ -1,7 +1,6 @@
 """Where a result comes from, as JSON beside it: enough to render the same bytes again, and to see when one cannot."""
 
 import hashlib
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ import torch
 
 from foleygram.checkpoints import INDEX, read_index
 from foleygram.envelope.curve import Envelope
-from foleygram.media.files import file_hash
+from foleygram.media.files import file_hash, read_json
 from foleygram.pipeline import Extent
 from foleygram.production.rendering import Sampling, Take
 from foleygram.production.wishes import Wish, plain_wish, told_wish, wish_files
@@ -109,7 +108,7 @@ def read_sidecar(path: Path, video: Path | None = None) -> Recorded:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the .json beside a result")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}, this version reads {FORMAT}")
         found = Recorded(

@@ -1,13 +1,12 @@
 """Prints a report and writes it: figures alone as JSON, or a folder with a page to look at and listen to."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from foleygram.media.files import write_json
+from foleygram.media.files import read_json, write_json
 from foleygram.processes import process_place
 from foleygram.study.alignment import PRINTED
 from foleygram.study.comparison import Change, compare_reports, comparison_notes
@@ -30,7 +29,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """An earlier report.json, or the one in a folder; raises ValueError when it is none."""
     path = path / REPORT if path.is_dir() else path
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if not {"protocol", "summary", "clips"} <= content.keys():
             raise ValueError("it lacks protocol, summary or clips")
         return content

@@ -13,7 +13,7 @@ from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import Clip
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.media.audio import write_audio
-from foleygram.media.files import write_json
+from foleygram.media.files import read_json, write_json
 from foleygram.spec import ClipSpec
 from foleygram.study.conditions import AGAINST_OTHER, Condition, told_batch, told_envelopes
 from foleygram.study.pairs import Pair
@@ -58,7 +58,10 @@ class ClipSounds:
         record, content = folder / RECORD, json.loads(json.dumps(dict(identity)))
         folder.mkdir(parents=True, exist_ok=True)
         if record.is_file():
-            found = json.loads(record.read_text(encoding="utf-8"))
+            try:
+                found = read_json(record)
+            except ValueError as error:
+                raise ValueError(f"{record}: {error}; choose another --out or remove {folder}") from None
             changed = sorted(key for key in found.keys() | content.keys() if found.get(key) != content.get(key))
             if changed:
                 raise ValueError(

@@ -9,6 +9,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from foleygram.media.files import read_json
+
 FORMAT = "foleygram listening key 1"
 ANCHOR = "anchor"
 """System name of a spoilt sound, which attention checks set against a whole one."""
@@ -80,7 +82,7 @@ class Plan:
                 f"{path}: no such key; it was written beside the page, and answers mean nothing without"
             )
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if content.pop("format") != FORMAT:
                 raise ValueError(f"its format is not {FORMAT!r}")
             for name, kind in (("media", Stimulus), ("pairs", Pair), ("ratings", Rating)):
