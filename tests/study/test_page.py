@@ -126,6 +126,18 @@ def test_an_unreadable_clip_leaves_the_page_whole(folders, tmp_path):
     assert (tmp_path / "p.html").read_text().count("<article") == 1
 
 
+def test_a_phone_shows_all_of_the_header(folders, tmp_path, browser):
+    from foleygram.study.page import write_page
+
+    report = evaluate_folders(*folders, show_progress=False)
+    report.protocol.update(data="examples", num_inference_steps=25, guidance_scale=5.0)
+    write_page(tmp_path / "p.html", report, {}, num_clips=0)
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto((tmp_path / "p.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.close()
+
+
 def test_a_click_on_a_picture_plays_from_there(out, browser):
     page = browser.new_page()
     asked = []

@@ -13,7 +13,7 @@ import foleygram.study.scoring as scoring
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
 from foleygram.evaluation.scores import CLIP_METRICS, ClipScorer, ScoredClip
-from foleygram.processes import SRUN, TORCHRUN, Place
+from foleygram.processes import Place
 from foleygram.spec import ClipSpec
 from foleygram.study.conditions import AGAINST_OTHER, choose_conditions
 from foleygram.study.deliver import deliver
@@ -290,18 +290,6 @@ def test_evaluate_prints_and_writes_everything(judge, root, silent_pictures, mon
     printed = capsys.readouterr().out
     assert "material accuracy" in printed
     assert "auc" in printed
-
-
-@pytest.mark.parametrize("launcher", [SRUN, TORCHRUN])
-def test_the_first_process_alone_delivers(launcher, judge, root, silent_pictures, monkeypatch, tmp_path, capsys):
-    report = run_evaluate(root, tmp_path, judge, monkeypatch, metrics=["onsets"])
-    for name, value in zip(launcher, "121", strict=True):
-        monkeypatch.setenv(name, value)
-    deliver(report, tmp_path / "scores.json")
-    assert not (tmp_path / "scores.json").exists() and not capsys.readouterr().out
-    monkeypatch.setenv(launcher[0], "0")
-    deliver(report, tmp_path / "scores.json")
-    assert (tmp_path / "scores.json").exists()
 
 
 def test_scoring_videos_that_were_trained_on_warns(judge, root, silent_pictures, monkeypatch, tmp_path):
