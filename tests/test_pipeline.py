@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderOobleck
 from huggingface_hub import constants
 
 from foleygram import Envelope, FoleyGRAMPipeline
@@ -26,6 +28,7 @@ from foleygram.inputs import (
     window_seconds,
 )
 from foleygram.media.audio import read_audio
+from foleygram.media.video import probe
 from foleygram.pipeline import Extent
 from tests.hub import running_hub
 
@@ -319,6 +322,19 @@ def test_a_release_on_the_hub_is_the_same(tiny_release, pipeline, monkeypatch, t
     options = {"num_inference_steps": 2, "prompt": "wood"}
     assert torch.equal(*(one(seen(pipeline, 2.0), **options).audio for one in (fetched, pipeline)))
     assert not [*(tmp_path / "cache").rglob("README.md")]
+
+
+def test_a_stereo_backbone_at_44_1_khz_gives_stereo_to_the_sample(pipeline, rendered):
+    vae = AutoencoderOobleck(
+        encoder_hidden_size=8, downsampling_ratios=[4, 4, 8, 16], channel_multiples=[1] * 4, decoder_channels=4,
+        decoder_input_channels=4, audio_channels=2, sampling_rate=44_100,
+    )  # fmt: skip
+    spec = replace(pipeline.spec, sample_rate=44_100, audio_channels=2, latent_hop=2048)
+    stereo = FoleyGRAMPipeline(pipeline.parts | {"vae": vae}, spec, pipeline.sigmas)
+    video = sorted(rendered.glob("*.mp4"))[0]
+    output = stereo(video, envelope="audio", num_inference_steps=1)
+    assert output.audio.shape == (2, round(probe(video).duration_sec * 44_100)) and output.sample_rate == 44_100
+    assert not torch.equal(*output.audio) and output.audio.isfinite().all()
 
 
 def test_the_python_of_the_production_page_runs(monkeypatch):
