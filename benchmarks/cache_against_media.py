@@ -16,7 +16,7 @@ import lightning
 import torch
 from torch.utils.data import Dataset
 
-from foleygram.caching import cache_dataset, read_spec
+from foleygram.caching import cache_dataset
 from foleygram.checkpoints import load_controlnet, load_projectors
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.datamodule import ClipDataModule
@@ -25,6 +25,7 @@ from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.features import FeatureEncoder
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.module import GenerationModule
+from foleygram.spec import read_spec
 
 RELEASE = Path("checkpoints/mini")
 DERIVED = ["latents", "control_latents", "embeddings"]

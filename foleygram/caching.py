@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,7 +23,7 @@ from foleygram.features import NEEDS, NETWORKS, FeatureEncoder
 from foleygram.media.files import atomic_path, read_json, write_json
 from foleygram.media.guarded import MediaError
 from foleygram.processes import process_place
-from foleygram.spec import ClipSpec
+from foleygram.spec import read_spec
 
 Encode = Callable[[dict[str, Any]], dict[str, Any]]
 Format = Literal["safetensors", "webdataset"]
@@ -191,15 +190,6 @@ def _stored(name: str, value: Tensor) -> Tensor:
     if not torch.isfinite(half).all():
         raise ValueError(f"{name}: holds {value.abs().max():g}, which float16 cannot; scale it or leave it out")
     return half
-
-
-def read_spec(path: Path) -> ClipSpec:
-    """The clip's rates from a YAML of `ClipSpec` fields or a release's index; raises ValueError naming what is odd."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        return ClipSpec(**content.get("spec", content))
-    except (TypeError, AttributeError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {error}; it must hold fields of ClipSpec") from error
 
 
 def clips_hash(dataset: MediaClips) -> str:

@@ -2,6 +2,9 @@
 
 import math
 from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
 
 
 @dataclass(frozen=True)
@@ -71,3 +74,12 @@ class ClipSpec:
     def num_motion_frames(self) -> int:
         """Frames of a clip on the envelope predictor's time grid."""
         return round(self.seconds * self.motion_frame_rate)
+
+
+def read_spec(path: Path) -> ClipSpec:
+    """The clip's rates from a YAML of `ClipSpec` fields or a release's index; raises ValueError naming what is odd."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return ClipSpec(**content.get("spec", content))
+    except (TypeError, AttributeError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: {error}; it must hold fields of ClipSpec") from error

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from foleygram.alignment.losses import PairwiseInfoNCE
 from foleygram.alignment.module import AlignmentModule
-from foleygram.caching import cache_dataset, clips_hash, read_spec, write_cache
+from foleygram.caching import cache_dataset, clips_hash, write_cache
 from foleygram.checkpoints import load_controlnet, load_part, load_projectors
 from foleygram.cli import app
 from foleygram.datasets.cache import CachedClips
@@ -29,6 +29,7 @@ from foleygram.envelope.module import EnvelopeModule
 from foleygram.features import FeatureEncoder
 from foleygram.generation.backbone import encode_audio, load_backbone
 from foleygram.generation.module import GenerationModule
+from foleygram.spec import read_spec
 
 ROOT = Path(__file__).parents[1]
 MEDIA = ["frames", "envelope_audio"]

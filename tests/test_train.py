@@ -6,8 +6,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from foleygram.caching import read_spec
 from foleygram.cli import app
+from foleygram.spec import read_spec
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = CONFIGS / "mini" / "autoencoder.yaml"

@@ -33,8 +33,8 @@ def export(
     ] = None,
 ) -> None:
     """Assemble a release folder from trained parts."""
-    from foleygram.caching import read_spec
     from foleygram.checkpoints import INDEX, export_release, read_index
+    from foleygram.spec import read_spec
     from foleygram.weights import seen_videos
 
     with reported():

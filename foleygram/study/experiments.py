@@ -1,9 +1,8 @@
 """The paper's experiments on a trained model: each is one function from a way to run the benchmark to a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Protocol
 
 from foleygram.study.conditions import ORACLE, Condition, parse_condition
 from foleygram.study.embedding import OWN
@@ -11,15 +10,8 @@ from foleygram.study.intervals import Interval, difference_intervals
 from foleygram.study.plots import draw_dots, draw_lines
 from foleygram.study.report import Finding, Report, cell
 
-
-class Run(Protocol):
-    """Generates and scores conditions: `run.evaluate` with everything else decided."""
-
-    def __call__(self, *, conditions: Sequence[Condition]) -> Report:
-        """The report of these conditions."""
-        ...
-
-
+Run = Callable[..., Report]
+"""Generates and scores the `conditions` it is given: `run.evaluate` with everything else decided."""
 COMBINATIONS = ("a", "v", "t", "av", "vt", "at", "avt")
 SHIFTS_MS = (-120, -80, -40, 0, 40, 80, 120)
 """Whole values of the envelope's 125 per second, so that a shift is exact; 40 lies within both tolerances."""

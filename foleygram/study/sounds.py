@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,39 +14,12 @@ from foleygram.datasets.clip import Clip
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.media.audio import write_audio
 from foleygram.media.files import read_json, write_json
-from foleygram.spec import ClipSpec
+from foleygram.pipeline import FoleyGRAMPipeline
 from foleygram.study.conditions import AGAINST_OTHER, Condition, told_batch, told_envelopes
 from foleygram.study.pairs import Pair
 
 REFERENCE = "reference"
 RECORD = "sounds.json"
-
-
-class ClipGenerator(Protocol):
-    """What the benchmark needs of a pipeline."""
-
-    @property
-    def spec(self) -> ClipSpec:
-        """Rates and durations of a clip."""
-        ...
-
-    def generate_clips(
-        self,
-        batch: Mapping[str, Any],
-        *,
-        envelopes: Tensor | str,
-        present: Sequence[str] = ...,
-        num_inference_steps: int = ...,
-        guidance_scale: float = ...,
-        controlnet_conditioning_scale: float = ...,
-        seeds: Sequence[int],
-    ) -> Tensor:
-        """Sounds (B, C, samples) of a collated batch, told the modalities in `present` and envelopes (B, values)."""
-        ...
-
-    def embed(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Unit rows (B, d) of a collated batch, by modality."""
-        ...
 
 
 class ClipSounds:
@@ -139,7 +112,7 @@ def pick_partners(dataset: GreatestHits, indices: Sequence[int], seed: int) -> d
 
 
 def generate_sounds(
-    pipeline: ClipGenerator,
+    pipeline: FoleyGRAMPipeline,
     dataset: GreatestHits,
     sounds: ClipSounds,
     *,

@@ -111,14 +111,7 @@ def plan_trials(
     identity, so that answers of another test are told apart. Raises ValueError for fewer than two systems, names that
     repeat, no clip, no scale to rate on, or more checks than clips.
     """
-    if len(systems) < 2 or len(set(systems)) < len(systems) or ANCHOR in systems:
-        raise ValueError(f"systems {list(systems)}: give two or more of different names, none of them {ANCHOR!r}")
-    if not clips:
-        raise ValueError("no clip that every system has")
-    if tasks != "pairs" and not scales:
-        raise ValueError("nothing to rate on: give a scale, or ask for pairs alone")
-    if not 0 <= num_checks <= len(clips):
-        raise ValueError(f"{num_checks} attention checks on {len(clips)} clips: one per clip at most")
+    _check(systems, clips, scales, tasks, num_checks)
     draw = random.Random(seed)
     media = {(system, clip): f"{draw.getrandbits(48):012x}" for clip in clips for system in systems}
     checked = [(draw.choice(systems), clip) for clip in draw.sample(list(clips), num_checks)]
@@ -149,6 +142,19 @@ def plan_trials(
         ratings={f"r{n}": rating for n, rating in enumerate(draw.sample(rated, len(rated)), start=1)},
         checks={name: whole[side] for name, pair in pairs.items() for side in (pair.left, pair.right) if side in whole},
     )
+
+
+def _check(
+    systems: Sequence[str], clips: Sequence[str], scales: Mapping[str, str], tasks: Tasks, num_checks: int
+) -> None:
+    if len(systems) < 2 or len(set(systems)) < len(systems) or ANCHOR in systems:
+        raise ValueError(f"systems {list(systems)}: give two or more of different names, none of them {ANCHOR!r}")
+    if not clips:
+        raise ValueError("no clip that every system has")
+    if tasks != "pairs" and not scales:
+        raise ValueError("nothing to rate on: give a scale, or ask for pairs alone")
+    if not 0 <= num_checks <= len(clips):
+        raise ValueError(f"{num_checks} attention checks on {len(clips)} clips: one per clip at most")
 
 
 def _sides(first: str, second: str, count: int, draw: random.Random) -> list[tuple[str, str]]:

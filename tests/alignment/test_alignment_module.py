@@ -14,11 +14,11 @@ from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.alignment.losses import PairwiseInfoNCE
 from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.module import AlignmentModule, linear_schedule
-from foleygram.caching import read_spec
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import Event
 from foleygram.datasets.datamodule import ClipDataModule
+from foleygram.spec import read_spec
 
 MATERIALS = ("wood", "metal", "water", "cloth")
 CONFIGS = Path(__file__).parents[2] / "configs" / "mini"

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from foleygram.caching import read_spec
 from foleygram.datasets.datamodule import ClipDataModule, Readable
 from foleygram.datasets.folder import VideoFolder, find_videos, log_left_out, read_captions
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.media.guarded import MediaError
 from foleygram.media.mux import mux
-from foleygram.spec import ClipSpec
+from foleygram.spec import ClipSpec, read_spec
 
 SPEC = ClipSpec(
     seconds=2.0, sample_rate=8_000, audio_channels=1, num_frames=4, image_size=16, motion_frame_rate=10, motion_size=8

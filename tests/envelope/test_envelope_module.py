@@ -10,12 +10,12 @@ from lightning.pytorch.cli import LightningCLI
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foleygram.caching import read_spec, write_cache
+from foleygram.caching import write_cache
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.envelope.augmentation import augment_motion, leave_out_frames
 from foleygram.envelope.module import EnvelopeModule, correlations
 from foleygram.envelope.predictor import EnvelopePredictor
-from foleygram.spec import ClipSpec
+from foleygram.spec import ClipSpec, read_spec
 from foleygram.training.steps import step_generator
 
 ROOT = Path(__file__).parents[2]
