@@ -190,6 +190,31 @@ def test_windows_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
         predictor.predict_long(torch.zeros(1, 9, 3, 1, 1), torch.zeros(1, 9), window_sec=1.0, overlap_sec=1.0)
 
 
+def test_windows_fade_over_the_middle_half_of_a_quarter_of_their_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = tiny_predictor(window_sec=2.0)
+    monkeypatch.setattr(
+        predictor, "predict", lambda motion, ages: ages[:, :1].expand(-1, predictor.num_values(motion.shape[1]))
+    )
+    ages = (torch.arange(105)[None] >= 45).float()  # windows of 60 frames from 0 and from 45 on, which say 0 and 1
+    found = predictor.predict_long(torch.zeros(1, 105, 3, 1, 1), ages)[0]
+    place = torch.arange(len(found)) / 125 * 30
+    torch.testing.assert_close(found, ((place - 48.75) / 7.5).clamp(0, 1), atol=1e-5, rtol=0)
+
+
+def test_predictions_are_made_without_dropout() -> None:
+    predictor = tiny_predictor(dropout=0.9).train()
+    motion, ages, *_ = bouncing_dots(1, np.random.default_rng(4))
+    first = predictor.predict(motion, ages)
+    assert torch.equal(predictor.train().predict(motion, ages), first) and not predictor.training
+
+
+def test_a_frame_is_new_a_quarter_of_a_step_after_the_last() -> None:
+    stamps = torch.tensor([[0.5, 0.7, 1.0, 2.0]])
+    ages = (torch.arange(4) + 0.5 - stamps) / 30
+    shots = distinct_shots(torch.zeros(1, 4, 3, SIZE, SIZE), ages, 30.0)
+    assert shots.shown.tolist() == [[0, 0, 1, 2]]
+
+
 def test_learns_when_a_dot_bounces_to_less_than_a_frame() -> None:
     rng = np.random.default_rng(3)
     motion, ages, audio, _ = bouncing_dots(192, rng)

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from foleygram.evaluation.condfoleygen import CondFoleyGenOnsets, OnsetAgreement, agreement_of, onset_agreement
+from foleygram.evaluation.condfoleygen import (
+    CondFoleyGenOnsets,
+    OnsetAgreement,
+    _thinned,
+    agreement_of,
+    onset_agreement,
+)
 
 RATE = 22_050
 EVEN = np.linspace(0.1, 0.9, 2 * RATE)
@@ -45,6 +51,11 @@ def test_where_the_reference_has_no_onset_only_the_count_is_there():
     silence = torch.zeros(2 * RATE)
     assert onset_agreement(strikes(TIMES), silence, RATE) == (False, None, None)
     assert onset_agreement(silence, silence, RATE) == (True, None, None)
+
+
+def test_the_tolerance_is_outside_and_the_onset_after_a_dropped_one_stays():
+    assert [agreement_of([5000 + gap], [5000], EVEN).accuracy for gap in (2204, 2205)] == [1, 0]
+    assert _thinned([0, 500, 1000], {0: 0.1, 500: 0.9, 1000: 0.2}) == [500, 1000]
 
 
 def test_precision_is_averaged_over_onsets_ranked_by_loudness():

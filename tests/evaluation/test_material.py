@@ -71,6 +71,13 @@ def test_it_hears_at_any_rate_and_nothing_in_silence(judge):
     assert judge.hear(torch.stack([torch.zeros(RATE), sound[:RATE]]), RATE)[0] is None
 
 
+def test_it_hears_at_its_own_rate_and_without_dropout(judge, monkeypatch):
+    heard, score = [], type(judge).forward
+    monkeypatch.setattr(type(judge), "forward", lambda self, audio: heard.append(audio) or score(self, audio))
+    judge.train().hear(torch.rand(1, 44_100), 44_100)
+    assert heard[0].shape == (1, RATE) and not judge.training
+
+
 def test_training_is_repeatable():
     config = MaterialJudgeConfig(materials=["ring", "thud"], **SMALL)
     first, second = (

@@ -158,6 +158,18 @@ def test_hostile_files_are_named_in_the_error(tmp_path, videos):
                 attempt(path)
 
 
+def test_absurd_stamps_and_sizes_are_refused(tmp_path, videos, monkeypatch):
+    leap = videos.write(tmp_path / "leap.mp4", [0, Fraction(1, 25), 200])
+    with pytest.raises(MediaError, match=r"leap\.mp4: its time stamps jump by 200 s"):
+        probe(leap)
+    crowd = videos.write(tmp_path / "crowd.mp4", videos.constant(2000, 200))
+    with pytest.raises(MediaError, match=r"crowd\.mp4: 200 frames in 0\.1"):
+        probe(crowd)
+    monkeypatch.setattr("foleygram.media.video.MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(MediaError, match=r"leap\.mp4: a picture of 64 x 48 pixels"):
+        probe(leap)
+
+
 def test_damage_in_the_middle_is_passed_over(tmp_path, videos):
     path = videos.write(tmp_path / "v.mp4", videos.constant(30, 90))
     with av.open(str(path)) as container:
