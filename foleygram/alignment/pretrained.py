@@ -246,7 +246,10 @@ def _text_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
 
 
 def _audio_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Sizes of a BEATs network; the table of position biases says how many heads there are."""
+    """Sizes of a BEATs network; the table of position biases says how many heads there are.
+
+    How far apart tokens have a bias of their own no weight says: it is that of every published BEATs, 800.
+    """
     embed_dim, _, patch, _ = _shape(state, "patch_embedding.weight")
     buckets, heads = _shape(state, "encoder.relative_attention_bias.weight")
     width, group_width, kernel = _shape(state, "encoder.pos_conv.direction")
