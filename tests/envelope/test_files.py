@@ -209,6 +209,19 @@ def test_a_curve_stays_a_curve_through_dither_and_any_rate() -> None:
     np.testing.assert_allclose(found.values, envelope.values[: len(found.values)], atol=1e-4)
 
 
+def test_a_table_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbftime,level\n0,0.1\n0.5,0.2\n")
+    assert read_envelope(tmp_path / "a.csv").values.tolist() == pytest.approx([0.1, 0.2])
+
+
+def test_a_curve_as_sound_has_a_cue_point_at_each_onset(tmp_path: Path) -> None:
+    write_envelope(tmp_path / "a.wav", struck())
+    cues = (tmp_path / "a.wav").read_bytes().partition(b"cue ")[2]
+    count = struct.unpack("<I", cues[4:8])[0]
+    places = [struct.unpack("<I", cues[8 + 24 * n + 20 :][:4])[0] for n in range(count)]
+    np.testing.assert_allclose(np.array(places) / 16_000, struck().onsets(), atol=1e-4)
+
+
 def test_a_lopsided_recording_is_no_curve() -> None:
     clock = torch.arange(16_000) / 16_000
     wave = torch.sin(2 * torch.pi * 300 * clock)
@@ -259,6 +272,8 @@ BAD = {
     "still.markers.csv": ("time,velocity,decay\n1,64,0\n", "line 2: .*decays within 0"),
     "text.json": ("not json", "JSON"),
     "list.json": ("[1, 2]", '"rate"'),
+    "true.json": ('{"rate": 125, "levels": [0.1, true]}', "level 1 is True, no number"),
+    "number.json": ('{"rate": 125, "levels": 5}', '"levels" .a list'),
     "half.json": ('{"levels": [0.1]}', '"rate"'),
     "word.json": ('{"rate": 125, "levels": [0.1, "x"]}', "level 1 is 'x'"),
     "nan.json": ('{"rate": 125, "levels": [0.1, NaN]}', "value 1 .*finite"),

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from foleygram.evaluation.metrics import (
     MaterialAccuracy,
     OnsetF1,
 )
+from foleygram.evaluation.scores import ClipScorer, ScoredClip
 
 CURVES = {"correlation": EnvelopeCorrelation, "l1": EnvelopeL1, "lag": EnvelopeLag, "leak": Leak}
 
@@ -123,3 +125,28 @@ def test_the_median_of_an_even_number_is_between_the_middle_two():
     metric = EnvelopeLag()
     metric.values = [torch.tensor([-40.0, 10.0]), torch.tensor([20.0, 90.0])]
     assert float(metric.compute()) == 30
+
+
+def test_a_clip_is_scored_by_the_groups_that_are_asked_for_and_refused_where_it_cannot_be():
+    with pytest.raises(ValueError, match="needs a judge"):
+        ClipScorer(None)
+
+    class Judge:
+        def hear(self, audio, rate):
+            return ["wood"]
+
+    sound = torch.zeros(32_000)
+    sound[8000:8200] = 0.5
+    clip = ScoredClip(sound, sound, 16_000, [0.5], ["scratch"], "wood", "b", 1.0)
+    assert "heard" not in ClipScorer(Judge(), ("envelope",)).add(clip)
+    scorer = ClipScorer(Judge(), ("onsets", "material"))
+    scorer.add(clip)
+    scorer.add(replace(clip, event_times=[], event_actions=[], material=None, start=0.0))  # annotated: nothing happens
+    rows, summary = scorer.scores()
+    assert [row["start"] for row in rows] == [0.0, 1.0]
+    assert [row["heard"] for row in rows] == [None, "wood"] and summary["material_accuracy"] == 1
+    assert [(row["num_annotated"], row["num_scratches"], row["num_hits"]) for row in rows] == [(0, 0, 0), (1, 1, 0)]
+    assert (rows[1]["matched_50"], rows[1]["matched_scratches_50"], rows[1]["matched_hits_50"]) == (1, 1, 0)
+    for generated, complaint in ((torch.full((32_000,), torch.nan), "not finite"), (sound[None], "must be mono")):
+        with pytest.raises(ValueError, match=f"b at 1 s: .*{complaint}"):
+            scorer.add(replace(clip, generated=generated, reference=sound.reshape(generated.shape)))
