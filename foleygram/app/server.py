@@ -117,4 +117,6 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise OSError(f"cannot listen on {host}:{port} ({reason}); choose another --port, 0 takes any") from None
+        raise OSError(
+            f"cannot listen on {host}:{port} ({reason}); choose another --port (0 takes any) or --host"
+        ) from None

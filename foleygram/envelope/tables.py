@@ -52,7 +52,7 @@ def curve_table(envelope: Envelope) -> str:
 
 def marker_table(hits: Sequence[Hit]) -> str:
     """CSV with a row per hit: its time in seconds, its MIDI velocity, its decay in seconds."""
-    lines = [f"{hit.time:.4f},{level_velocity(hit.level)},{hit.decay}" for hit in hits]
+    lines = [f"{hit.time:.4f},{level_velocity(hit.level)},{hit.decay:.7g}" for hit in hits]
     return "\n".join(["time,velocity,decay", *lines, ""])
 
 

@@ -114,6 +114,11 @@ def test_a_midi_file_built_by_hand_is_read_at_its_tempo(tmp_path: Path) -> None:
     assert read_envelope(path, decay=0.5).seconds > read_envelope(path, decay=0.05).seconds + 1
 
 
+def test_markers_are_written_to_be_read_by_people() -> None:
+    hit = Hit(0.42491, 0.0866, float(np.float32(0.081)))
+    assert marker_table([hit]) == f"time,velocity,decay\n0.4249,{level_velocity(hit.level)},0.081\n"
+
+
 @pytest.mark.parametrize(
     "name", ["clip.mid", "clip.markers.csv", "clip.reaper.csv", "clip.csv", "clip.json", "clip.wav"]
 )
