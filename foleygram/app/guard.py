@@ -16,7 +16,7 @@ POLICY = (
 
 
 class OwnFilesOnly:
-    """ASGI layer that answers 403 to a request for, or with the name of, a file beyond `folder`.
+    """ASGI layer that answers 403 to a request for, or with the name of, a file beyond `folder`, or from another site.
 
     gradio guards what it serves, but would also serve a cache in the working folder and fetch a URL that a visitor
     names; a message that names a file beside the uploads it trusts, unless it has launched its own server; and parts
@@ -32,12 +32,14 @@ class OwnFilesOnly:
             await self.app(scope, receive, send)
             return
         allowed = self.allows(scope["path"])
+        if scope["method"] == "POST":
+            allowed = allowed and same_origin(dict(scope["headers"]))
         if allowed and scope["method"] == "POST" and not scope["path"].endswith(UPLOAD_ROUTE):
             body = await _read_body(receive)
             allowed, receive = body is not None and self.accepts(body), _replay(body or b"", receive)
         if not allowed:
             await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"not a file of this page"})
+            await send({"type": "http.response.body", "body": b"not a file, or no visitor, of this page"})
             return
 
         async def marked(message: Any) -> None:
@@ -66,6 +68,12 @@ class OwnFilesOnly:
             return isinstance(path, str) and Path(path).resolve().is_relative_to(self.folder)
         except (OSError, ValueError):  # too long, or with a null byte
             return False
+
+
+def same_origin(headers: dict[bytes, bytes]) -> bool:
+    """Whether a request comes from the page itself, or from no page at all: browsers send other sites' forms too."""
+    origin = headers.get(b"origin")
+    return origin is None or origin.partition(b"://")[2] == headers.get(b"host")
 
 
 def named_files(message: Any) -> list[Any]:

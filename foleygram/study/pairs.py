@@ -58,7 +58,8 @@ def match_folders(generated: Path, reference: Path, captions: Path | None = None
     """Pair the sounds or videos directly in two folders by stem, `_denoised` and `_mic` aside.
 
     A `_times.txt` beside a reference gives its events; `captions` is a CSV file with the columns `file` and `caption`.
-    Raises FileNotFoundError for a folder without sound, ValueError when nothing matches or a caption names no file.
+    Raises FileNotFoundError for a folder without sound, ValueError for two sounds of a name, when nothing matches, or a
+    caption names no file.
     """
     made, true = _by_stem(generated), _by_stem(reference)
     texts = _read_captions(captions, made.keys() | true.keys()) if captions else {}
@@ -90,8 +91,19 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     files = [path for path in folder.iterdir() if path.suffix.lower() in order and path.name[0] != "."]
     if not files:
         raise FileNotFoundError(f"{folder}: no sound and no video in it; check the path")
+    _refuse_two_of_a_name(folder, [path for path in files if path.suffix.lower() in SOUND_SUFFIXES])
     files.sort(key=lambda path: (path.stem.endswith("_mic"), order[path.suffix.lower()], path.name), reverse=True)
     return {plain_stem(path): path for path in files}  # the preferred one comes last
+
+
+def _refuse_two_of_a_name(folder: Path, sounds: Iterable[Path]) -> None:
+    """Raise ValueError for two sounds of a name, unless one is Greatest Hits' own recording before it was denoised."""
+    known: dict[str, Path] = {}
+    for path in sorted(sounds, reverse=True):  # X_mic before X_denoised
+        other = known.setdefault(plain_stem(path), path)
+        recordings = {path.name, other.name} == {plain_stem(path) + e + path.suffix for e in RECORDING_ENDINGS}
+        if other != path and not recordings:
+            raise ValueError(f"{folder}: {path.name} and {other.name} both are {plain_stem(path)}; keep one of them")
 
 
 def _pair(stem: str, generated: Path, reference: Path, caption: str | None) -> Pair:

@@ -125,6 +125,20 @@ def test_a_name_that_another_site_points_here_is_refused(client: TestClient) -> 
     assert client.get("/config", headers={"host": "evil.example"}).status_code == 400
 
 
+@pytest.mark.parametrize("origin", ["https://example.com", "http://127.0.0.1:8000", "null", "http://localhost"])
+def test_what_another_site_sends_is_refused(client: TestClient, folder: Path, origin: str) -> None:
+    """Uploads and messages in plain text are sent by a browser without asking first."""
+    upload = {"files": {"files": ("other.mp4", b"x" * 99)}}
+    message = {"content": b"{}", "headers": {"content-type": "text/plain"}}
+    for route, sent in (("upload", upload), ("queue/join", message)):
+        headers = sent.get("headers", {}) | {"origin": origin}
+        assert client.post(f"/gradio_api/{route}", **{**sent, "headers": headers}).status_code == 403
+    assert not list(folder.rglob("other.mp4"))
+    own = client.post("/gradio_api/upload", **upload, headers={"origin": "http://127.0.0.1:7860"})
+    assert own.status_code == 200 and len(list(folder.rglob("other.mp4"))) == 1
+    Path(own.json()[0]).unlink()
+
+
 def test_a_file_beyond_the_limit_is_refused_and_not_kept(client: TestClient, folder: Path) -> None:
     before = {path for path in folder.rglob("*") if path.is_file()}
     answer = client.post("/gradio_api/upload", files={"files": ("big.mp4", bytes(60_000))})

@@ -193,6 +193,26 @@ def test_folders_with_nothing_in_common_or_nothing_at_all(folders, tmp_path):
         match_folders(tmp_path / "empty", folders[1])
 
 
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        (("v.wav", "v.flac"), "v.wav and v.flac both are v"),
+        (("v.wav", "v_denoised.wav"), "v.wav and v_denoised.wav both are v"),
+        (("v_mic.wav", "v_denoised.wav"), None),
+        (("v.wav", "v.mp4"), None),
+    ],
+)
+def test_two_sounds_of_a_name_are_refused(tmp_path, names, refused):
+    for name in names:
+        (tmp_path / name).touch()
+    if refused is None:
+        (pair,) = match_folders(tmp_path, tmp_path).pairs
+        assert pair.generated.name == names[-1 if "_mic" in names[0] else 0]
+        return
+    with pytest.raises(ValueError, match=f"{tmp_path}: {refused}; keep one of them"):
+        match_folders(tmp_path, tmp_path)
+
+
 def test_captions_are_matched_by_name(folders, tmp_path):
     table = tmp_path / "captions.csv"
     table.write_text("file,caption\nv0_denoised.mp4,wood\n")
