@@ -32,11 +32,15 @@ def read_report(path: Path) -> dict[str, Any]:
         content = read_json(path)
         if not {"protocol", "summary", "clips"} <= content.keys():
             raise ValueError("it lacks protocol, summary or clips")
+        clips = {name: [(row["video_id"], row["start"]) for row in rows] for name, rows in content["clips"].items()}
+        figures = {name: summary.items() for name, summary in content["summary"].items()}
+        if clips.keys() != figures.keys() or not isinstance(content["protocol"].get("embedders", {}), dict):
+            raise ValueError("its protocol, summary and clips do not go together")
         return content
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; give the report.json of an earlier run") from None
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: no report of `foleygram evaluate` ({error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: no report of `foleygram evaluate` ({error!r}); score that system again") from error
 
 
 def deliver(report: Report, out: Path | None, *, earlier: dict[str, Any] | None = None, num_clips: int = 12) -> None:

@@ -1,5 +1,6 @@
 """Any system's files beside references: matched, read and scored as the protocol says."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 import foleygram.study.run as run
 from foleygram.cli import app
 from foleygram.media.files import write_json
+from foleygram.study.deliver import read_report
 from foleygram.study.pairs import Remarks, match_folders, read_pair
 
 JUDGE = Path(__file__).parents[2] / "checkpoints/mini/judge"
@@ -254,3 +256,20 @@ def test_the_command_says_which_door_lacks_what(folders, tmp_path):
     assert outcome.exit_code == 2 and "unknown key stepz" in outcome.output
     config.write_text(f"generated: {folders[0]}\nreference: {folders[1]}\nseed: many\n")
     assert invoke(app, ["evaluate", "--config", str(config)]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("protocol", []), ("protocol", {"embedders": [1]}), ("summary", [1]), ("summary", {"g": 3}), ("clips", {}),
+        ("clips", {"g": "text"}), ("clips", {"g": [{"video_id": "v"}]}),
+    ],
+)  # fmt: skip
+def test_a_report_that_cannot_be_compared_with_is_named(tmp_path, field, value):
+    report = {"protocol": {}, "summary": {"g": {}}, "clips": {"g": [{"video_id": "v", "start": 0.0}]}}
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report))
+    assert read_report(tmp_path) == report
+    path.write_text(json.dumps(report | {field: value}))
+    with pytest.raises(ValueError, match=r"report\.json: no report of `foleygram evaluate`"):
+        read_report(tmp_path)
