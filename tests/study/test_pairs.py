@@ -198,7 +198,7 @@ def test_folders_with_nothing_in_common_or_nothing_at_all(folders, tmp_path):
 @pytest.mark.parametrize(
     ("names", "refused"),
     [
-        (("v.wav", "v.flac"), "v.wav and v.flac both are v"),
+        (("v.wav", "v.flac"), "v.flac and v.wav both are v"),
         (("v.wav", "v_denoised.wav"), "v.wav and v_denoised.wav both are v"),
         (("v_mic.wav", "v_denoised.wav"), None),
         (("v.wav", "v.mp4"), None),
