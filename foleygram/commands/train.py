@@ -26,7 +26,7 @@ def train(context: typer.Context) -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # that is where our arguments come from
     # The sampler goes on where the run stopped; Lightning does not know that.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
-
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # frozen parts are to stay in it
     # Lightning's own call of what PyTorch has deprecated, and an advertisement.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     said = logging.getLogger("lightning.pytorch.utilities.rank_zero")

@@ -118,7 +118,7 @@ def test_schedules_rise_and_fall(stage, warmup, last, fit, tmp_path):
     assert rates[100] == pytest.approx([last] * len(rates[100]), abs=1e-6)
 
 
-def test_tensorboard_comes_by_default_and_a_trial_leaves_nothing(fit, tmp_path, caplog):
+def test_tensorboard_comes_by_default_and_a_trial_leaves_nothing(fit, tmp_path, caplog, recwarn):
     folder = str(tmp_path / "board")
     board = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": folder}}
     shipped = yaml.safe_load((CONFIGS / "mini" / "generation.yaml").read_text())["trainer"]["logger"]
@@ -127,6 +127,7 @@ def test_tensorboard_comes_by_default_and_a_trial_leaves_nothing(fit, tmp_path, 
     tried = fit("generation", tmp_path, 50, {"trainer.logger": [board]}, *trial)
     assert tried.exit_code == 0 and "Running in `fast_dev_run` mode" in caplog.text
     assert "litlogger" not in caplog.text
+    assert not [warning for warning in recwarn if "in eval mode" in str(warning.message)]
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["tiny.yaml"]
     run = fit("generation", tmp_path, 4, {"trainer.logger": [board]})
     assert run.exit_code == 0
