@@ -18,7 +18,7 @@ from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.hub import check_folder, explained, load_network
-from foleygram.media.files import atomic_path, file_hash, read_json, write_json
+from foleygram.media.files import atomic_path, file_hash, read_json, share, write_json
 from foleygram.placement import dtype_of
 from foleygram.sources import licence_of
 from foleygram.spec import ClipSpec
@@ -83,6 +83,8 @@ def write_index(
         _refuse_missing(folder, folder.iterdir())
         _check_rates(folder, spec)
     present = [name for name in PARTS if (folder / name).is_dir()]
+    for name in present:
+        share(folder / name)
     index = {
         "_class_name": "FoleyGRAMPipeline",
         "foleygram": version("foleygram"),

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -18,11 +19,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
+        share(temporary)
         temporary.replace(path)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
+
+
+def share(path: Path) -> None:
+    """Let those read a file, or the files of a folder, whom the umask lets: safetensors writes for its owner alone."""
+    allowed = 0o666 & ~_umask()
+    for file in (path, *path.rglob("*")):
+        if file.is_file() and allowed & ~file.stat().st_mode:
+            file.chmod(file.stat().st_mode | allowed)
+
+
+@lru_cache
+def _umask() -> int:
+    mask = os.umask(0o077)  # the system tells it only in exchange
+    os.umask(mask)
+    return mask
 
 
 def error_text(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Functions run in processes of their own, so that a damaged file brings no other down."""
 
+import errno
 import io
 import multiprocessing
 import pickle
@@ -10,9 +11,13 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from foleygram.media.files import error_text
+
 START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """How a worker starts; never by plain fork, which would copy this process's threads half."""
 PIECE_BYTES = 1 << 24
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""No fault of the file that is read: there is no room for what is written."""
 _starting = threading.Lock()
 
 
@@ -72,7 +77,9 @@ def _report(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...
     except MediaError as error:
         outcome = error
     except Exception as error:
-        outcome = MediaError(f"{arguments[0]}: {error!r}; check that it is a sound video")
+        full = isinstance(error, OSError) and error.errno in DISK_ERRORS
+        said = error_text(error) if full else f"{error!r}; check that it is a sound video"
+        outcome = MediaError(f"{arguments[0]}: {said}")
     _send(sender, outcome)
 
 

@@ -23,6 +23,8 @@ def test_guarded_returns_results_and_errors(tmp_path, videos):
         guarded(probe, tmp_path / "gone.mp4")
     with pytest.raises(MediaError, match=r"not a number: .*ValueError"):
         guarded(float, "not a number")
+    with pytest.raises(MediaError, match=r"^/dev/full: No space left on device$"):  # which no other video would mend
+        guarded(Path.write_text, Path("/dev/full"), "more than there is room for")
 
 
 def test_arrays_come_back_as_they_were():
