@@ -16,6 +16,8 @@ from foleygram.state_dicts import read_weights
 
 RUN = "run"
 """Key of a checkpoint under which `SameRun` keeps what the order of data depends on."""
+HANDED_BACK = ".temp.ckpt"
+"""Lightning's name for the weights alone that spawned processes give to the one which started them."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -50,6 +52,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         if "://" in str(path):
             return super().load_checkpoint(path, *arguments, **options)
         checkpoint = read_weights(path)
+        if Path(path).name == HANDED_BACK:
+            return checkpoint
         if not isinstance(checkpoint, dict) or not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
             raise ValueError(f"{path}: no checkpoint of a training; give one that a run wrote, as its last.ckpt")
         return checkpoint
