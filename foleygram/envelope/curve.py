@@ -116,13 +116,13 @@ def _half_rise(values: np.ndarray, steepest: int, rate: float) -> float:
     """Index, with a fraction, at which the power around `steepest` is half-way between its valley and its peak."""
     power = np.asarray(values, np.float64) ** 2
     reach = round(PEAK_SEC * rate)
-    peak = steepest + int(power[steepest : steepest + reach // 2 + 1].argmax())
+    peak = steepest + int(power[steepest : steepest + max(1, reach // 2) + 1].argmax())
     first = max(0, peak - reach)
-    valley = first + int(power[first : peak + 1].argmin())
-    half = (power[valley] + power[peak]) / 2
-    above = valley + int((power[valley : peak + 1] >= half).argmax())
-    if above == 0 or power[above] == power[above - 1]:
-        return float(above)
+    half = (power[first : peak + 1].min() + power[peak]) / 2
+    below = np.flatnonzero(power[first:peak] < half)
+    if not len(below):
+        return float(first)
+    above = first + int(below[-1]) + 1  # the last way up: before it may lie the end of another hit
     return above - (power[above] - half) / (power[above] - power[above - 1])
 
 

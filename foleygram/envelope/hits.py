@@ -79,7 +79,8 @@ def find_hits(envelope: Envelope) -> list[Hit]:
     ends = np.minimum(onsets + PEAK_SEC, following)
     hits = []
     for time, end, later in zip(onsets, ends, following, strict=True):
-        first, last = math.floor(time * rate), math.ceil(end * rate)  # the next one's own rise is left out
+        first = math.floor(time * rate)
+        last = max(first + 2, math.ceil(end * rate))  # with this one's own rise, without the next one's
         peak = first + int(envelope.values[first:last].argmax())
         tail = envelope.values[peak : max(peak + 1, math.floor((later - WINDOW_SEC / 2) * rate) + 1)]
         decay = max(0.001, round(_decay_sec(tail, rate), 3))  # to the millisecond, as far as a table is read by people

@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from foleygram.envelope.curve import Envelope
 from foleygram.envelope.hits import (
@@ -79,6 +80,16 @@ def test_a_quiet_hit_just_before_a_loud_one_keeps_its_level() -> None:
     found = find_hits(Envelope(values, RATE))
     assert [hit.time * RATE for hit in found] == pytest.approx([49.5, 56.5], abs=1e-4)
     assert [hit.level for hit in found] == pytest.approx([0.02, 0.2])
+
+
+@given(arrays.arrays(np.float32, st.integers(1, 60), elements=st.sampled_from([0.0, 1e-4, 0.01, 0.1, 0.3, 1.0])),
+       st.sampled_from([1.0, 10.0, 50.0, 125.0, 250.0, 1000.0]))  # fmt: skip
+@example(np.eye(17, dtype=np.float32)[[3, 16]].sum(0), 250.0)  # a hit whose way up lies behind the one before
+def test_any_curve_has_hits_that_sound_one_after_the_other(values: np.ndarray, rate: float) -> None:
+    envelope = Envelope(values, rate)
+    hits = find_hits(envelope)
+    assert np.all(np.diff([hit.time for hit in hits]) > 0)
+    assert all(hit.level > 0 and 0 <= hit.time <= envelope.seconds for hit in hits)
 
 
 def test_a_click_decays_in_a_millisecond_at_least() -> None:
