@@ -53,6 +53,7 @@ def media_shown(page: Any) -> list[str]:
 
 
 def count(page: Any) -> str:
+    page.wait_for_function("document.getElementById('count').textContent")
     return page.inner_text("#count")
 
 
