@@ -143,6 +143,8 @@ def read_sheet(path: Path, plan: Plan) -> Sheet:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
+        if not path.is_file():
+            raise ValueError("a folder, pipe or device, and no file")
         if size > MAX_BYTES:
             raise ValueError(f"{size:,} bytes long; answers have {MAX_BYTES:,} at most")
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, object_pairs_hook=_once)

@@ -1,6 +1,7 @@
 """Answer files from strangers are checked, and what they say is estimated: closed forms, and simulated listeners."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,15 @@ def test_a_hostile_file_is_left_out_with_its_reason(tmp_path: Path, damage, word
     assert path.name == "a.json" and "\x1b" not in reason and len(reason) < 300
     with pytest.raises(ValueError, match=words):
         raise ValueError(reason)
+
+
+def test_what_is_read_without_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "b.json")
+    (tmp_path / "c.json").mkdir()
+    found = collect([tmp_path, saved(tmp_path, answers(), "good.json")], PLAN)
+    assert [sheet.path.name for sheet in found.sheets] == ["good.json"]
+    assert [reason for _, reason in found.excluded] == 3 * ["a folder, pipe or device, and no file"]
 
 
 JSON = st.recursive(
