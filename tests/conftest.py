@@ -75,10 +75,12 @@ def written(folder: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture(autouse=True)
 def _as_found() -> Iterator[None]:
-    """Gives every test the environment of the first (a trainer of two processes leaves its port and rank there), and
-    fails the one that writes into a folder shared by all: what later tests find would depend on their order."""
+    """Gives every test the environment of the first (a trainer of several processes leaves its rank, port and group),
+    and fails the one that writes into a folder shared by all: what later tests find would depend on their order."""
     environment = dict(os.environ)
     yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
     os.environ.update(environment)
