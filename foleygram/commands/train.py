@@ -46,7 +46,9 @@ def train(context: typer.Context) -> None:
             ValueError(f"{_first_line(error)} Smaller batches, gradient_checkpointing or bf16 need less")
         ) from None
     except KeyError as error:
-        raise failed(ValueError(f"the clips have no field {error}; name it in the data's `fields`")) from None
+        raise failed(
+            ValueError(f"{error} is missing; if it is a field of the clips, name it in the data's `fields`")
+        ) from None
     except (OSError, ValueError, FloatingPointError, MisconfigurationException, Preempted) as error:
         raise failed(ValueError(_first_line(error))) from None
 
