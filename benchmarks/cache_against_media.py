@@ -16,16 +16,16 @@ import lightning
 import torch
 from torch.utils.data import Dataset
 
-from foleygram.caching import cache_dataset
-from foleygram.checkpoints import load_controlnet, load_projectors
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.datamodule import ClipDataModule
-from foleygram.datasets.drumstick import render_dataset
 from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.features import FeatureEncoder
+from foleygram.features.encoder import FeatureEncoder
+from foleygram.features.writer import cache_dataset
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.module import GenerationModule
+from foleygram.pipeline.release import load_controlnet, load_projectors
 from foleygram.spec import read_spec
+from foleygram.synthetic.drumstick.render import render_dataset
 
 RELEASE = Path("checkpoints/mini")
 DERIVED = ["latents", "control_latents", "embeddings"]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.heldout import load, parse_options, read_clips, request_of
-from foleygram.inputs import ModalityWeights
-from foleygram.production.rendering import Sampling, generate_each
+from foleygram.pipeline.request import ModalityWeights
+from foleygram.production.batch_runner import Sampling, generate_each
 
 CASES: dict[str, tuple[str, str, str, ModalityWeights]] = {
     "video A": ("A", "", "", ModalityWeights()),

@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from foleygram.media.audio import read_audio
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 from foleygram.media.video import probe
 from foleygram.production.manifest import DONE, FAILED, MANIFEST, Manifest
 

@@ -16,14 +16,14 @@ import typer
 from rich.progress import track
 from torch import Tensor
 
-from foleygram.datasets.drumstick import render_dataset
-from foleygram.envelope.curve import Envelope
-from foleygram.envelope.edits import mute, shift
-from foleygram.envelope.files import read_envelope, write_envelope
+from foleygram.envelope.editing.edits import mute, shift
+from foleygram.envelope.editing.files import read_envelope, write_envelope
+from foleygram.envelope.envelope import Envelope
 from foleygram.evaluation.envelopes import clip_envelope, envelope_lag
 from foleygram.evaluation.onsets import detect_onsets, pair_onsets, peak
-from foleygram.inputs import SoundRequest, read_video
-from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.request import SoundRequest, read_video
+from foleygram.synthetic.drumstick.render import render_dataset
 
 ROOT = Path(__file__).parents[1]
 SHIFT_SEC, SLACK_SEC = 0.12, 0.02

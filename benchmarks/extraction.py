@@ -23,7 +23,7 @@ from transformers import ClapAudioConfig, ClapConfig, ClapFeatureExtractor, Clap
 
 from foleygram.evaluation.embedders import AlignedEmbedder, AudioEmbedder, Tail
 from foleygram.evaluation.extraction import AudioClip, extract
-from foleygram.evaluation.laion_clap import LaionClap
+from foleygram.evaluation.networks.laion_clap import LaionClap
 from foleygram.media.audio import read_audio
 
 TARGET, SECONDS, RATE = 0.9, 10, 44_100

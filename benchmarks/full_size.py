@@ -28,7 +28,7 @@ from foleygram.generation.conditioning import Conditions, SemanticProjectors, co
 from foleygram.generation.controlnet import EnvelopeControlNet, controlled_forward
 from foleygram.generation.objective import add_noise
 from foleygram.generation.sampling import ClipNoise, denoiser_from_v, dpmpp_2m, exponential_sigmas
-from foleygram.pipeline import DEFAULT_GUIDANCE
+from foleygram.pipeline.pipeline import DEFAULT_GUIDANCE
 from foleygram.spec import ClipSpec
 
 SPEC = ClipSpec()

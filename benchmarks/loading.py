@@ -18,14 +18,14 @@ from torch.utils.data import Dataset
 from benchmarks.cache_against_media import DERIVED, FIELDS, RELEASE
 from foleygram.alignment.losses import GramLoss
 from foleygram.alignment.module import AlignmentModule
-from foleygram.caching import cache_dataset
-from foleygram.checkpoints import load_controlnet, load_part, load_projectors
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.datamodule import ClipDataModule
-from foleygram.datasets.drumstick import render_dataset
 from foleygram.datasets.shards import ShardedClips
+from foleygram.features.writer import cache_dataset
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.module import GenerationModule
+from foleygram.pipeline.release import load_controlnet, load_part, load_projectors
+from foleygram.synthetic.drumstick.render import render_dataset
 
 MEDIA = ["frames", "envelope_audio"]
 BATCHES = {"stage 1": 32, "stage 2": 16}

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from foleygram.envelope.curve import Envelope
-from foleygram.envelope.hits import Hit, draw_hits
+from foleygram.envelope.editing.hits import Hit, draw_hits
+from foleygram.envelope.envelope import Envelope
 from foleygram.evaluation.envelopes import ENVELOPE_RATE, clip_envelope
-from foleygram.inputs import VideoInput, read_video, window_seconds
-from foleygram.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
+from foleygram.pipeline.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
+from foleygram.pipeline.request import VideoInput, read_video, window_seconds
 
 CHECKPOINT = Path("checkpoints/mini")
 NEAR_SEC, SPACING_SEC = 0.25, 0.41

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from foleygram.inputs import read_video
-from foleygram.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
+from foleygram.pipeline.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
+from foleygram.pipeline.request import read_video
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.heldout import load, parse_options, read_clips, request_of
 from foleygram.evaluation.envelopes import clip_envelope, envelope_l1
-from foleygram.production.rendering import Sampling, TakeRule, render_takes
+from foleygram.production.batch_runner import Sampling, TakeRule, render_takes
 
 TAKES = 4
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.heldout import parse_options
-from foleygram.checkpoints import read_index
-from foleygram.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
-from foleygram.production import folder, results
-from foleygram.production.delivery import Delivery
-from foleygram.production.generate import generate_files
-from foleygram.production.rendering import Sampling, TakeRule
-from foleygram.production.wishes import Wish
+from foleygram.pipeline.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
+from foleygram.pipeline.release import read_index
+from foleygram.production import results
+from foleygram.production import workers as folder
+from foleygram.production.batch_runner import Sampling, TakeRule
+from foleygram.production.export import Delivery
+from foleygram.production.job import Wish
+from foleygram.production.run import generate_files
 
 BATCHES = (1, 4, 16)
 

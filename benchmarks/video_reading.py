@@ -14,8 +14,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from foleygram.datasets.drumstick import render_dataset
 from foleygram.media.video import motion_times, read_frames, segment_middles
+from foleygram.synthetic.drumstick.render import render_dataset
 
 SIZES = {"256 x 144": (256, 144), "1280 x 720": (1280, 720)}
 START, SECONDS = 12.0, 10.0

@@ -8,18 +8,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from foleygram.pipeline import FoleyGRAMPipeline
-from foleygram.placement import DTYPES
-from foleygram.processes import joined_processes, process_place
-from foleygram.production.again import render_again
-from foleygram.production.delivery import Delivery
-from foleygram.production.generate import Outcome, generate_files
+from foleygram.distributed import joined_processes, process_place
+from foleygram.pipeline.convert import PartFacts
+from foleygram.pipeline.parts import DTYPES
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
+from foleygram.production.batch_runner import Sampling, TakeRule
+from foleygram.production.batches import ALREADY_THERE
+from foleygram.production.export import Delivery
+from foleygram.production.job import Wish
 from foleygram.production.manifest import DONE, FAILED, MANIFEST, Row
-from foleygram.production.planning import ALREADY_THERE
 from foleygram.production.provenance import differences, read_sidecar, surroundings
-from foleygram.production.rendering import Sampling, TakeRule
-from foleygram.production.wishes import Wish
-from foleygram.weights import PartFacts
+from foleygram.production.rerender import render_again
+from foleygram.production.run import Outcome, generate_files
 
 SHOWN_ROWS = 100
 """Files of the closing table; the manifest holds them all."""

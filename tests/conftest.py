@@ -17,12 +17,12 @@ import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
 
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder, train_wordpiece
-from foleygram.checkpoints import save_release
-from foleygram.datasets.drumstick import render_dataset
 from foleygram.envelope.predictor import EnvelopePredictor
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.pipeline.release import save_release
 from foleygram.spec import ClipSpec
+from foleygram.synthetic.drumstick.render import render_dataset
 
 # A busy machine is no failure: what a property takes is seen by --durations.
 hypothesis.settings.register_profile("foleygram", deadline=None)

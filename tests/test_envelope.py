@@ -8,16 +8,16 @@ import pytest
 from typer.testing import CliRunner
 
 from foleygram.cli import app
-from foleygram.encoding import ConditionEncoding
-from foleygram.envelope.curve import Envelope
-from foleygram.envelope.edits import add_hit, mute, quantise, scale_peak, shift
-from foleygram.envelope.files import read_envelope, write_envelope
-from foleygram.envelope.hits import Hit, draw_hits
-from foleygram.inputs import read_video
+from foleygram.envelope.editing.edits import add_hit, mute, quantise, scale_peak, shift
+from foleygram.envelope.editing.files import read_envelope, write_envelope
+from foleygram.envelope.editing.hits import Hit, draw_hits
+from foleygram.envelope.envelope import Envelope
 from foleygram.media.audio import read_audio
 from foleygram.media.timecode import TimeCode
 from foleygram.media.video import probe
-from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.conditions import ConditionEncoding
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.request import read_video
 from foleygram.production import film_strip
 
 

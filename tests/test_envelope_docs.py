@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from foleygram.cli import app
-from foleygram.envelope.edit_options import FORMS, parse_edit
-from foleygram.envelope.files import read_envelope
+from foleygram.envelope.editing.files import read_envelope
+from foleygram.envelope.editing.options import FORMS, parse_edit
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "envelope.md").read_text()

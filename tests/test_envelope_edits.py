@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.envelope_edits import SHIFT_SEC, obey_edits, quietest_moment
-from foleygram.envelope.hits import Hit, draw_hits
-from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.envelope.editing.hits import Hit, draw_hits
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 
 ROOT = Path(__file__).parents[1]
 

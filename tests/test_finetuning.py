@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from foleygram.cli import app
-from foleygram.datasets.drumstick import render_dataset
+from foleygram.synthetic.drumstick.render import render_dataset
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs" / "finetune"

@@ -11,8 +11,8 @@ import yaml
 from jsonargparse import ArgumentParser
 from typer.testing import CliRunner
 
-from foleygram.checkpoints import licences_of
 from foleygram.cli import app
+from foleygram.pipeline.release import licences_of
 from foleygram.training.stage import Stage
 from tests import published
 

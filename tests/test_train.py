@@ -57,3 +57,23 @@ def test_every_shipped_yaml_parses(config: Path) -> None:
 @pytest.mark.parametrize("spec", sorted(CONFIGS.glob("*/clip.yaml")), ids=lambda path: path.parent.name)
 def test_every_clip_has_lengths(spec: Path) -> None:
     assert read_spec(spec).num_latents == {"mini": 125, "greatest_hits": 216}[spec.parent.name]
+
+
+def test_class_paths_of_version_0_1_still_load(tmp_path: Path) -> None:
+    renamed = {
+        "foleygram.pipeline.release": "foleygram.checkpoints",
+        "foleygram.training.best_checkpoint": "foleygram.training.best",
+        "foleygram.features.encoder": "foleygram.features",
+    }
+    found = set()
+    for config in (CONFIGS / "finetune").glob("*.yaml"):
+        text = config.read_text().replace("../mini/clip.yaml", str(CONFIGS / "mini" / "clip.yaml"))
+        for new, old in renamed.items():
+            found |= {old} if new in text else set()
+            text = text.replace(new, old)
+        (tmp_path / config.name).write_text(text)
+        result = CliRunner().invoke(
+            app, ["train", "fit", "--config", str(tmp_path / config.name), "--print_config"], catch_exceptions=False
+        )
+        assert result.exit_code == 0, result.output
+    assert found == set(renamed.values())

@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from foleygram.benchmark.sounds import pick_clips
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation.material import MaterialJudge
-from foleygram.inputs import SoundRequest, VideoInput
-from foleygram.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.request import SoundRequest, VideoInput
 from foleygram.spec import ClipSpec
-from foleygram.study.sounds import pick_clips
 
 HELDOUT, EXAMPLES = Path("data/rendered/heldout"), Path("data/examples")
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.parity.__main__ import Difference, run_reference
-from foleygram.evaluation.microsoft_clap import MicrosoftClap
+from foleygram.evaluation.networks.microsoft_clap import MicrosoftClap
 
 REFERENCE = Path(__file__).with_name("reference.py")
 TEXTS = ["A person hits wood with a wooden stick.", "wow! a scratch", "naïve café", ""]

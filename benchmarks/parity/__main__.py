@@ -29,7 +29,7 @@ from foleygram.generation.conditioning import duration_conditions
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.native_folders import CONFIG, load_native, save_native
 from foleygram.generation.sampling import SOLVERS, Denoiser, denoiser_from_v, exponential_sigmas
-from foleygram.state_dicts import without_chatter
+from foleygram.weights.state_dict import without_chatter
 
 REFERENCE = Path(__file__).with_name("reference.py")
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "mini"

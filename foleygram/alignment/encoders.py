@@ -23,8 +23,8 @@ from transformers import initialization as init
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.datasets.cache import CachedClips
-from foleygram.hub import check_folder, explained, load_network
 from foleygram.media.audio import beats_fbank
+from foleygram.weights.hub import check_folder, explained, load_network
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

@@ -13,7 +13,7 @@ from foleygram.alignment.encoders import MAX_TOKENS, AudioEncoder, TextEncoder, 
 from foleygram.alignment.losses import ContrastiveObjective
 from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.retrieval import Embeddings, equal_pairs, retrieval_report
-from foleygram.processes import from_all
+from foleygram.distributed import from_all
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import compile_blocks, linear_schedule
 

@@ -13,9 +13,9 @@ from transformers import BertModel
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.alignment.encoders import AudioEncoder, EncoderConfig, TextEncoder, VideoEncoder
-from foleygram.hub import load_network
-from foleygram.media.files import read_json
-from foleygram.state_dicts import below, load_state, num_layers, read_state, read_weights
+from foleygram.files import read_json
+from foleygram.weights.hub import load_network
+from foleygram.weights.state_dict import below, load_state, num_layers, read_state, read_weights
 
 BEATS_NAMES = {
     "encoder.pos_conv.0.weight_g": "encoder.pos_conv.gain",

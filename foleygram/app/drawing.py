@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foleygram.envelope.curve import Envelope
+from foleygram.envelope.envelope import Envelope
 
 WIDTH = 1000.0
 STRIP_HEIGHT, CURVE_HEIGHT, AXIS_HEIGHT = 84.0, 150.0, 22.0

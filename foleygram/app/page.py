@@ -7,8 +7,8 @@ import gradio as gr
 
 from foleygram.app.session import close_session
 from foleygram.app.studio import MOST_TAKES, PREDICTED, SOURCES, Studio
-from foleygram.inputs import DEFAULT_WEIGHTS
-from foleygram.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from foleygram.pipeline.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from foleygram.pipeline.request import DEFAULT_WEIGHTS
 
 ASSETS = files("foleygram.app") / "assets"
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}

@@ -16,7 +16,7 @@ from foleygram.app.guard import OwnFilesOnly
 from foleygram.app.limits import Limits
 
 if TYPE_CHECKING:
-    from foleygram.pipeline import FoleyGRAMPipeline
+    from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 
 GRACE_SEC = 2
 """How long open connections may go on when the page is stopped."""
@@ -49,7 +49,7 @@ def serve(
         require_gradio()
         import uvicorn
 
-        from foleygram.app.reading import warm_up
+        from foleygram.app.uploads import warm_up
 
         warm_up()
         app = web_app(load(), folder, limits, host=host, steps=steps)

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foleygram.app.limits import Limits
-from foleygram.app.reading import Picture, read_picture
-from foleygram.envelope.curve import Envelope
-from foleygram.envelope.edit_options import parse_edit
-from foleygram.envelope.edits import apply_edits
-from foleygram.envelope.files import check_levels, write_envelope
-from foleygram.envelope.hits import RATE
+from foleygram.app.uploads import Picture, read_picture
+from foleygram.envelope.editing.edits import apply_edits
+from foleygram.envelope.editing.files import check_levels, write_envelope
+from foleygram.envelope.editing.hits import RATE
+from foleygram.envelope.editing.options import parse_edit
+from foleygram.envelope.envelope import Envelope
 from foleygram.evaluation.envelopes import ENVELOPE_RATE
-from foleygram.inputs import SoundRequest, envelope_of_video
-from foleygram.media.guarded import guarded, patience
-from foleygram.pipeline import FoleyGRAMPipeline
-from foleygram.production.delivery import Delivery, Track, deliver
-from foleygram.production.rendering import Sampling, Take, take_seed
+from foleygram.media.isolate import guarded, patience
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.request import SoundRequest, envelope_of_video
+from foleygram.production.batch_runner import Sampling, Take, take_seed
+from foleygram.production.export import Delivery, Track, deliver
 from foleygram.production.takes import TakeScore, envelopes_of_take, score_take
 from foleygram.spec import ClipSpec
 

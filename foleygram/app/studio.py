@@ -14,14 +14,14 @@ import gradio as gr
 
 from foleygram.app.drawing import draw_take, draw_timeline
 from foleygram.app.limits import Limits
-from foleygram.app.reading import read_mono
 from foleygram.app.regions import region_edit
 from foleygram.app.session import MadeTake, Session, close_session, make_take, open_session, own_sound
-from foleygram.envelope.files import read_envelope
-from foleygram.inputs import REFERENCE_RATE, ModalityWeights, SoundRequest
-from foleygram.media.files import error_text
-from foleygram.pipeline import FoleyGRAMPipeline
-from foleygram.production.rendering import CLIP_ERRORS, Sampling
+from foleygram.app.uploads import read_mono
+from foleygram.envelope.editing.files import read_envelope
+from foleygram.files import error_text
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.request import REFERENCE_RATE, ModalityWeights, SoundRequest
+from foleygram.production.batch_runner import CLIP_ERRORS, Sampling
 from foleygram.production.takes import rank_takes
 
 MOST_TAKES = 6

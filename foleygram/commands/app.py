@@ -8,7 +8,7 @@ import typer
 from foleygram.commands.errors import reported
 
 if TYPE_CHECKING:
-    from foleygram.pipeline import FoleyGRAMPipeline
+    from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 
 
 def serve_page(

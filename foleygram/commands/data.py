@@ -21,7 +21,7 @@ def render(
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Render drumstick videos with sound, in Greatest Hits' own layout."""
-    from foleygram.datasets.drumstick import render_dataset
+    from foleygram.synthetic.drumstick.render import render_dataset
 
     with reported():
         first, _, last = seconds.partition(":")
@@ -68,8 +68,8 @@ def cache(
     """Write clips, and what frozen networks make of them, into a cache for training."""
     import json
 
-    from foleygram.caching import cache_dataset
     from foleygram.console import pick_device
+    from foleygram.features.writer import cache_dataset
 
     with reported():
         manifest = cache_dataset(

@@ -65,8 +65,8 @@ def envelope(
     if not (out or plot):
         raise typer.BadParameter("nothing to write: give -o FILE, --plot FILE or both", param_hint="--out")
     from foleygram.console import pick_device
-    from foleygram.envelope.edits import apply_edits
-    from foleygram.envelope.files import check_name, chosen_envelope, write_envelope
+    from foleygram.envelope.editing.edits import apply_edits
+    from foleygram.envelope.editing.files import check_name, chosen_envelope, write_envelope
     from foleygram.media.video import probe
     from foleygram.production.film_strip import draw_envelope
     from foleygram.production.video_envelope import video_envelope
@@ -91,7 +91,7 @@ def envelope(
 
 def _edits(ctx: typer.Context) -> list[Any]:
     """The edits asked for, in their order."""
-    from foleygram.envelope.edit_options import FORMS, parse_edit
+    from foleygram.envelope.editing.options import FORMS, parse_edit
 
     texts = {name: iter(ctx.params.get(name.replace("-", "_")) or ()) for name in FORMS}
     names = [name.replace("_", "-") for name in ctx.meta[GIVEN]]

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import typer
 
-from foleygram.media.files import error_text
+from foleygram.files import error_text
 
 
 def failed(error: BaseException) -> typer.Exit:

@@ -70,8 +70,8 @@ def evaluate(
     if needed[1] is None:
         raise typer.BadParameter(f"{needed[0]} is missing")
     with reported():
+        from foleygram.benchmark.output import deliver, features_folder, read_report, sounds_folder
         from foleygram.console import pick_device
-        from foleygram.study.deliver import deliver, features_folder, read_report, sounds_folder
 
         earlier = read_report(compare) if compare else None
         chosen = metrics.split(",") if metrics else None
@@ -80,8 +80,8 @@ def evaluate(
             "device": pick_device(device),
         }  # fmt: skip
         if checkpoint and data:
-            from foleygram.study.conditions import choose_conditions
-            from foleygram.study.run import evaluate as run
+            from foleygram.benchmark.run import evaluate as run
+            from foleygram.benchmark.settings import choose_conditions
 
             report = run(
                 checkpoint, data, split, conditions=choose_conditions(conditions.split(","), controls=controls),
@@ -89,7 +89,7 @@ def evaluate(
                 batch_size=batch_size, sounds=sounds_folder(out), **networks,
             )  # fmt: skip
         elif generated and reference:
-            from foleygram.study.run import evaluate_folders
+            from foleygram.benchmark.run import evaluate_folders
 
             report = evaluate_folders(
                 generated, reference, captions=captions, metrics=chosen, seed=seed, limit=limit, **networks

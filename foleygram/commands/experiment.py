@@ -8,8 +8,8 @@ import typer
 from foleygram.commands.errors import reported
 
 if TYPE_CHECKING:
-    from foleygram.study.experiments import Run
-    from foleygram.study.training_experiments import Budget, Setup
+    from foleygram.experiments.conditioning import Run
+    from foleygram.experiments.training_experiments import Budget, Setup
 
 QUICK_CLIPS, QUICK_STEPS, STEPS = 50, 25, 50
 
@@ -41,8 +41,8 @@ def conditioning(
 ) -> None:  # fmt: skip
     """(a) Which of sound, video and text say what sounds: A, V, T and their combinations; oracle rows marked."""
     with reported():
-        from foleygram.study import experiments
-        from foleygram.study.deliver import deliver
+        from foleygram.benchmark.output import deliver
+        from foleygram.experiments import conditioning as experiments
 
         run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
         deliver(experiments.conditioning(run, true_envelope=true_envelope), out)
@@ -54,8 +54,8 @@ def perturbation(
 ) -> None:  # fmt: skip
     """(b) The envelope moved by known amounts, shuffled, and flat: scores must fall accordingly."""
     with reported():
-        from foleygram.study import experiments
-        from foleygram.study.deliver import deliver
+        from foleygram.benchmark.output import deliver
+        from foleygram.experiments import conditioning as experiments
 
         run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
         deliver(experiments.perturbation(run), out)
@@ -67,9 +67,9 @@ def volumes(
 ) -> None:  # fmt: skip
     """(c) GRAM volumes of matched and mismatched triplets, by material."""
     with reported():
+        from foleygram.benchmark.output import deliver
         from foleygram.console import pick_device
-        from foleygram.study.deliver import deliver
-        from foleygram.study.volumes import volumes as experiment
+        from foleygram.experiments.volumes import volumes as experiment
 
         report = experiment(
             checkpoint, data, split, limit=_limit(quick, limit), batch_size=batch_size, device=pick_device(device)
@@ -83,8 +83,8 @@ def projections(
 ) -> None:  # fmt: skip
     """(d) Learned projectors against random ones of the same scale."""
     with reported():
-        from foleygram.study import experiments
-        from foleygram.study.deliver import deliver
+        from foleygram.benchmark.output import deliver
+        from foleygram.experiments import conditioning as experiments
 
         run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
         deliver(experiments.projections(run), out)
@@ -97,9 +97,9 @@ def objectives(
 ) -> None:  # fmt: skip
     """(e) GRAM against anchor-based, all-pairs and Symile alignment from the same start. Trains; hours on a CPU."""
     with reported():
+        from foleygram.benchmark.output import deliver
         from foleygram.console import pick_device
-        from foleygram.study import training_experiments, training_reports
-        from foleygram.study.deliver import deliver
+        from foleygram.experiments import training_experiments, training_reports
 
         setup, budget = _training(
             rendered, scored, out, checkpoint, media, configs, alignment_steps, generation_steps, limit, steps
@@ -114,8 +114,8 @@ def sensitivity(
 ) -> None:  # fmt: skip
     """(f) GRAM alignment under other embedding sizes and temperatures. Trains; hours on a CPU."""
     with reported():
-        from foleygram.study import training_experiments, training_reports
-        from foleygram.study.deliver import deliver
+        from foleygram.benchmark.output import deliver
+        from foleygram.experiments import training_experiments, training_reports
 
         setup, budget = _training(rendered, scored, out, checkpoint, media, configs, alignment_steps, 0, None, None)
         found = training_experiments.alignment_sensitivity(out, setup, budget, seed=seed)
@@ -129,9 +129,9 @@ def control(
 ) -> None:  # fmt: skip
     """(g) The RMS envelope against an onset track as the control. Trains; hours on a CPU."""
     with reported():
+        from foleygram.benchmark.output import deliver
         from foleygram.console import pick_device
-        from foleygram.study import training_experiments, training_reports
-        from foleygram.study.deliver import deliver
+        from foleygram.experiments import training_experiments, training_reports
 
         setup, budget = _training(rendered, scored, out, checkpoint, media, configs, 0, generation_steps, limit, steps)
         found = training_experiments.compare_controls(out, setup, budget, seed=seed, device=pick_device(device))
@@ -143,8 +143,8 @@ def _training(
     generation_steps: int, limit: int | None, steps: int | None,
 ) -> "tuple[Setup, Budget]":  # fmt: skip
     """What the experiments that train begin with, its caches written where they are missing."""
-    from foleygram.checkpoints import INDEX
-    from foleygram.study.training_experiments import Budget, Setup, cache_media
+    from foleygram.experiments.training_experiments import Budget, Setup, cache_media
+    from foleygram.pipeline.release import INDEX
 
     media = media or out / "media"
     cache_media(media, rendered, scored, checkpoint / INDEX)
@@ -162,9 +162,9 @@ def _run(
     """The benchmark with everything but the conditions decided."""
     from functools import partial
 
+    from foleygram.benchmark.output import features_folder, sounds_folder
+    from foleygram.benchmark.run import evaluate
     from foleygram.console import pick_device
-    from foleygram.study.deliver import features_folder, sounds_folder
-    from foleygram.study.run import evaluate
 
     return partial(
         evaluate, checkpoint, data, split, num_inference_steps=steps or (QUICK_STEPS if quick else STEPS),

@@ -102,11 +102,11 @@ def generate(
             raise typer.BadParameter("give a video or a folder of videos, or --from-sidecar")
         from foleygram.console import generate_with_progress
         from foleygram.datasets.folder import find_videos
-        from foleygram.envelope.files import chosen_envelope
-        from foleygram.production.delivery import Delivery, parse_level
-        from foleygram.production.rendering import Sampling, TakeRule
+        from foleygram.envelope.editing.files import chosen_envelope
+        from foleygram.production.batch_runner import Sampling, TakeRule
+        from foleygram.production.export import Delivery, parse_level
+        from foleygram.production.job import Wish, parse_segment, parse_weights
         from foleygram.production.sheet import read_wishes
-        from foleygram.production.wishes import Wish, parse_segment, parse_weights
 
         chosen_envelope(envelope)  # what cannot be read is said before anything begins
         segments = tuple(parse_segment(text) for text in segment or ())

@@ -62,8 +62,8 @@ def _read_scale(text: str) -> tuple[str, str]:
 def _write(
     folders: list[Path], out: Path, *, media: Any, pictures: Path | None, limit: int | None, **plan: Any
 ) -> None:
-    from foleygram.study.listening import key_path, match_systems, write_page
-    from foleygram.study.sounds import pick_clips
+    from foleygram.benchmark.sounds import pick_clips
+    from foleygram.listening.page import key_path, match_systems, write_page
 
     match = match_systems(folders, media=media, pictures=pictures)
     for line in match.left_out:
@@ -78,10 +78,10 @@ def _write(
 
 
 def _collect(paths: list[Path], out: Path | None, seed: int) -> None:
-    from foleygram.study.answers import collect
-    from foleygram.study.listening import key_path
-    from foleygram.study.preferences import analyse, print_findings, write_findings
-    from foleygram.study.trials import Plan
+    from foleygram.listening.answers import collect
+    from foleygram.listening.page import key_path
+    from foleygram.listening.plan import Plan
+    from foleygram.listening.preferences import analyse, print_findings, write_findings
 
     page, *answers = paths
     if not answers:

@@ -1,7 +1,9 @@
 """`foleygram train`: LightningCLI on a stage's YAML."""
 
 import re
+import sys
 import traceback
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,6 +12,13 @@ from foleygram.commands.errors import failed
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
+
+MOVED_MODULES = {
+    "foleygram.checkpoints": "foleygram.pipeline.release",
+    "foleygram.training.best": "foleygram.training.best_checkpoint",
+    "foleygram.training.guards": "foleygram.training.callbacks",
+}
+"""Modules that class paths in YAML files written for version 0.1 name, and where their classes are now."""
 
 
 def train(context: typer.Context) -> None:
@@ -20,8 +29,8 @@ def train(context: typer.Context) -> None:
     import torch
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from foleygram.training.guards import Preempted
-    from foleygram.training.parts import PartsTable
+    from foleygram.training.callbacks import Preempted
+    from foleygram.training.summary import PartsTable
 
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # that is where our arguments come from
     # The sampler goes on where the run stopped; Lightning does not know that.
@@ -32,6 +41,8 @@ def train(context: typer.Context) -> None:
     said = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     said.addFilter(lambda record: "litlogger" not in record.getMessage())
 
+    for old, new in MOVED_MODULES.items():
+        sys.modules.setdefault(old, import_module(new))
     try:
         _stage_cli()(
             subclass_mode_model=True,
@@ -59,8 +70,8 @@ def _stage_cli() -> type["LightningCLI"]:
     from lightning.pytorch.callbacks import Checkpoint
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+    from foleygram.training.callbacks import FiniteLoss, Preemption
     from foleygram.training.checkpoints import SameRun, WholeCheckpoints
-    from foleygram.training.guards import FiniteLoss, Preemption
 
     class StageCLI(LightningCLI):
         """LightningCLI whose YAML and command line hold on a resumed run too, a longer `total_steps` for example."""

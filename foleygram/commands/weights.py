@@ -33,9 +33,9 @@ def export(
     ] = None,
 ) -> None:
     """Assemble a release folder from trained parts."""
-    from foleygram.checkpoints import INDEX, export_release, read_index
+    from foleygram.pipeline.convert import seen_videos
+    from foleygram.pipeline.release import INDEX, export_release, read_index
     from foleygram.spec import read_spec
-    from foleygram.weights import seen_videos
 
     with reported():
         if spec is None and base is None:
@@ -61,7 +61,7 @@ def _part_and_licence(text: str) -> tuple[str, str]:
 def check_weights(folder: Annotated[Path, typer.Argument(help="Release folder.")]) -> None:
     """Load a release, verify its hashes, print what each part is."""
     from foleygram.console import print_parts
-    from foleygram.weights import check_release
+    from foleygram.pipeline.convert import check_release
 
     with reported():
         print_parts(folder, check_release(folder))
@@ -73,7 +73,7 @@ def fetch_weights(
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
 ) -> None:
     """Download public weights and verify their hashes; a broken download goes on where it stopped."""
-    from foleygram.sources import fetch
+    from foleygram.weights.download import fetch
 
     def said(file: str, size: int) -> None:
         typer.echo(f"{file} ({size / 1e6:,.1f} MB)")
@@ -90,7 +90,7 @@ def convert_weights(
     ] = None,
 ) -> None:
     """Bring weights into their other form: stable-audio-tools to diffusers and back, GRAM to a release's encoders."""
-    from foleygram.weights import convert
+    from foleygram.pipeline.convert import convert
 
     with reported():
         typer.echo(f"{convert(source, out, tokenizer=tokenizer)}: {out}")

@@ -1,4 +1,4 @@
-"""Reads cached clips: safetensors shards with a manifest, written by `foleygram.caching`."""
+"""Reads cached clips: safetensors shards with a manifest, written by `foleygram.features.writer`."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foleygram.media.files import content_hash
+from foleygram.files import content_hash
 from foleygram.spec import ClipSpec
 
 MANIFEST = "manifest.json"

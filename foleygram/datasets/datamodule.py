@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from foleygram.datasets.shards import ShardedClips, ShardLoader, Share
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 
 UNREADABLE_IN_A_ROW = 16
 
@@ -92,7 +92,7 @@ class ClipDataModule(lightning.LightningDataModule):
     In training a last uneven batch is dropped; in validation it is kept, and where the clips do not divide, a process
     sees one of them again. A pass has the same number of batches in every process; clips whose media cannot be read are
     made up for by others (`Readable`). `encode` turns batches of media into features on the training's device
-    (`foleygram.features.FeatureEncoder`), where no cache holds them.
+    (`foleygram.features.encoder.FeatureEncoder`), where no cache holds them.
     """
 
     def __init__(

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.progress import track
 
 from foleygram.datasets.clip import FIELDS, Clip, MediaClips, check_fields, cut_clips
-from foleygram.media.files import read_csv
-from foleygram.media.guarded import MediaError
+from foleygram.files import read_csv
+from foleygram.media.isolate import MediaError
 from foleygram.media.video import MediaInfo, probe
 from foleygram.spec import ClipSpec
 

@@ -7,7 +7,7 @@ import soundfile
 
 from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import FIELDS, Clip, MediaClips, check_fields, cut_clips, parse_events
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 from foleygram.media.video import probe
 from foleygram.spec import ClipSpec
 

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from foleygram.envelope.augmentation import augment_motion
-from foleygram.envelope.curve import onset_times, pair_times
+from foleygram.envelope.envelope import onset_times, pair_times
 from foleygram.envelope.objective import envelope_loss
 from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
 from foleygram.envelope.rms import rms_envelope, smooth

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, load_tokenizer
-from foleygram.media.files import file_hash
-from foleygram.state_dicts import without_chatter
+from foleygram.files import file_hash
+from foleygram.weights.state_dict import without_chatter
 
 Tail = Literal["pad", "drop"]
 """What becomes of a window that reaches past the sound: zero-padded, or left out."""

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from foleygram.envelope.curve import FRAME_LENGTH, HOP_LENGTH, SAMPLE_RATE
+from foleygram.envelope.envelope import FRAME_LENGTH, HOP_LENGTH, SAMPLE_RATE
 from foleygram.envelope.rms import rms_envelope, smooth
 from foleygram.media.audio import resample
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from foleygram.evaluation.embedders import AudioEmbedder, num_covered, sound_windows
 from foleygram.evaluation.feature_cache import FeatureCache, Features
+from foleygram.files import content_hash
 from foleygram.media.audio import fit_length, read_audio
-from foleygram.media.files import content_hash
 
 TOO_LARGE = "it declares more sound than fits into memory; is its header damaged? Export it again"
 READ_AHEAD = 4

@@ -7,16 +7,16 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from foleygram.evaluation import pwc, raft
 from foleygram.evaluation.extraction import AudioClip, Extraction
 from foleygram.evaluation.feature_cache import FeatureCache, Features
-from foleygram.evaluation.i3d import FRAME_RATE, I3D, SHORT_SIDE, STACK, FlowEstimator
-from foleygram.evaluation.i3d import WHERE as WHERE_I3D
-from foleygram.evaluation.pwc import PWCNet
-from foleygram.evaluation.vggish import WHERE as WHERE_VGGISH
-from foleygram.evaluation.vggish import Output, VGGish
-from foleygram.media.files import content_hash
-from foleygram.media.guarded import guarded
+from foleygram.evaluation.networks import pwc, raft
+from foleygram.evaluation.networks.i3d import FRAME_RATE, I3D, SHORT_SIDE, STACK, FlowEstimator
+from foleygram.evaluation.networks.i3d import WHERE as WHERE_I3D
+from foleygram.evaluation.networks.pwc import PWCNet
+from foleygram.evaluation.networks.vggish import WHERE as WHERE_VGGISH
+from foleygram.evaluation.networks.vggish import Output, VGGish
+from foleygram.files import content_hash
+from foleygram.media.isolate import guarded
 from foleygram.media.video import motion_times, probe, read_frames
 
 STACKS_AT_ONCE = 8

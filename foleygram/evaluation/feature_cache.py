@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from foleygram.media.files import atomic_path
+from foleygram.files import atomic_path
 
 FORMAT = 2
 """Raised when the same key would come to mean other rows."""

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from foleygram.envelope.curve import Times
+from foleygram.envelope.envelope import Times
 from foleygram.evaluation import envelopes
 from foleygram.evaluation.onsets import onset_scores, pair_onsets
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from foleygram.envelope.curve import Times, pair_times
+from foleygram.envelope.envelope import Times, pair_times
 from foleygram.evaluation.librosa_kernels import load_librosa
 from foleygram.media.audio import resample
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from foleygram.distributed import from_all
 from foleygram.evaluation import envelopes
 from foleygram.evaluation.condfoleygen import CondFoleyGenOnsets, onset_agreement
 from foleygram.evaluation.material import MaterialJudge
 from foleygram.evaluation.metrics import EnvelopeCorrelation, EnvelopeL1, EnvelopeLag, Leak, MaterialAccuracy, OnsetF1
 from foleygram.evaluation.onsets import TOLERANCES_SEC, detect_onsets, pair_onsets, peak
-from foleygram.processes import from_all
 
 Row = dict[str, str | int | float | None]
 CLIP_METRICS = ("onsets", "envelope", "material", "condfoleygen")

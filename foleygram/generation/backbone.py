@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from foleygram.alignment.encoders import TextEncoder
 from foleygram.generation.native_folders import CONFIG, load_native
-from foleygram.hub import explained, load_network
+from foleygram.weights.hub import explained, load_network
 
 
 class AudioLatents(NamedTuple):

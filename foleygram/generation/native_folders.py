@@ -8,9 +8,9 @@ from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjec
 from safetensors.torch import save_file
 from torch import nn
 
+from foleygram.files import atomic_path, read_json, write_json
 from foleygram.generation.native_weights import from_native, to_native, with_context_width
-from foleygram.media.files import atomic_path, read_json, write_json
-from foleygram.state_dicts import load_state, read_state
+from foleygram.weights.state_dict import load_state, read_state
 
 CONFIG = "model_config.json"
 CLASSES = {

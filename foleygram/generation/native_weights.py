@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from foleygram.state_dicts import num_layers
+from foleygram.weights.state_dict import num_layers
 
 StateDict = dict[str, Tensor]
 PREFIXES = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from foleygram.envelope.hits import RATE, WINDOW_SEC
+from foleygram.envelope.editing.hits import RATE, WINDOW_SEC
 from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.backbone import decode_latents
 from foleygram.generation.module import GenerationModule

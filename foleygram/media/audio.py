@@ -14,8 +14,8 @@ import torch
 from av.container import InputContainer
 from torch import Tensor
 
-from foleygram.media.files import atomic_path
-from foleygram.media.guarded import MediaError
+from foleygram.files import atomic_path
+from foleygram.media.isolate import MediaError
 from foleygram.media.markers import Marker, with_cues
 from foleygram.media.video import decodable, open_media, start_sec
 

@@ -11,9 +11,9 @@ import torch
 from av.container import InputContainer, OutputContainer
 from torch import Tensor
 
+from foleygram.files import atomic_path
 from foleygram.media.audio import resample
-from foleygram.media.files import atomic_path
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 from foleygram.media.video import open_media, picture_stream
 
 SoundCodec = Literal["aac", "flac", "opus", "pcm"]

@@ -17,7 +17,7 @@ from av.stream import Disposition
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 
 MAX_PIXELS = 8192 * 8192
 MAX_FRAME_RATE = 1000.0

@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from foleygram.envelope.curve import Envelope
-from foleygram.media.files import atomic_path
-from foleygram.media.guarded import guarded, patience
+from foleygram.envelope.envelope import Envelope
+from foleygram.files import atomic_path
+from foleygram.media.isolate import guarded, patience
 from foleygram.media.video import probe, read_frames, segment_middles
 
 NUM_FRAMES, FRAME_SIZE = 9, 240

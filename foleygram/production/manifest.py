@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from foleygram.media.files import read_csv
+from foleygram.files import read_csv
 
 MANIFEST = "manifest.csv"
 WORK = ".foleygram"

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from foleygram.checkpoints import INDEX, read_index
-from foleygram.envelope.curve import Envelope
-from foleygram.media.files import file_hash, read_json
-from foleygram.pipeline import Extent
-from foleygram.production.rendering import Sampling, Take
-from foleygram.production.wishes import Wish, plain_wish, told_wish, wish_files
+from foleygram.envelope.envelope import Envelope
+from foleygram.files import file_hash, read_json
+from foleygram.pipeline.pipeline import Extent
+from foleygram.pipeline.release import INDEX, read_index
+from foleygram.production.batch_runner import Sampling, Take
+from foleygram.production.job import Wish, plain_wish, told_wish, wish_files
 
 PACKAGES = ("foleygram", "torch", "diffusers", "transformers", "av", "soxr", "numpy")
 FORMAT = 1

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foleygram.media.guarded import guarded, patience
-from foleygram.production.delivery import Delivery, Track, deliver
-from foleygram.production.rendering import Take
+from foleygram.media.isolate import guarded, patience
+from foleygram.production.batch_runner import Take
+from foleygram.production.export import Delivery, Track, deliver
 
 Record = Callable[[Mapping[str, Path]], dict[str, Any]]
 """From the files by name to what is recorded of them."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from foleygram.media.files import read_csv
-from foleygram.production.wishes import FIELDS, SEGMENT_FIELDS, Wish, told_wish
+from foleygram.files import read_csv
+from foleygram.production.job import FIELDS, SEGMENT_FIELDS, Wish, told_wish
 
 BESIDE = (".foley.yaml", ".foley.json")
 """How the file beside a video ends; its name begins as the video's."""

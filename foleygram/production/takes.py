@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from foleygram.alignment.volume import gram_volume
-from foleygram.envelope.curve import SAMPLE_RATE, Envelope
+from foleygram.envelope.envelope import SAMPLE_RATE, Envelope
 from foleygram.evaluation.envelopes import ENVELOPE_RATE, clip_envelope, envelope_l1, envelope_lag, leak_db
 from foleygram.generation.conditioning import MODALITIES
-from foleygram.inputs import VideoInput, window_seconds
 from foleygram.media.audio import fit_length, resample
-from foleygram.pipeline import FoleyGRAMPipeline, FoleyOutput
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline, FoleyOutput
+from foleygram.pipeline.request import VideoInput, window_seconds
 
 EMBEDDED_AT_ONCE = 16
 """Windows of a long video whose sound and picture are embedded together."""

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from foleygram.checkpoints import load_part, read_index
-from foleygram.encoding import ConditionEncoding
-from foleygram.envelope.curve import Envelope
-from foleygram.envelope.files import CHOICES
-from foleygram.envelope.hits import RATE
-from foleygram.inputs import VideoInput, envelope_of_video, read_video
-from foleygram.media.guarded import guarded, patience
+from foleygram.envelope.editing.files import CHOICES
+from foleygram.envelope.editing.hits import RATE
+from foleygram.envelope.envelope import Envelope
+from foleygram.media.isolate import guarded, patience
 from foleygram.media.video import probe
+from foleygram.pipeline.conditions import ConditionEncoding
+from foleygram.pipeline.release import load_part, read_index
+from foleygram.pipeline.request import VideoInput, envelope_of_video, read_video
 from foleygram.spec import ClipSpec
 
 

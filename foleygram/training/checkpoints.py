@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from foleygram.media.files import atomic_path
-from foleygram.state_dicts import read_weights
+from foleygram.files import atomic_path
+from foleygram.weights.state_dict import read_weights
 
 RUN = "run"
 """Key of a checkpoint under which `SameRun` keeps what the order of data depends on."""

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from foleygram.alignment.beats import BeatsModel
 from foleygram.alignment.pretrained import beats_config, beats_state, load_gram_checkpoint
-from foleygram.state_dicts import load_state
+from foleygram.weights.state_dict import load_state
 from tests.published import bert, golden, gram_state, write_gram
 
 

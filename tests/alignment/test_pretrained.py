@@ -16,7 +16,7 @@ from foleygram.alignment.pretrained import (
     video_encoder_from_eva,
 )
 from foleygram.media.audio import beats_fbank
-from foleygram.state_dicts import load_state
+from foleygram.weights.state_dict import load_state
 from tests.published import BEATS_CFG, golden, write_beats
 
 

@@ -18,8 +18,8 @@ from foleygram.app.drawing import (
     draw_timeline,
     num_strip_frames,
 )
-from foleygram.envelope.curve import Envelope
-from foleygram.envelope.hits import Hit, draw_hits
+from foleygram.envelope.editing.hits import Hit, draw_hits
+from foleygram.envelope.envelope import Envelope
 
 FLOOR = STRIP_HEIGHT + GAP + CURVE_HEIGHT
 SECONDS = 4.0

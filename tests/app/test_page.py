@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foleygram.envelope.files import read_envelope
+from foleygram.envelope.editing.files import read_envelope
 from foleygram.media.audio import read_audio
 from foleygram.media.video import probe
 

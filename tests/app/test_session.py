@@ -11,18 +11,18 @@ import torch
 
 from foleygram import FoleyGRAMPipeline
 from foleygram.app.limits import Limits
-from foleygram.app.reading import read_mono, read_picture
 from foleygram.app.regions import region_edit
 from foleygram.app.session import Session, close_session, make_take, open_session, own_sound
-from foleygram.envelope.curve import Envelope
-from foleygram.envelope.edits import add_hit, gain, mute, quantise, shift
-from foleygram.envelope.files import read_envelope
-from foleygram.envelope.hits import Hit, draw_hits
-from foleygram.inputs import SoundRequest
+from foleygram.app.uploads import read_mono, read_picture
+from foleygram.envelope.editing.edits import add_hit, gain, mute, quantise, shift
+from foleygram.envelope.editing.files import read_envelope
+from foleygram.envelope.editing.hits import Hit, draw_hits
+from foleygram.envelope.envelope import Envelope
 from foleygram.media.audio import read_audio, write_audio
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 from foleygram.media.video import probe
-from foleygram.production.rendering import Sampling, take_seed
+from foleygram.pipeline.request import SoundRequest
+from foleygram.production.batch_runner import Sampling, take_seed
 from foleygram.spec import ClipSpec
 
 LIMITS = Limits(seconds=10.0)

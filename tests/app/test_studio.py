@@ -13,10 +13,10 @@ from foleygram import FoleyGRAMPipeline
 from foleygram.app.limits import Limits
 from foleygram.app.session import Session
 from foleygram.app.studio import MOST_TAKES, OWN_SOUND, PREDICTED, Studio, in_words, words
-from foleygram.envelope.files import write_envelope
-from foleygram.envelope.hits import Hit, draw_hits
+from foleygram.envelope.editing.files import write_envelope
+from foleygram.envelope.editing.hits import Hit, draw_hits
 from foleygram.media.audio import write_audio
-from foleygram.production.rendering import take_seed
+from foleygram.production.batch_runner import take_seed
 
 PARTS = 7
 """Of a card: its column, head, two players, three buttons."""

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from foleygram.caching import write_cache
 from foleygram.datasets.cache import CachedClips, JoinedClips
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.datasets.shards import ShardedClips
-from foleygram.media.guarded import MediaError
+from foleygram.features.writer import write_cache
+from foleygram.media.isolate import MediaError
 from foleygram.spec import ClipSpec
 
 

@@ -9,7 +9,7 @@ import torch
 from foleygram.datasets.datamodule import ClipDataModule, Readable
 from foleygram.datasets.folder import VideoFolder, find_videos, log_left_out, read_captions
 from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 from foleygram.media.mux import mux
 from foleygram.spec import ClipSpec, read_spec
 

@@ -7,7 +7,7 @@ import torch
 
 from foleygram.datasets.folder import VideoFolder
 from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 from foleygram.spec import ClipSpec
 
 SPEC = ClipSpec(

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import Dataset
 
-from foleygram.caching import write_cache
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.datamodule import ClipDataModule, collate_clips
 from foleygram.datasets.shards import ShardedClips, ShardLoader, Share, segments
+from foleygram.features.writer import write_cache
 from foleygram.spec import ClipSpec
 
 

@@ -10,11 +10,11 @@ from lightning.pytorch.cli import LightningCLI
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foleygram.caching import write_cache
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.envelope.augmentation import augment_motion, leave_out_frames
 from foleygram.envelope.module import EnvelopeModule, correlations
 from foleygram.envelope.predictor import EnvelopePredictor
+from foleygram.features.writer import write_cache
 from foleygram.spec import ClipSpec, read_spec
 from foleygram.training.steps import step_generator
 

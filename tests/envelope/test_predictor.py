@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foleygram.envelope.curve import onset_times
+from foleygram.envelope.envelope import onset_times
 from foleygram.envelope.objective import attack_weights, envelope_loss, level_classes
 from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
 from foleygram.envelope.rms import inverse_mu_law, mu_law, rms_envelope

@@ -6,15 +6,15 @@ import torch
 from torch.nn.functional import pad
 
 from foleygram.evaluation import favd
-from foleygram.evaluation import raft as raft_module
 from foleygram.evaluation.distances import FrechetAudioDistance, FrechetAudioVisualDistance
 from foleygram.evaluation.extraction import AudioClip
 from foleygram.evaluation.favd import PROFILES, extract_pictures, lacking, load_profile
 from foleygram.evaluation.feature_cache import FeatureCache
 from foleygram.evaluation.frechet import frechet_distance
-from foleygram.evaluation.i3d import I3DNetwork
-from foleygram.evaluation.pwc import PWCNetwork
-from foleygram.evaluation.vggish import VGGishNetwork
+from foleygram.evaluation.networks import raft as raft_module
+from foleygram.evaluation.networks.i3d import I3DNetwork
+from foleygram.evaluation.networks.pwc import PWCNetwork
+from foleygram.evaluation.networks.vggish import VGGishNetwork
 from foleygram.media.video import motion_times, probe, read_frames
 
 

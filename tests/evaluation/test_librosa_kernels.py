@@ -5,7 +5,7 @@ import sys
 
 HELD = """
 import sys
-import foleygram.study.picture, foleygram.study.run
+import foleygram.benchmark.demo_plot, foleygram.benchmark.run
 from foleygram.evaluation import librosa_kernels
 
 class Held:

@@ -94,8 +94,8 @@ def test_silence_and_hiss_far_below_the_reference_have_no_onsets():
 
 
 def test_the_detector_hears_rendered_strikes_and_scrapes():
-    from foleygram.datasets.drumstick import plan_video
-    from foleygram.datasets.drumstick_sound import render_sound
+    from foleygram.synthetic.drumstick.render import plan_video
+    from foleygram.synthetic.drumstick.sound import render_sound
 
     matched = detected = annotated = 0
     for index in range(10):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
 
-from foleygram.checkpoints import load_part
 from foleygram.envelope.rms import envelope_curve, rms_envelope
 from foleygram.generation.autoencoder_training import fold_latent_statistics
 from foleygram.generation.backbone import (
@@ -21,6 +20,7 @@ from foleygram.generation.conditioning import Conditions, SemanticProjectors, co
 from foleygram.generation.pretraining import build_prompt_encoder
 from foleygram.generation.spectral import MultiResolutionSpectra
 from foleygram.media.audio import fit_length, read_audio
+from foleygram.pipeline.release import load_part
 
 
 def build() -> AutoencoderOobleck:

@@ -7,15 +7,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import Dataset
 
-from foleygram.checkpoints import load_controlnet, load_projectors
 from foleygram.datasets.datamodule import ClipDataModule
+from foleygram.files import file_hash
 from foleygram.generation.backbone import freeze, load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.generation.module import MODALITY_SUBSETS, GenerationModule
 from foleygram.generation.pretraining import build_prompt_encoder
 from foleygram.generation.previews import SoundPreviews
-from foleygram.media.files import file_hash
+from foleygram.pipeline.release import load_controlnet, load_projectors
 
 
 class Features(Dataset):

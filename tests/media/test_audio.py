@@ -23,7 +23,7 @@ from foleygram.media.audio import (
     resample,
     write_audio,
 )
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 
 
 def clicks(times, seconds, rate):

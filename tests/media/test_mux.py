@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from foleygram.media.audio import read_audio
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 from foleygram.media.mux import mux
 from foleygram.media.video import probe, read_frames
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 from foleygram.media.video import motion_times, probe, read_frames, segment_draws, segment_middles
 
 IRREGULAR = [Fraction(n, 1000) for n in (0, 33, 50, 117, 133, 300, 317, 350, 700, 717, 733, 900, 1500, 1517, 1800)]

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from benchmarks.damaged import DAMAGE, ODD, check_results, write_damaged
 from foleygram.cli import app
-from foleygram.media.guarded import MediaError
+from foleygram.media.isolate import MediaError
 from foleygram.media.video import probe
 from foleygram.production.manifest import FAILED, Manifest
 

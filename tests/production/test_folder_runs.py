@@ -60,10 +60,10 @@ from multiprocessing import forkserver
 from pathlib import Path
 from foleygram.cli import main
 from foleygram.console import generate_with_progress
-from foleygram.media.guarded import guarded
+from foleygram.media.isolate import guarded
 from foleygram.production.manifest import Manifest
-from foleygram.production.planning import read_length
-from foleygram.production.wishes import Wish
+from foleygram.production.batches import read_length
+from foleygram.production.job import Wish
 from foleygram.spec import ClipSpec
 
 count, out, video, *command = sys.argv[1:]
@@ -187,7 +187,7 @@ def test_a_killed_run_whose_envelope_was_edited_does_not_go_on_in_its_old_batche
 def test_what_an_earlier_run_left_goes_with_the_next_result_and_not_before(
     tiny_release, flickers, tmp_path, monkeypatch
 ):
-    from foleygram.pipeline import FoleyGRAMPipeline
+    from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 
     def full(self, requests, **options):
         raise RuntimeError("out of memory")
@@ -220,8 +220,8 @@ def test_a_changed_video_is_not_passed_off_as_done(tiny_release, flickers, whole
 def test_a_clip_that_fails_in_the_model_leaves_its_neighbours_alone(
     tiny_release, flickers, whole, tmp_path, monkeypatch
 ):
-    from foleygram.encoding import EncodedRequest
-    from foleygram.pipeline import FoleyGRAMPipeline
+    from foleygram.pipeline.conditions import EncodedRequest
+    from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 
     generate = FoleyGRAMPipeline.generate
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from foleygram.inputs import ModalityWeights
+from foleygram.pipeline.request import ModalityWeights
+from foleygram.production.job import SegmentWish, Wish, parse_segment, parse_weights
 from foleygram.production.sheet import read_sheet, read_wishes
-from foleygram.production.wishes import SegmentWish, Wish, parse_segment, parse_weights
 
 SHEET = """file,prompt,negative_prompt,envelope,seed,reference,weights,from,to
 a.mp4,"A person hits wood, softly.",speech,hits.csv,7,bell.wav,"video=0.5,audio=2",,

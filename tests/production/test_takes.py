@@ -9,8 +9,8 @@ import torch
 
 from foleygram import Envelope, FoleyGRAMPipeline
 from foleygram.alignment.volume import gram_volume
-from foleygram.inputs import read_video, window_seconds
-from foleygram.pipeline import FoleyOutput
+from foleygram.pipeline.pipeline import FoleyOutput
+from foleygram.pipeline.request import read_video, window_seconds
 from foleygram.production.takes import TakeScore, _places, disobeys, rank_takes, score_take
 
 RATE = 16_000

@@ -15,10 +15,10 @@ from torch.utils.data import Dataset
 from typer.testing import CliRunner
 
 from foleygram.alignment.encoders import EncoderConfig, TextEncoder
-from foleygram.caching import write_cache
 from foleygram.cli import app
 from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import Event
+from foleygram.features.writer import write_cache
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MATERIALS = ("wood", "metal", "water", "cloth")

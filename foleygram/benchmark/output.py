@@ -1,0 +1,78 @@
+"""Prints a report and writes it: figures alone as JSON, or a folder with a page to look at and listen to."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from foleygram.benchmark.alignment import PRINTED
+from foleygram.benchmark.comparison import Change, compare_reports, comparison_notes
+from foleygram.benchmark.report import Report, print_changes, print_figures, print_report, write_rows
+from foleygram.distributed import process_place
+from foleygram.files import read_json, write_json
+
+REPORT, ROWS, PAGE, SOUNDS, FEATURES = "report.json", "per_clip.csv", "report.html", "sounds", "features"
+
+
+def sounds_folder(out: Path | None) -> Path | None:
+    """Where a run that delivers to `out` keeps its sounds; nowhere if figures alone are asked for."""
+    return None if out is None or out.suffix == ".json" else out / SOUNDS
+
+
+def features_folder(out: Path | None) -> Path | None:
+    """Where a run that delivers to `out` keeps what networks make of files; nowhere if figures alone are asked for."""
+    return None if out is None or out.suffix == ".json" else out / FEATURES
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """An earlier report.json, or the one in a folder; raises ValueError when it is none."""
+    path = path / REPORT if path.is_dir() else path
+    try:
+        content = read_json(path)
+        if not {"protocol", "summary", "clips"} <= content.keys():
+            raise ValueError("it lacks protocol, summary or clips")
+        clips = {name: [(row["video_id"], row["start"]) for row in rows] for name, rows in content["clips"].items()}
+        figures = {name: summary.items() for name, summary in content["summary"].items()}
+        if clips.keys() != figures.keys() or not isinstance(content["protocol"].get("embedders", {}), dict):
+            raise ValueError("its protocol, summary and clips do not go together")
+        return content
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; give the report.json of an earlier run") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: no report of `foleygram evaluate` ({error!r}); score that system again") from error
+
+
+def deliver(report: Report, out: Path | None, *, earlier: dict[str, Any] | None = None, num_clips: int = 12) -> None:
+    """Print `report`, and write it to `out` if given: a path that ends in .json, or a folder.
+
+    Of several processes only the first does. A report that cannot be compared with the `earlier` one is written
+    without, and ValueError says why at the end.
+    """
+    if not process_place().first:
+        return
+    console = Console()
+    changes: dict[str, dict[str, Change]] = {}
+    refusal: ValueError | None = None
+    if earlier is not None:
+        try:
+            changes = compare_reports(report, earlier, seed=report.protocol["seed"])
+            report = replace(report, notes=(*report.notes, *comparison_notes(report, earlier)))
+        except ValueError as error:
+            refusal = error
+    print_report(report, console)
+    if report.alignment:
+        print_figures(report.alignment, PRINTED, title="alignment, the same clips", console=console)
+    if changes:
+        print_changes(changes, report.rows, console)
+    if out is not None and out.suffix == ".json":
+        write_json(out, report.content())
+    elif out is not None:
+        from foleygram.benchmark.page import write_page
+
+        write_json(out / REPORT, report.content())
+        write_rows(out / ROWS, report.scores)
+        write_page(out / PAGE, report, changes, num_clips=num_clips)
+        console.print(f"{out / PAGE}", markup=False, highlight=False, soft_wrap=True)
+    if refusal is not None:
+        raise ValueError(f"not compared: {refusal}")

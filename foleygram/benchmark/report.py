@@ -1,0 +1,212 @@
+"""What a run found: the terminal's tables, and the folder with report.json, per_clip.csv and report.html."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from foleygram.benchmark.intervals import Interval
+from foleygram.benchmark.pairs import Pair, Remarks
+from foleygram.benchmark.settings import ORACLE
+from foleygram.evaluation.scores import Row, Scores
+from foleygram.files import atomic_path
+
+ROWS = {
+    "onset F1, 50 ms": "onset_f1_50",
+    "onset precision, 50 ms": "onset_precision_50",
+    "onset recall, 50 ms": "onset_recall_50",
+    "onset F1, 100 ms": "onset_f1_100",
+    "onset precision, 100 ms": "onset_precision_100",
+    "onset recall, 100 ms": "onset_recall_100",
+    "onsets, found / true": "onset_count_ratio",
+    "hits found, 50 ms": "onset_hit_recall_50",
+    "scrapes found, 50 ms": "onset_scratch_recall_50",
+    "E-L1": "envelope_l1",
+    "envelope correlation": "envelope_correlation",
+    "median |lag|, ms": "median_absolute_lag_ms",
+    "leak, dB": "leak_db",
+    "material accuracy": "material_accuracy",
+    "CondFoleyGen: as many onsets": "condfoleygen_same_count",
+    "CondFoleyGen: onset accuracy": "condfoleygen_accuracy",
+    "CondFoleyGen: onset AP": "condfoleygen_average_precision",
+}
+COLUMNS = 4
+"""So many conditions fit beside the figures' names on a terminal of 80 characters."""
+DIGITS = {"envelope_l1": 4, "median_absolute_lag_ms": 1, "lag_ms": 1, "leak_db": 1}
+LEGEND = f"{ORACLE} was told something of the reference sound: no figure of a system that sees the video alone"
+
+FLOOR = (
+    "FAD, FAVD and KAD of the reference are the floor: one half of the real videos against the other; a system that is "
+    "scored on the very clips of its references may lie below it"
+)
+
+
+class Finding(NamedTuple):
+    """What an experiment shows: how to read it, a table, and a picture of it."""
+
+    title: str
+    text: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    """Cells as they are shown; the first names the row."""
+    figures: Mapping[str, Any] = {}
+    """The same as numbers, for report.json."""
+    plot: str = ""
+    """SVG."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a run found, as it is written and shown."""
+
+    title: str
+    protocol: dict[str, Any]
+    scores: dict[str, Scores]
+    intervals: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    oracle: tuple[str, ...] = ()
+    """Names of the scores whose sounds were told something of the reference sound."""
+    borrowed: tuple[str, ...] = ()
+    """Names of the scores of what borrows from another clip."""
+    alignment: dict[str, float] = field(default_factory=dict)
+    remarks: Remarks = field(default_factory=Remarks)
+    pairs: dict[str, list[Pair]] = field(default_factory=dict)
+    """Where the sounds of each of the scores lie."""
+    notes: tuple[str, ...] = ()
+    """Sentences that a reader of the figures needs."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Metrics without weights, and how to get them."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """What further figures than those of `ROWS` are called, and their keys."""
+    findings: tuple[Finding, ...] = ()
+    """What an experiment makes of the scores, or all there is of one that scores no sounds."""
+
+    def marked(self, name: str) -> str:
+        """A score's name, with the mark of an oracle where it is one."""
+        return f"{name} {ORACLE}" if name in self.oracle else name
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """Labels and keys of all figures, in the order in which they are shown."""
+        return {**ROWS, **self.labels, "clips": "num_clips"}
+
+    def content(self) -> dict[str, Any]:
+        """What report.json holds."""
+        return {
+            "title": self.title,
+            "protocol": self.protocol,
+            "alignment": self.alignment,
+            "oracle": list(self.oracle),
+            "borrowed": list(self.borrowed),
+            "labels": self.labels,
+            "notes": list(self.notes),
+            "left_out": self.left_out,
+            "remarks": asdict(self.remarks),
+            "summary": {name: scores.summary for name, scores in self.scores.items()},
+            "intervals": {name: {k: list(v) for k, v in found.items()} for name, found in self.intervals.items()},
+            "clips": {name: scores.rows for name, scores in self.scores.items()},
+            "findings": [
+                {"title": f.title, "text": f.text, "columns": f.columns, "rows": f.rows, "figures": f.figures}
+                for f in self.findings
+            ],
+        }
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """One table of what is scored against its own clip alone, one of what borrows from another; remarks below."""
+    console = console or Console()
+    own = {report.marked(name): value for name, value in report.scores.items() if name not in report.borrowed}
+    for first in range(0, len(own), COLUMNS):
+        names = list(own)[first : first + COLUMNS]
+        console.print(score_table({name: own[name] for name in names}, report.rows, report.title))
+    if report.borrowed:
+        others = {report.marked(name): report.scores[name] for name in report.borrowed}
+        console.print(score_table(others, report.rows, "borrowed conditions"))
+    if report.oracle:
+        console.print(LEGEND, markup=False)
+    if report.labels:
+        console.print(FLOOR, markup=False, highlight=False)
+    for finding in report.findings:
+        console.print(finding_table(finding))
+        console.print(finding.text, markup=False, highlight=False)
+    for note in report.notes:
+        console.print(note, style="yellow", markup=False, highlight=False)
+    if report.left_out:
+        console.print(
+            f"left out for want of weights: {', '.join(report.left_out)}; a report (--out) says how to get each",
+            markup=False, highlight=False,
+        )  # fmt: skip
+    for kind, lines in asdict(report.remarks).items():
+        if lines:
+            more = f" (and {len(lines) - 1} more, see the report)" if len(lines) > 1 else ""
+            console.print(f"{kind.replace('_', ' ')}: {lines[0]}{more}", style="yellow", markup=False, highlight=False)
+
+
+def score_table(scores: Mapping[str, Scores], rows: Mapping[str, str], title: str) -> Table:
+    """One column per name, one line per figure; a dash where there is nothing to say."""
+    table = Table(title=title)
+    table.add_column("figure", no_wrap=True)
+    for name in scores:
+        table.add_column(name, justify="right", min_width=max(map(len, name.split())))
+    for label, key in rows.items():
+        if any(found.summary.get(key) is not None for found in scores.values()):
+            table.add_row(label, *(cell(key, found.summary.get(key)) for found in scores.values()))
+    return table
+
+
+def finding_table(finding: Finding) -> Table:
+    """A finding's cells as the terminal shows them."""
+    table = Table(title=finding.title)
+    for number, column in enumerate(finding.columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in finding.rows:
+        table.add_row(*row)
+    return table
+
+
+def print_figures(figures: Mapping[str, float], names: Sequence[str], *, title: str, console: Console) -> None:
+    """Print the figures that `names` name, one line each; those that are missing get a dash."""
+    table = Table("figure", "value", title=title)
+    for name in names:
+        table.add_row(name.replace("_", " "), cell(name, figures.get(name)))
+    console.print(table)
+
+
+def print_changes(changes: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str], console: Console) -> None:
+    """Print what changed since an earlier report, a line per figure; a star where the interval leaves out zero."""
+    table = Table(title="change since the earlier report, with its 95% interval")
+    for column in ("condition", "figure", "before", "now", "change"):
+        table.add_column(column, justify="left" if column in ("condition", "figure") else "right")
+    for name, figures in changes.items():
+        for label, key in rows.items():
+            if key in figures:
+                table.add_row(name, label, *changed_cells(key, figures[key]))
+    console.print(table)
+
+
+def changed_cells(key: str, change: Any) -> tuple[str, str, str]:
+    """Before, now, and the difference with its interval."""
+    text = f"{change.now - change.before:+.{DIGITS.get(key, 3)}f}"
+    if change.interval is not None:
+        text += f" ({cell(key, change.interval.low)} to {cell(key, change.interval.high)})"
+    return cell(key, change.before), cell(key, change.now), text + (" *" if change.clear else "")
+
+
+def cell(key: str, value: float | int | None) -> str:
+    """A figure with the digits that it deserves, a dash for none."""
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.{DIGITS.get(key, 3)}f}"
+
+
+def write_rows(path: Path, scores: Mapping[str, Scores]) -> None:
+    """Write every clip's row in every condition as CSV, whole or not at all."""
+    rows: list[Row] = [{"condition": name, **row} for name, found in scores.items() for row in found.rows]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,190 @@
+"""Runs the benchmark through either door: a checkpoint on a split's clips, or any system's files beside references."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from foleygram.benchmark.alignment import alignment_figures
+from foleygram.benchmark.pairs import Matched, match_folders
+from foleygram.benchmark.protocol import folder_hash, split_overlap
+from foleygram.benchmark.report import Report
+from foleygram.benchmark.scoring import choose_metrics, load_networks, score
+from foleygram.benchmark.settings import Condition
+from foleygram.benchmark.sounds import (
+    REFERENCE,
+    ClipSounds,
+    clip_pairs,
+    data_fingerprint,
+    generate_sounds,
+    pick_clips,
+    pick_partners,
+)
+from foleygram.datasets.greatest_hits import GreatestHits
+from foleygram.distributed import from_all, from_first, joined_processes, progress_bar
+from foleygram.experiments.projections import randomly_projected
+from foleygram.files import file_hash
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.release import INDEX, read_index
+
+JUDGE_FOLDER = "judge"
+WEIGHTS = Path("weights")
+"""Where `foleygram weights fetch` puts published networks."""
+
+
+def evaluate(
+    checkpoint: str | Path,
+    data: str | Path,
+    split: str = "test",
+    *,
+    conditions: Sequence[Condition],
+    metrics: Sequence[str] | None = None,
+    num_inference_steps: int = 25,
+    guidance_scale: float = 5.0,
+    seed: int = 0,
+    limit: int | None = None,
+    batch_size: int = 8,
+    sounds: str | Path | None = None,
+    judge: str | Path | None = None,
+    weights: str | Path = WEIGHTS,
+    embedders: Sequence[str] = (),
+    cache: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    show_progress: bool = True,
+) -> Report:
+    """Generate for a split of Greatest Hits in each condition, and score.
+
+    `limit` clips are spread evenly over the split; `judge` is a folder, `checkpoint`/judge by default. The folder
+    `sounds` keeps what is generated, `cache` what networks make of it, so that a killed run goes on. `weights` is where
+    published networks lie, `embedders` names more of them, CLASS_PATH=FOLDER. Of several processes each does its share
+    of the clips, and the first one's report is whole. Raises ValueError for an unknown metric.
+    """
+    names, index = choose_metrics(metrics, alignment=True), read_index(Path(checkpoint))
+    networks = load_networks(
+        names, checkpoint=Path(checkpoint), judge=Path(judge or Path(checkpoint) / JUDGE_FOLDER),
+        weights=Path(weights), embedders=embedders, device=device,
+    )  # fmt: skip
+    system = {
+        "checkpoint": Path(checkpoint).name,
+        "checkpoint_sha256": file_hash(Path(checkpoint) / INDEX),
+        "data": Path(data).name,
+        "split": split,
+        "num_inference_steps": num_inference_steps,
+        "guidance_scale": guidance_scale,
+        "seed": seed,
+    }
+    pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint).to(device)
+    fields = {"audio"}.union(*(condition.fields for condition in conditions))
+    dataset = GreatestHits(data, split, spec=pipeline.spec, fields=sorted(fields))
+    indices = pick_clips(len(dataset), limit)
+    partners = pick_partners(dataset, indices, seed) if any(c.borrows for c in conditions) else {}
+    with joined_processes() as place, _kept_or_temporary(sounds) as folder:
+        kept = ClipSounds(folder, system | {"data_sha256": data_fingerprint(dataset)})
+        own = place.share(indices)
+        for projected, chosen in _by_projections(pipeline, conditions, seed):
+            with progress_bar("generating", len(own), shown=place.first and show_progress) as advance:
+                generate_sounds(
+                    projected, dataset, kept, conditions=chosen, indices=own, partners=partners,
+                    num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, seed=seed,
+                    batch_size=batch_size, progress=advance,
+                )  # fmt: skip
+        from_all(None)  # the references that other processes write are there from here on
+        pairs = clip_pairs(dataset, kept, conditions, indices, partners)
+        report = score(pairs, networks, names, system, place, cache=cache, seed=seed, show_progress=show_progress)
+    alignment: dict[str, float] = {}
+    if "alignment" in names and place.first:
+        spaces = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
+        alignment = alignment_figures(pipeline, spaces, indices=indices, batch_size=batch_size)
+    notes = split_overlap(index, [dataset.clips[i].video_id for i in indices])
+    return replace(
+        report,
+        title=f"{split}: {len(indices)} of {len(dataset)} clips of {pipeline.spec.seconds:g} s",
+        oracle=tuple(name for c in conditions for name in c.oracle_names),
+        borrowed=tuple(name for c in conditions if c.borrows for name in c.names),
+        alignment=alignment,
+        notes=(*notes, *report.notes),
+    )
+
+
+def evaluate_folders(
+    generated: str | Path,
+    reference: str | Path,
+    *,
+    captions: str | Path | None = None,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    judge: str | Path | None = None,
+    weights: str | Path = WEIGHTS,
+    embedders: Sequence[str] = (),
+    cache: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    show_progress: bool = True,
+) -> Report:
+    """Score the sounds or videos of one folder against those of the same name in another.
+
+    A `_times.txt` beside a reference gives the onsets that are searched for, `captions` (CSV: file, caption) what a
+    text-audio score compares with. `judge` is the folder of a material judge, without which material is left out;
+    `weights`, `embedders` and `cache` are as for `evaluate`.
+    Raises FileNotFoundError for an empty folder, ValueError where nothing matches or every file is unreadable.
+    """
+    names = choose_metrics(metrics, judge=judge is not None)
+    networks = load_networks(
+        names, checkpoint=None, judge=Path(judge) if judge is not None else None, weights=Path(weights),
+        embedders=embedders, device=device,
+    )  # fmt: skip
+    matched = match_folders(Path(generated), Path(reference), Path(captions) if captions else None)
+    own = [matched.pairs[i] for i in pick_clips(len(matched.pairs), limit)]
+    name = Path(generated).resolve().name
+    system = {"generated": name, "generated_sha256": folder_hash(own), "seed": seed}
+    pairs = {REFERENCE: [replace(pair, generated=pair.reference) for pair in own], name: own}
+    with joined_processes() as place:
+        report = score(pairs, networks, names, system, place, cache=cache, seed=seed, show_progress=show_progress)
+    if not report.scores[name].rows:
+        raise ValueError(f"{generated}: none of its {len(own)} files could be scored; {report.remarks.left_out[0]}")
+    return replace(
+        report,
+        title=f"{name}: {len(own)} files",
+        notes=(*_unmatched(matched), *report.notes),
+        remarks=replace(
+            report.remarks,
+            without_reference=[str(path) for path in matched.without_reference],
+            without_generated=[str(path) for path in matched.without_generated],
+        ),
+    )
+
+
+def _by_projections(
+    pipeline: FoleyGRAMPipeline, conditions: Sequence[Condition], seed: int
+) -> Iterator[tuple[FoleyGRAMPipeline, list[Condition]]]:
+    """The pipeline that each condition asks for: the release's own, or one with random projectors."""
+    learned = [condition for condition in conditions if not condition.random_projections]
+    random = [condition for condition in conditions if condition.random_projections]
+    if learned:
+        yield pipeline, learned
+    if random:
+        yield randomly_projected(pipeline, seed=seed), random
+
+
+@contextmanager
+def _kept_or_temporary(folder: str | Path | None) -> Iterator[Path]:
+    """`folder`, or one that all processes share until the block ends."""
+    if folder is not None:
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="foleygram-sounds-") as temporary:
+        yield Path(from_first(temporary))
+        from_all(None)
+
+
+def _unmatched(matched: Matched) -> list[str]:
+    """How many files have no partner; the remarks name them."""
+    notes = []
+    if number := len(matched.without_reference):
+        notes.append(f"generated files without a reference of that name, not scored: {number}")
+    if number := len(matched.without_generated):
+        notes.append(f"references without a generated file: {number}; the figures are over the others alone")
+    return notes

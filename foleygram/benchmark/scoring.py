@@ -1,0 +1,209 @@
+"""Sets of pairs scored by the chosen metrics: what the two doors of `evaluate` have in common."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from foleygram.benchmark.audiovisual import add_favd
+from foleygram.benchmark.embeddings import (
+    OWN,
+    PUBLISHED,
+    Embedded,
+    Lengths,
+    clip_key,
+    embed_sets,
+    load_class,
+    load_published,
+)
+from foleygram.benchmark.intervals import MIN_VIDEOS, bootstrap_intervals
+from foleygram.benchmark.pairs import Pair, Remarks, read_pair
+from foleygram.benchmark.protocol import scoring_protocol
+from foleygram.benchmark.report import Report
+from foleygram.distributed import Place, from_all, progress_bar
+from foleygram.evaluation.embedders import AudioEmbedder
+from foleygram.evaluation.favd import PROFILES, load_profile
+from foleygram.evaluation.feature_cache import FeatureCache
+from foleygram.evaluation.material import MaterialJudge
+from foleygram.evaluation.networks.i3d import I3D
+from foleygram.evaluation.networks.vggish import VGGish
+from foleygram.evaluation.scores import CLIP_METRICS, ClipScorer, Row, Scores
+from foleygram.weights.hub import load_network
+
+METRICS = (*CLIP_METRICS, "alignment", OWN, *PUBLISHED, *PROFILES)
+WANTED = {
+    "material": "a judge, --judge FOLDER",
+    "alignment": "a checkpoint that generates, --checkpoint and --data",
+    OWN: "a release: beside --generated give it as "
+    "--embedder foleygram.evaluation.embedders.AlignedEmbedder=checkpoints/mini",
+}
+"""What a metric that cannot be had lacks."""
+
+
+def choose_metrics(names: Sequence[str] | None, *, alignment: bool = False, judge: bool = True) -> tuple[str, ...]:
+    """The metrics that names stand for, each once, space around them aside; by default all that can be had.
+
+    `alignment` says whether a checkpoint is scored, `judge` whether there is a material judge. Raises ValueError
+    listing all there are for a name that is none, and for one that cannot be had.
+    """
+    lacking = {"alignment": not alignment, OWN: not alignment, "material": not judge}
+    if names is None:
+        return tuple(name for name in METRICS if not lacking.get(name))
+    names = [name.strip() for name in names]
+    unknown = sorted(set(names) - set(METRICS))
+    if unknown:
+        raise ValueError(f"unknown metrics {', '.join(unknown)}; there are {', '.join(METRICS)}")
+    for name in names:
+        if lacking.get(name):
+            raise ValueError(f"the metric {name} needs {WANTED[name]}")
+    return tuple(dict.fromkeys(names))
+
+
+class Networks(NamedTuple):
+    """What is asked of sounds, which networks answer, and what is left out because they are not at hand."""
+
+    judge: MaterialJudge | None
+    judge_folder: Path | None
+    embedders: list[AudioEmbedder]
+    favd: dict[str, tuple[I3D, VGGish]]
+    """FAVD's networks by profile."""
+    left_out: dict[str, str]
+    """Metrics that these are, and how to get them."""
+
+
+def load_networks(
+    metrics: Sequence[str],
+    *,
+    checkpoint: Path | None,
+    judge: Path | None,
+    weights: Path,
+    embedders: Sequence[str],
+    device: str | torch.device,
+) -> Networks:
+    """Load what `metrics` need; published weights that are missing leave their metric out, with the way to get them.
+
+    `embedders` are CLASS_PATH=FOLDER. Raises FileNotFoundError for a judge that is not there, ValueError for weights
+    that are damaged and for two embedders of one name.
+    """
+    networks = Networks(None, None, [], {}, {})
+    if judge is not None and "material" in metrics:
+        networks = networks._replace(judge=load_judge(judge), judge_folder=judge)
+    for name in metrics:
+        try:
+            if name == OWN or name in PUBLISHED:
+                networks.embedders.append(_placed(load_published(name, weights, checkpoint), device))
+            elif name in PROFILES:
+                i3d, vggish = load_profile(name, weights)
+                networks.favd[name] = _placed(i3d, device), _placed(vggish, device)
+        except FileNotFoundError as error:
+            networks.left_out[name] = str(error)
+    networks.embedders.extend(_placed(load_class(text), device) for text in embedders)
+    names = [str(embedder.identity["name"]) for embedder in networks.embedders]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"{names.count(name)} embedders are called {name}, of which a report holds one: leave {name} out of "
+                "--metrics, or score once for each --embedder"
+            )
+    return networks
+
+
+def load_judge(folder: Path) -> MaterialJudge:
+    """The judge saved in `folder`; raises FileNotFoundError saying how to train one."""
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder}: no material judge there; train one with `foleygram judge`, or choose --metrics without material"
+        )
+    return load_network(MaterialJudge, folder)
+
+
+def _placed(network: Any, device: str | torch.device) -> Any:
+    return network.to(device) if isinstance(network, torch.nn.Module) else network
+
+
+def score(
+    pairs: Mapping[str, list[Pair]],
+    networks: Networks,
+    metrics: Sequence[str],
+    system: Mapping[str, Any],
+    place: Place,
+    *,
+    cache: str | Path | None,
+    seed: int,
+    show_progress: bool,
+) -> Report:
+    """Score each named set of pairs; the first set is the references. Each process reads its share.
+
+    What networks make of files is kept in the folder `cache`.
+    """
+    total = sum(len(place.share(members)) for members in pairs.values())
+    with progress_bar("scoring", total, shown=place.first and show_progress) as advance:
+        scores, remarks, lengths = score_pairs(pairs, networks.judge, metrics, place, advance)
+    embedded = Embedded()
+    kept = FeatureCache(cache) if cache is not None and (networks.embedders or networks.favd) else None
+    for embedder in networks.embedders:
+        embed_sets(pairs, lengths, embedder, place, embedded, cache=kept, seed=seed, show_progress=show_progress)
+    for name, both in networks.favd.items():
+        add_favd(name, pairs, lengths, both, place, embedded, cache=kept, seed=seed, show_progress=show_progress)
+    scores = {name: _with_embedded(found, embedded, name) for name, found in scores.items()}
+    references = next(iter(pairs.values()))
+    return Report(
+        title="",
+        protocol=dict(system)
+        | scoring_protocol(metrics, references, networks.judge_folder, embedders=embedded.protocol),
+        scores=scores,
+        pairs=dict(pairs),
+        intervals={name: bootstrap_intervals(found.rows, seed=seed) for name, found in scores.items()},
+        labels=embedded.labels,
+        remarks=remarks,
+        notes=(*_few(references), *embedded.notes),
+        left_out=networks.left_out,
+    )
+
+
+def _few(references: Sequence[Pair]) -> list[str]:
+    videos = len({pair.video_id for pair in references})
+    if videos >= MIN_VIDEOS:
+        return []
+    return [f"{videos} of the {MIN_VIDEOS} videos that an interval needs: the figures are of these clips alone"]
+
+
+def _with_embedded(scores: Scores, embedded: Embedded, name: str) -> Scores:
+    columns = embedded.columns.get(name, {})
+    rows: list[Row] = [
+        {**row, **columns.get((str(row["video_id"]), float(row["start"] or 0)), {})} for row in scores.rows
+    ]
+    return Scores(rows, scores.summary | embedded.summaries.get(name, {}))
+
+
+def score_pairs(
+    pairs: Mapping[str, list[Pair]],
+    judge: MaterialJudge | None,
+    metrics: Sequence[str],
+    place: Place,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[dict[str, Scores], Remarks, Lengths]:
+    """Scores of each named set of pairs, what is remarkable about its files, and how long those that were read are."""
+    remarks, scores, done = Remarks(), {}, 0
+    lengths = Lengths({name: {} for name in pairs})
+    for name, members in pairs.items():
+        scorer = ClipScorer(judge, [metric for metric in metrics if metric in CLIP_METRICS])
+        for pair in place.share(members):
+            clip = read_pair(pair, remarks)
+            if clip is not None:
+                scorer.add(clip)
+                lengths.seconds[name][clip_key(pair)] = len(clip.reference) / clip.sample_rate
+            done += 1
+            if progress:
+                progress(done)
+        scores[name] = scorer.scores()
+    return scores, gather_remarks(remarks), lengths
+
+
+def gather_remarks(remarks: Remarks) -> Remarks:
+    """The remarks of all processes, each once."""
+    parts = from_all(remarks)
+    names = [field.name for field in fields(Remarks)]
+    return Remarks(**{name: sorted({line for part in parts for line in getattr(part, name)}) for name in names})

@@ -1,0 +1,153 @@
+"""What the model is told of a clip in each condition, and whether that includes anything of the reference sound."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foleygram.datasets.datamodule import collate_clips
+from foleygram.envelope.editing.edits import shift
+from foleygram.envelope.envelope import Envelope, onset_track
+from foleygram.envelope.rms import rms_envelope
+from foleygram.generation.conditioning import MODALITIES
+from foleygram.spec import ClipSpec
+
+LETTERS = {"a": "audio", "v": "video", "t": "text"}
+READ_FOR = {"audio": "envelope_audio", "video": "frames", "text": "caption"}
+"""The field of a clip that each modality's token is made of."""
+SHORT_NAMES = {"predicted": "v+predicted", "true": "v+true"}
+AGAINST_OTHER = " (other's truth)"
+ORACLE = "†"
+"""Marks what was told something of the reference sound."""
+
+SHUFFLED_SEC = 0.25
+"""Length of the pieces that a shuffled envelope is cut into."""
+
+Envelopes = Literal["predicted", "true", "onsets", "flat", "shuffled", "other"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Which tokens and which envelope steer the sound, how strongly, and whose video the video token shows."""
+
+    name: str
+    modalities: tuple[str, ...] = ("video",)
+    envelope: Envelopes = "predicted"
+    control_scale: float = 1.0
+    other_video: bool = False
+    shift_ms: float = 0.0
+    """By how much the envelope comes late."""
+    random_projections: bool = False
+    """Whether untrained projectors stand in for the release's own."""
+
+    @property
+    def borrows(self) -> bool:
+        """Whether something of another clip goes in, so that the result is scored against that clip as well."""
+        return self.other_video or self.envelope == "other"
+
+    @property
+    def oracle(self) -> bool:
+        """Whether anything of the reference sound goes in: no figure of a system that sees the video alone."""
+        heard = self.envelope in ("true", "onsets", "flat", "shuffled") and self.control_scale != 0
+        return heard or "audio" in self.modalities
+
+    @property
+    def names(self) -> list[str]:
+        """Names of its scores: against the own clip, and against the clip it borrows from."""
+        return [self.name, self.name + AGAINST_OTHER] if self.borrows else [self.name]
+
+    @property
+    def oracle_names(self) -> list[str]:
+        """Those of `names` whose truth went in as sound."""
+        told = [self.oracle, self.envelope == "other"]
+        return [name for name, marked in zip(self.names, told, strict=False) if marked]
+
+    @property
+    def fields(self) -> set[str]:
+        """Fields of a clip that are read for it."""
+        told = {READ_FOR[modality] for modality in self.modalities} - {"caption"}
+        return told | {"motion" if self.envelope == "predicted" else "envelope_audio"}
+
+
+CONTROLS = (
+    Condition("control scale 0", envelope="true", control_scale=0.0),
+    Condition("flat envelope", envelope="flat"),
+    Condition("other video", envelope="true", other_video=True),
+    Condition("other envelope", envelope="other"),
+)
+
+
+def parse_condition(name: str) -> Condition:
+    """The condition that a name stands for: letters of a, v, t in any order, then `+true` for the reference's envelope.
+
+    `vt` is video and text with the predicted envelope, `avt+true` all three with the true one, `v+onsets` with a pulse
+    at each of its onsets alone; `predicted` and `true` are short for `v+predicted` and `v+true`. Raises ValueError for
+    a name that is none.
+    """
+    letters, _, envelope = SHORT_NAMES.get(name, name).partition("+")
+    known = bool(letters) and set(letters) <= LETTERS.keys() and len(set(letters)) == len(letters)
+    if not known or envelope not in ("", "predicted", "true", "onsets"):
+        raise ValueError(
+            f"unknown condition {name!r}; give letters of a, v, t, perhaps with +true, +onsets or +predicted "
+            "(avt, vt+true), or predicted or true"
+        )
+    modalities = tuple(modality for modality in MODALITIES if modality[0] in letters)
+    return Condition(name, modalities, envelope or "predicted")  # type: ignore[arg-type]
+
+
+def choose_conditions(names: Sequence[str], *, controls: bool) -> list[Condition]:
+    """The named conditions, each once, and the controls if wanted; raises ValueError for a name that is none."""
+    conditions = {(c.modalities, c.envelope): c for c in reversed([parse_condition(name.strip()) for name in names])}
+    return [*reversed(conditions.values()), *(CONTROLS if controls else ())]
+
+
+def told_batch(condition: Condition, own: list[dict[str, Any]], other: list[dict[str, Any]]) -> dict[str, Any]:
+    """The batch with what the condition tells and nothing else; under another video's tokens, with its frames."""
+    kept = {READ_FOR[modality] for modality in condition.modalities} | {"motion", "motion_ages"}
+    batch = {key: value for key, value in collate_clips(own).items() if key in kept}
+    if condition.other_video:
+        batch["frames"] = torch.stack([item["frames"] for item in other])
+    return batch
+
+
+def told_envelopes(
+    condition: Condition,
+    own: Sequence[Mapping[str, Any]],
+    other: Sequence[Mapping[str, Any]],
+    spec: ClipSpec,
+) -> Tensor | str:
+    """Envelopes (B, values) that steer the sound, or "predicted"."""
+    if condition.envelope == "predicted":
+        return "predicted"
+    source = other if condition.envelope == "other" else own
+    curves = rms_envelope(torch.stack([item["envelope_audio"] for item in source]), spec.frame_length, spec.hop_length)
+    if condition.envelope == "flat":
+        return curves.mean(-1, keepdim=True).expand_as(curves).contiguous()
+    if condition.envelope == "onsets":
+        return onset_track(curves, spec.envelope_rate)
+    if condition.envelope == "shuffled":
+        curves = shuffled(curves, round(SHUFFLED_SEC * spec.envelope_rate))
+    return later(curves, condition.shift_ms / 1000, spec.envelope_rate) if condition.shift_ms else curves
+
+
+def later(curves: Tensor, seconds: float, rate: float) -> Tensor:
+    """Envelopes (B, values) that come `seconds` later, earlier where negative; what passes an end is lost."""
+    moved = [shift(Envelope(curve.numpy(), rate), seconds).values for curve in curves.cpu()]
+    return torch.from_numpy(np.stack(moved))
+
+
+def shuffled(curves: Tensor, size: int) -> Tensor:
+    """Envelopes (B, values) cut into pieces of `size` in another order, the same for all, none where it was.
+
+    What is left after the last whole piece stays. Raises ValueError for envelopes of fewer than two pieces.
+    """
+    count = curves.shape[-1] // size
+    if count < 2:
+        raise ValueError(f"an envelope of {curves.shape[-1]} values has no two pieces of {size} to shuffle")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    order = order[(torch.argsort(order) + 1) % count]  # each piece takes the place of the next of one cycle
+    pieces = curves[..., : count * size].unflatten(-1, (count, size))[..., order, :]
+    return torch.cat([pieces.flatten(-2), curves[..., count * size :]], dim=-1)

@@ -1,0 +1,26 @@
+"""Untrained projectors in place of a release's: what learning them is worth."""
+
+import torch
+
+from foleygram.generation.conditioning import MODALITIES, SemanticProjectors
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
+
+
+def randomly_projected(pipeline: FoleyGRAMPipeline, *, seed: int) -> FoleyGRAMPipeline:
+    """The pipeline with random projectors, drawn from `seed` with the mean and deviation of the learned ones.
+
+    All else is shared. Tokens keep their scale, so what is lost is what was learned and not loudness of tokens.
+    """
+    learned: SemanticProjectors = pipeline.projectors
+    random = SemanticProjectors.from_config(learned.config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for modality in MODALITIES:
+            pairs = zip(
+                random.projectors[modality].parameters(), learned.projectors[modality].parameters(), strict=True
+            )
+            for fresh, known in pairs:
+                values = torch.randn(known.shape, generator=generator)
+                fresh.copy_(values * known.float().cpu().std() + known.float().cpu().mean())
+    parts = pipeline.parts | {"projectors": random.to(next(learned.parameters()).dtype)}
+    return FoleyGRAMPipeline(parts, pipeline.spec, pipeline.sigmas).to(pipeline.device)

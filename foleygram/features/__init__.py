@@ -1,0 +1,5 @@
+"""What stage 2 trains on: computed from media by frozen networks, cached by a writer."""
+
+from foleygram.features.encoder import FeatureEncoder
+
+__all__ = ["FeatureEncoder"]

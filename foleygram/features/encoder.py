@@ -1,0 +1,116 @@
+"""What stage 2 trains on, computed from a clip's media by frozen networks: for a cache, or while training."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foleygram.envelope.rms import augment_envelope, rms_envelope
+from foleygram.files import file_hash
+from foleygram.generation.backbone import encode_audio, freeze
+from foleygram.generation.conditioning import control_latents
+from foleygram.media.audio import fit_length
+from foleygram.pipeline.release import load_part
+from foleygram.spec import ClipSpec
+
+EMBEDDERS = ["video_encoder", "text_encoder", "tokenizer", "audio_encoder"]
+NEEDS = {
+    "audio": ["audio"],
+    "envelope_audio": ["envelope_audio"],
+    "frames": ["frames"],
+    "motion": ["motion"],
+    "latents": ["audio"],
+    "control_latents": ["envelope_audio", "motion"],
+    "embeddings": ["frames", "envelope_audio"],
+}
+"""Fields of a cache, and the media that each is made from."""
+NETWORKS = {"latents": ["vae"], "control_latents": ["vae"], "embeddings": EMBEDDERS}
+"""Fields that frozen networks compute, and the parts of a release that do it."""
+
+
+class FeatureEncoder:
+    """Turns a batch of clips into what stage 2 trains on, with the frozen parts of a folder, on the batch's device.
+
+    `fields` are names of `NEEDS`; the autoencoder comes from `backbone` where a folder of trained parts has none. The
+    augmented envelopes of a clip depend on `seed` and the clip alone, so a cache holds what training from media sees.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        spec: ClipSpec,
+        fields: Sequence[str],
+        *,
+        backbone: str | Path | None = None,
+        num_envelopes: int = 3,
+        compile: bool = False,
+        seed: int = 0,
+    ) -> None:
+        names = {part for field in fields for part in NETWORKS.get(field, [])}
+        if "control_latents" in fields and (Path(folder) / "envelope_predictor").is_dir():
+            names.add("envelope_predictor")
+        places = {name: Path(backbone if backbone and name == "vae" else folder) for name in sorted(names)}
+        self.parts = {name: load_part(place, name) for name, place in places.items()}
+        self.networks = torch.nn.ModuleList(p for p in self.parts.values() if isinstance(p, torch.nn.Module))
+        freeze(*self.networks)
+        if compile and "vae" in self.parts:
+            self.parts["vae"].encoder.compile()
+        self.spec, self.fields, self.num_envelopes, self.seed = spec, tuple(fields), num_envelopes, seed
+        self.identity = {
+            str(path.relative_to(place)): file_hash(path)
+            for name, place in places.items()
+            for path in sorted((place / name).glob("*"))
+            if path.suffix == ".safetensors" or path.name in ("config.json", "tokenizer.json")
+        }
+
+    @torch.no_grad()
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a collated batch, with what is no tensor and what says when a clip starts."""
+        self.networks.to(next(value for value in batch.values() if isinstance(value, Tensor)).device)
+        always = {*self.fields, "start", "seconds_start", "seconds_total"}
+        kept = {name: value for name, value in batch.items() if not isinstance(value, Tensor) or name in always}
+        if "motion" in self.fields:
+            kept["motion_ages"] = batch["motion_ages"]
+        if "latents" in self.fields:
+            audio = fit_length(batch["audio"], self.spec.num_padded_samples)
+            kept["latents_mean"], kept["latents_scale"] = encode_audio(self.parts["vae"], audio)
+        if "control_latents" in self.fields:
+            kept["control_latents"] = self._control(batch)
+        if "embeddings" in self.fields:
+            kept |= self._embeddings(batch)
+        return kept
+
+    def _control(self, batch: dict[str, Any]) -> Tensor:
+        """Control latents (B, V, C, T) of the clips' envelopes."""
+        vae, num_samples = self.parts["vae"], self.spec.num_samples
+        return torch.stack([control_latents(vae, v, num_samples) for v in self.envelopes(batch)], dim=1)
+
+    def envelopes(self, batch: dict[str, Any]) -> list[Tensor]:
+        """Envelopes (B, values): the true one, the predicted one if there is a predictor, augmented ones."""
+        spec = self.spec
+        true = rms_envelope(batch["envelope_audio"], spec.frame_length, spec.hop_length)
+        variants = [true]
+        if "envelope_predictor" in self.parts:
+            variants.append(self.parts["envelope_predictor"].predict(batch["motion"], batch["motion_ages"]))
+        for number in range(self.num_envelopes - len(variants)):
+            variants.append(self._augmented(true, batch, number))
+        return variants
+
+    def _augmented(self, envelope: Tensor, batch: dict[str, Any], number: int) -> Tensor:
+        """Each clip's envelope changed by draws of its own, whichever clips it shares a batch with."""
+        rows = []
+        for row, (video, start) in enumerate(zip(batch["video_id"], batch["start"].tolist(), strict=True)):
+            seed = self.seed + 7919 * number + zlib.crc32(f"{video}{start}".encode())
+            generator = torch.Generator().manual_seed(seed)
+            rows.append(augment_envelope(envelope[row : row + 1].cpu(), generator, rate=self.spec.envelope_rate))
+        return torch.cat(rows).to(envelope)
+
+    def _embeddings(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        return {
+            "video_embedding": self.parts["video_encoder"](batch["frames"]),
+            "text_embedding": self.parts["text_encoder"].embed_texts(self.parts["tokenizer"], batch["caption"]),
+            "audio_embedding": self.parts["audio_encoder"].embed_waveform(batch["envelope_audio"]),
+        }

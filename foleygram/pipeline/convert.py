@@ -1,0 +1,113 @@
+"""Weight files of others and of one's own: what a release holds, and weights brought into their other form."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from foleygram.alignment.encoders import load_tokenizer
+from foleygram.alignment.pretrained import load_gram_checkpoint
+from foleygram.datasets.cache import CachedClips
+from foleygram.files import atomic_path
+from foleygram.generation.backbone import load_backbone
+from foleygram.generation.native_folders import CONFIG, load_native, save_native
+from foleygram.pipeline.release import load_parts, read_index, write_index
+from foleygram.spec import ClipSpec
+from foleygram.weights.download import ORIGIN, SOURCES
+
+TRAINED_IN_STAGE_2 = frozenset({"projectors", "controlnet"})
+"""The share of a release that the paper's second stage trains; all else stands frozen while it does."""
+
+
+@dataclass(frozen=True)
+class PartFacts:
+    """One row of `weights check`."""
+
+    name: str
+    kind: str
+    parameters: int
+    trained_in_stage_2: bool
+    licence: str
+
+
+def check_release(folder: Path) -> list[PartFacts]:
+    """Load every part of a release folder, its weights verified against the index's hashes.
+
+    Raises FileNotFoundError or ValueError naming the file that is missing, damaged or does not fit.
+    """
+    parts, index = load_parts(folder), read_index(folder)["parts"]
+    rows = []
+    for name, part in parts.items():
+        kind = index[name]["class"].rpartition(".")[2]
+        rows.append(PartFacts(name, kind, _count(part), name in TRAINED_IN_STAGE_2, index[name]["licence"]))
+    return rows
+
+
+def seen_videos(sources: Sequence[Path], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a release says of the videos it learnt from: those of caches or of lists of ids, and those `known` already.
+
+    Empty where there are none. Raises FileNotFoundError for a source that is not there, ValueError for an empty one.
+    """
+    names, ids = ([known["data"]], set(known["video_ids"])) if known else ([], set())
+    for source in sources:
+        if source.is_dir():
+            found = {video for video, _ in CachedClips(source, fields=()).names() if video}
+        elif source.is_file():
+            found = set(source.read_text(encoding="utf-8-sig").split())
+        else:
+            raise FileNotFoundError(f"{source}: neither a cache nor a list of ids")
+        if not found:
+            raise ValueError(f"{source}: names no video")
+        names.append(source.name)
+        ids |= found
+    return {"data": ", ".join(dict.fromkeys(names)), "video_ids": sorted(ids)} if ids else {}
+
+
+def _count(part: Any) -> int:
+    return sum(parameter.numel() for parameter in part.parameters()) if isinstance(part, nn.Module) else 0
+
+
+def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
+    """Write weights in their other form into `out`, which must not exist; says what was made of what.
+
+    A folder of stable-audio-tools (`model_config.json`) becomes diffusers', one of diffusers or a release becomes
+    stable-audio-tools', GRAM's released folder (`log/hps.json`) a release folder of its aligned encoders, for which
+    `tokenizer` names BERT's. Raises FileNotFoundError for a folder of another kind, FileExistsError for an `out` that
+    is there, ValueError for weights that do not fit; `out` is whole or absent.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out}: already there; choose another folder or remove it")
+    if (source / CONFIG).is_file():
+        parts: Mapping[str, Any] = load_native(source)
+        made = "stable-audio-tools -> diffusers"
+    elif (source / "log" / "hps.json").is_file():
+        if tokenizer is None:
+            raise ValueError(f"{source}: GRAM's folder holds no tokenizer; name BERT's with --tokenizer")
+        encoders = load_gram_checkpoint(source)
+        named = zip(("video_encoder", "text_encoder", "audio_encoder"), encoders[:3], strict=True)
+        parts = dict(named) | {"tokenizer": load_tokenizer(tokenizer)}
+        made = f"GRAM -> aligned encoders of a release, trained at temperature {encoders.temperature:.4g}"
+    elif (source / "transformer" / "config.json").is_file():
+        backbone = load_backbone(str(source))
+        with atomic_path(out) as folder:
+            save_native(
+                folder, transformer=backbone.transformer, vae=backbone.vae, projection_model=backbone.projection_model
+            )
+        return "diffusers -> stable-audio-tools"
+    else:
+        raise FileNotFoundError(
+            f"{source}: neither {CONFIG}, transformer/config.json nor log/hps.json there, so no known kind of weights"
+        )
+    with atomic_path(out) as folder:
+        for name, part in parts.items():
+            part.save_pretrained(folder / name)
+        if "video_encoder" in parts:
+            image_size = parts["video_encoder"].network.config.image_size
+            licences = dict.fromkeys(parts, SOURCES["gram"].licence)
+            write_index(folder, ClipSpec(image_size=image_size), None, licences, temperature=encoders.temperature)
+        elif (source / ORIGIN).is_file():
+            shutil.copyfile(source / ORIGIN, folder / ORIGIN)
+    return made

@@ -1,0 +1,285 @@
+"""Release folders: every part with its config, an index with rates, hashes and licences."""
+
+import math
+import shutil
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors.torch import load_file, save_file
+
+from foleygram.files import atomic_path, file_hash, read_json, share, write_json
+from foleygram.generation.backbone import load_backbone
+from foleygram.generation.conditioning import SemanticProjectors
+from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.pipeline.parts import dtype_of
+from foleygram.spec import ClipSpec
+from foleygram.weights.download import licence_of
+from foleygram.weights.hub import check_folder, explained, load_network
+
+INDEX = "model_index.json"
+PARTS = {
+    "video_encoder": "foleygram.alignment.encoders.VideoEncoder",
+    "text_encoder": "foleygram.alignment.encoders.TextEncoder",
+    "tokenizer": "transformers.BertTokenizerFast",
+    "audio_encoder": "foleygram.alignment.encoders.AudioEncoder",
+    "projectors": "foleygram.generation.conditioning.SemanticProjectors",
+    "controlnet": "foleygram.generation.controlnet.EnvelopeControlNet",
+    "envelope_predictor": "foleygram.envelope.predictor.EnvelopePredictor",
+    "vae": "diffusers.AutoencoderOobleck",
+    "transformer": "diffusers.StableAudioDiTModel",
+    "projection_model": "diffusers.StableAudioProjectionModel",
+    "prompt_encoder": "transformers.T5EncoderModel",
+    "prompt_tokenizer": "transformers.T5TokenizerFast",
+}
+OPTIONAL = frozenset({"prompt_encoder", "prompt_tokenizer"})
+OWN_LICENCE = "Apache-2.0"
+"""Of parts that were trained by this project on data of its own."""
+
+
+def part_class(name: str) -> Any:
+    """The class that stands behind a part of a release folder."""
+    module, _, attribute = PARTS[name].rpartition(".")
+    return getattr(import_module(module), attribute)
+
+
+def save_release(
+    folder: Path,
+    parts: Mapping[str, Any],
+    spec: ClipSpec,
+    sigmas: tuple[float, float],
+    licences: Mapping[str, str] = MappingProxyType({}),
+    trained_on: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write every part and the index below `folder`; the index comes last, so half a release has none."""
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    write_index(folder, spec, sigmas, licences, trained_on)
+
+
+def write_index(
+    folder: Path,
+    spec: ClipSpec,
+    sigmas: tuple[float, float] | None,
+    licences: Mapping[str, str] = MappingProxyType({}),
+    trained_on: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    temperature: float | None = None,
+) -> None:
+    """Describe the parts that lie in `folder`, each under its licence in `licences`, or else this project's own.
+
+    Without `sigmas`, a sampler's last and first noise level, the folder holds parts that cannot generate yet.
+    `trained_on` (`data`, `video_ids`) is what an evaluation warns of, should it meet the same videos; `temperature`
+    what the encoders were aligned with, for those who train them on.
+    Raises FileNotFoundError when a part is missing that generating needs, ValueError for those of another spec.
+    """
+    if sigmas:
+        _refuse_missing(folder, folder.iterdir())
+        _check_rates(folder, spec)
+    present = [name for name in PARTS if (folder / name).is_dir()]
+    for name in present:
+        share(folder / name)
+    index = {
+        "_class_name": "FoleyGRAMPipeline",
+        "foleygram": version("foleygram"),
+        "spec": asdict(spec),
+        **({"sigma_min": sigmas[0], "sigma_max": sigmas[1]} if sigmas else {}),
+        **({"trained_on": dict(trained_on)} if trained_on else {}),
+        **({} if temperature is None else {"temperature": temperature}),
+        "parts": {name: {"class": PARTS[name], "licence": licences.get(name, OWN_LICENCE)} for name in present},
+        "sha256": {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.glob("*/*.safetensors"))},
+    }
+    write_json(folder / INDEX, index, indent=2)
+
+
+def missing_parts(present: Iterable[str | Path]) -> list[str]:
+    """The parts without which nothing can be generated and that are not among `present`, names or folders."""
+    spared = OPTIONAL | {Path(folder).name for folder in present}
+    return [name for name in PARTS if name not in spared]
+
+
+def _refuse_missing(folder: Path, present: Iterable[str | Path]) -> None:
+    if missing := missing_parts(present):
+        raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; train or copy these parts first")
+
+
+def find_release(name: str | Path) -> Path:
+    """The release folder `name`, or that of a hub id, fetched into the hub client's cache unless it is there.
+
+    Raises FileNotFoundError for an absent folder or hub id, PermissionError for a gated one, ConnectionError without a
+    network.
+    """
+    check_folder(name)
+    if Path(name).is_dir():
+        return Path(name)
+    with explained(str(name), str(name)):
+        return Path(snapshot_download(str(name), allow_patterns=[INDEX, *(f"{part}/*" for part in PARTS)]))
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The index of a release folder; raises FileNotFoundError or ValueError naming what is wrong with it."""
+    path = folder / INDEX
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; {folder} is no release folder (the shipped one is checkpoints/mini)"
+        )
+    try:
+        index = read_json(path)
+        ClipSpec(**index["spec"])
+        parts = {name: (part["class"], str(part["licence"])) for name, part in index["parts"].items()}
+        strangers = [f"{name} of {kind}" for name, (kind, _) in parts.items() if PARTS.get(name) != kind]
+        if not index["sha256"].items() or strangers:
+            raise ValueError(f"no hashes, or unknown parts {strangers}")
+        if "sigma_min" in index:
+            check_sigmas(index["sigma_min"], index["sigma_max"])
+        return index
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); fetch or export the release again") from error
+
+
+def check_sigmas(low: float, high: float) -> None:
+    """Raise ValueError, or TypeError, for what are not a sampler's last and first noise level."""
+    if not 0 < low < high < math.inf:
+        raise ValueError(f"noise levels from {high} down to {low}: give 0 < sigma_min < sigma_max")
+
+
+def licences_of(folder: Path) -> dict[str, str]:
+    """Each part's licence, as the index of a release folder gives it."""
+    return {name: part["licence"] for name, part in read_index(folder)["parts"].items()}
+
+
+def load_parts(folder: Path, torch_dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    """The parts of a release folder, whole or not, each weight file checked against its hash in the index.
+
+    Raises FileNotFoundError or ValueError naming the file that is missing, damaged, unlisted or does not fit.
+    """
+    index = read_index(folder)
+    for name, expected in index["sha256"].items():
+        path = folder / name
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: missing; fetch or export the release again")
+        if file_hash(path) != expected:
+            raise ValueError(f"{path}: its content does not match the index, it is damaged; fetch the release again")
+    for path in (file for part in index["parts"] for file in (folder / part).glob("*.safetensors")):
+        if path.relative_to(folder).as_posix() not in index["sha256"]:
+            raise ValueError(
+                f"{path}: not in the index, so nobody vouches for it; remove it or export the release again"
+            )
+    return {name: load_part(folder, name, dtype_of(name, torch_dtype)) for name in index["parts"]}
+
+
+def load_release(
+    folder: Path, torch_dtype: torch.dtype = torch.float32
+) -> tuple[dict[str, Any], ClipSpec, tuple[float, float]]:
+    """Parts, spec and (sigma_min, sigma_max) of a release folder, as `load_parts` loads them.
+
+    Raises FileNotFoundError naming the parts that are missing, and as `load_parts` does.
+    """
+    index = read_index(folder)
+    missing = missing_parts(index["parts"])
+    if missing or "sigma_min" not in index:
+        raise FileNotFoundError(
+            f"{folder}: holds {', '.join(index['parts'])} alone; generating needs {', '.join(missing) or 'sigmas'} too"
+        )
+    parts, spec = load_parts(folder, torch_dtype), ClipSpec(**index["spec"])
+    _check_rates(folder, spec)
+    return parts, spec, (index["sigma_min"], index["sigma_max"])
+
+
+def _check_rates(folder: Path, spec: ClipSpec) -> None:
+    """Raise ValueError where a folder's autoencoder or predictor is of other rates than `spec`."""
+    vae, predictor = (read_json(folder / name / "config.json") for name in ("vae", "envelope_predictor"))
+    own = {
+        "sample_rate": vae["sampling_rate"],
+        "audio_channels": vae["audio_channels"],
+        "latent_hop": math.prod(vae["downsampling_ratios"]),
+        "motion_frame_rate": predictor["motion_frame_rate"],
+        "motion_size": predictor["motion_size"],
+        "envelope_rate": predictor["envelope_rate"],
+    }
+    other = [f"{name} {getattr(spec, name)}, not {rate}" for name, rate in own.items() if getattr(spec, name) != rate]
+    if other:
+        raise ValueError(
+            f"{folder}: its networks are of another ClipSpec ({'; '.join(other)}); export it with the one they learned"
+        )
+
+
+def load_part(folder: Path, name: str, torch_dtype: torch.dtype = torch.float32) -> Any:
+    """One part of a release or a run's folder, in `torch_dtype` whatever its weights are stored in.
+
+    Raises FileNotFoundError or ValueError naming what is absent, damaged or does not fit.
+    """
+    kind, path = part_class(name), folder / name
+    if issubclass(kind, torch.nn.Module):
+        return load_network(kind, path, torch_dtype=torch_dtype, pickles=False)
+    check_folder(path)
+    with explained(str(path), str(path)):
+        return kind.from_pretrained(path)
+
+
+def load_projectors(folder: str) -> SemanticProjectors:
+    """The trained projectors of a release or a run's folder; for YAML, where diffusers' own loader says no type."""
+    return load_part(Path(folder), "projectors")
+
+
+def load_controlnet(folder: str) -> EnvelopeControlNet:
+    """The trained ControlNet of a release or a run's folder; for YAML as well."""
+    return load_part(Path(folder), "controlnet")
+
+
+def export_release(
+    run: Path,
+    out: Path,
+    spec: ClipSpec,
+    sigmas: tuple[float, float],
+    *,
+    base: Path | None = None,
+    backbone: str | None = None,
+    half: bool = False,
+    licences: Mapping[str, str] = MappingProxyType({}),
+    trained_on: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Copy a run's trained parts, and those of the release `base` that it did not train, into an indexed release.
+
+    What both lack of a backbone comes from `backbone`, any that `load_backbone` takes, under the licence with which it
+    was fetched. `licences` are parts' own, where they are neither this project's nor known. `half` stores floats as
+    float16. Parts that `out` has already are replaced. Raises FileNotFoundError when a part is missing, ValueError for
+    a licence of no part, an `out` that holds another part, or is itself what is exported; `out` is as it was then.
+    """
+    if strangers := licences.keys() - PARTS.keys():
+        raise ValueError(f"licence of {', '.join(sorted(strangers))}: no such part; there are {', '.join(PARTS)}")
+    known = licences_of(base) if base else {}
+    check_sigmas(*sigmas)
+    holders = {name: source for name in PARTS for source in (base, run) if source and (source / name).is_dir()}
+    frozen = vars(load_backbone(backbone)) if backbone is not None else {}
+    bought = {name: part for name, part in frozen.items() if part is not None and name not in holders}
+    known |= dict.fromkeys(bought, licence_of(str(backbone)) or f"unknown: from {backbone}")
+    _refuse_missing(run, [*holders, *bought])
+    _make_room(out, [*holders, *bought], {Path(source).resolve() for source in (run, base, backbone) if source})
+    for name, source in holders.items():
+        shutil.copytree(source / name, out / name)
+    for name, part in bought.items():
+        part.save_pretrained(out / name)
+    if half:
+        for path in out.glob("*/*.safetensors"):
+            tensors = {k: v.half() if v.dtype == torch.float32 else v for k, v in load_file(path).items()}
+            with atomic_path(path) as temporary:
+                save_file(tensors, temporary, metadata={"format": "pt"})
+    write_index(out, spec, sigmas, {**known, **licences}, trained_on)
+
+
+def _make_room(out: Path, names: Collection[str], sources: Collection[Path]) -> None:
+    """Remove the parts `names` of an earlier release from `out`, unless it has others, or is one of the `sources`."""
+    if out.resolve() in sources:
+        raise ValueError(f"{out}: is what is to be exported; name another folder")
+    if stale := [name for name in PARTS if (out / name).exists() and name not in names]:
+        raise ValueError(f"{out}: has a {stale[0]}, which this release has not; remove it or name another folder")
+    for name in names:
+        if (out / name).exists():
+            shutil.rmtree(out / name)

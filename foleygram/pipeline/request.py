@@ -1,0 +1,160 @@
+"""What a model is given: a video cut to the model's windows, a sound's envelope, and what is asked of both."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from foleygram.envelope.envelope import Envelope
+from foleygram.envelope.rms import rms_envelope
+from foleygram.generation.windows import Window, plan_windows, window_starts
+from foleygram.media.audio import read_audio, resample
+from foleygram.media.video import motion_times, probe, read_frames, segment_middles
+from foleygram.spec import ClipSpec
+
+REFERENCE_RATE = 16_000
+"""Rate in Hz of reference sounds."""
+WINDOW_OVERLAP = 0.25
+"""Share of a window that it has in common with the next."""
+
+
+@dataclass(frozen=True)
+class VideoInput:
+    """All that is read of a video: its length, frames per window for the encoder, frames for the predictor."""
+
+    seconds: float
+    frames: Tensor
+    """uint8 (W, N, 3, S, S), one row per window."""
+    motion: Tensor
+    motion_ages: Tensor
+
+
+class ModalityWeights(NamedTuple):
+    """How much each modality says, as a factor of its cross-attention token; 0 leaves it out.
+
+    A reference sound that somebody gives is meant to be heard: at a factor of 1, video and text that agree on another
+    material outvote it (`benchmarks/conflict.py`).
+    """
+
+    video: float = 1.0
+    text: float = 1.0
+    audio: float = 2.0
+
+
+DEFAULT_WEIGHTS = ModalityWeights()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a video, in seconds from its start, with words or a reference sound of its own."""
+
+    start: float
+    end: float
+    prompt: str | None = None
+    reference_audio: Tensor | np.ndarray | None = None
+    """(samples,) or (channels, samples) at 16 kHz."""
+
+
+@dataclass(frozen=True)
+class SoundRequest:
+    """A video and what is asked of its sound; a segment's words and reference stand in for the whole video's.
+
+    Raises ValueError for segments that are empty, overlap or leave the video.
+    """
+
+    seen: VideoInput
+    seed: int = 0
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    reference_audio: Tensor | np.ndarray | None = None
+    envelope: str | Envelope = "predicted"
+    weights: ModalityWeights = DEFAULT_WEIGHTS
+    segments: tuple[Segment, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_segments(self.segments, self.seen.seconds)
+
+    def regions(self) -> list[Segment]:
+        """The segments, and what lies before, between and after them: together the whole video."""
+        regions, reached = [], 0.0
+        for segment in self.segments:
+            if segment.start > reached:
+                regions.append(Segment(reached, segment.start))
+            regions.append(segment)
+            reached = segment.end
+        if reached < self.seen.seconds or not regions:
+            regions.append(Segment(reached, self.seen.seconds))
+        return [
+            Segment(
+                region.start,
+                region.end,
+                self.prompt if region.prompt is None else region.prompt,
+                self.reference_audio if region.reference_audio is None else region.reference_audio,
+            )
+            for region in regions
+        ]
+
+    def windows(self, spec: ClipSpec) -> list[Window]:
+        """The windows in which the whole is done, region by region."""
+        edges = [round(region.start * spec.sample_rate / spec.latent_hop) for region in self.regions()[1:]]
+        total = total_latents(self.seen.seconds, spec)
+        return plan_windows(total, window=spec.num_latents, hop=window_hop(spec), edges=edges)
+
+
+def check_segments(segments: tuple[Segment, ...], seconds: float) -> None:
+    """Raise ValueError unless segments ascend, hold something and lie within a video of `seconds`."""
+    for segment in segments:
+        if not 0 <= segment.start < segment.end:
+            raise ValueError(f"a segment from {segment.start:g} to {segment.end:g} s: it must end after it starts")
+        if segment.start >= seconds or segment.end > seconds + 1.0:
+            raise ValueError(f"a segment to {segment.end:g} s in a video of {seconds:.2f} s: it must lie within")
+    for one, other in pairwise(segments):
+        if other.start < one.end:
+            raise ValueError(
+                f"segments {one.start:g}-{one.end:g} and {other.start:g}-{other.end:g} s overlap or are out of order"
+            )
+
+
+def read_video(path: Path, spec: ClipSpec) -> VideoInput:
+    """Read what a model of `spec` needs of a video; raises MediaError when it cannot be read."""
+    seconds = probe(path).duration_sec
+    length = min(seconds, spec.seconds)
+    times = np.stack([segment_middles(start, length, spec.num_frames) for start in window_seconds(seconds, spec)])
+    order = times.argsort(axis=None)  # windows overlap; in one pass no part of a long film is decoded for each
+    frames = read_frames(path, times.flat[order], size=spec.image_size).frames[order.argsort()]
+    grid = motion_times(0.0, max(seconds, spec.seconds), spec.motion_frame_rate)
+    motion, ages = read_frames(path, grid, size=spec.motion_size)
+    return VideoInput(seconds, frames.unflatten(0, times.shape), motion, ages)
+
+
+def total_latents(seconds: float, spec: ClipSpec) -> int:
+    """Latents that a video of `seconds` needs, one window at least."""
+    return max(spec.num_latents, -(-round(seconds * spec.sample_rate) // spec.latent_hop))
+
+
+def window_seconds(seconds: float, spec: ClipSpec) -> list[float]:
+    """Starts, in seconds, of the windows in which a video of `seconds` is done."""
+    window, hop = spec.num_latents, window_hop(spec)
+    starts = window_starts(total_latents(seconds, spec), window=window, hop=hop)
+    return [start * spec.latent_hop / spec.sample_rate for start in starts]
+
+
+def window_hop(spec: ClipSpec) -> int:
+    """Latents from one window's start to the next's."""
+    return spec.num_latents - max(1, round(WINDOW_OVERLAP * spec.num_latents))
+
+
+def envelope_of_sound(audio: Tensor, sample_rate: int, spec: ClipSpec) -> Envelope:
+    """The RMS envelope of mono sound (samples,), measured at the rate that `spec` names."""
+    mono = resample(audio[None], sample_rate, spec.envelope_sample_rate)[0]
+    return Envelope(rms_envelope(mono, spec.frame_length, spec.hop_length).numpy(), spec.envelope_rate)
+
+
+def envelope_of_video(path: Path, spec: ClipSpec, seconds: float | None = None) -> Envelope:
+    """The RMS envelope of a video's own sound, or its first `seconds`; raises MediaError for none, or only silence."""
+    rate = spec.envelope_sample_rate
+    sound = read_audio(path, sample_rate=rate, seconds=seconds, allow_silence=False)
+    return envelope_of_sound(sound[0], rate, spec)

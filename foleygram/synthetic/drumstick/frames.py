@@ -1,0 +1,297 @@
+"""Picture of a rendered scene: textured objects, the stick over its exposure, silent things that move."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from scipy.ndimage import zoom
+
+from foleygram.synthetic.drumstick.scene import MATERIALS, Scene, Thing, tip_height, tip_position
+from foleygram.synthetic.drumstick.texture import texture
+
+SIZES = ((160, 120), (176, 144), (192, 108), (128, 128), (160, 90), (144, 176))
+SIZE_SHARES = (0.27, 0.2, 0.2, 0.15, 0.12, 0.06)
+RATES = (
+    Fraction(15), Fraction(20), Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001),
+    Fraction(30),
+)  # fmt: skip
+MARGIN = 10
+"""Pixels of the static layers beyond the frame, for camera drift."""
+MOMENTS = 8
+"""Points of the stick's path looked at within one exposure."""
+SHAPES = {
+    "dirt": ("floor", "mound"), "leaf": ("floor", "mound"), "gravel": ("floor", "mound"), "grass": ("tuft",),
+    "water": ("pool", "floor"), "plastic-bag": ("bag",), "paper": ("slab", "box"),
+    "carpet": ("slab", "floor"), "cloth": ("mound", "slab"), "drywall": ("box", "floor"),
+    "tile": ("box", "floor"), "rock": ("mound", "bag"),
+    "wood": ("box", "slab", "floor"), "glass": ("round", "box"), "ceramic": ("round", "pool"),
+}  # fmt: skip
+"""Outlines a material comes in; any other: box or round."""
+BANDS = {"metal": (0.75, 3.5), "cloth": (0.45, 9.0)}
+"""Bands of light across an object, depth and number: reflections of bent metal, folds of cloth."""
+SKIN = np.array([0.85, 0.62, 0.48])
+
+
+def write_video(path: Path, scene: Scene, audio: np.ndarray, sample_rate: int, seed: tuple[int, int]) -> None:
+    """Encode the scene's frames (H.264) and `audio` (samples,) (AAC) into an MP4 file at `path`."""
+    picture = Picture(scene, seed)
+    with av.open(str(path), "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=picture.rate)
+        video.width, video.height, video.pix_fmt = picture.width, picture.height, "yuv420p"
+        video.options = {"preset": "ultrafast", "crf": "23", "threads": "1"}
+        sound = container.add_stream("aac", rate=sample_rate, layout="mono", options={"aac_coder": "fast"})
+        for index in range(picture.num_frames):
+            frame = av.VideoFrame.from_ndarray(picture.frame(index), format="rgb24")
+            frame.pts, frame.time_base = index, 1 / picture.rate
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        block = av.AudioFrame.from_ndarray(audio[None].astype(np.float32), format="fltp", layout="mono")
+        block.sample_rate, block.pts, block.time_base = sample_rate, 0, Fraction(1, sample_rate)
+        container.mux(sound.encode(block))
+        container.mux(sound.encode(None))
+
+
+class Picture:
+    """Draws any frame of a scene; frame i is stamped i / rate and exposed around that moment."""
+
+    def __init__(self, scene: Scene, seed: tuple[int, int]) -> None:
+        self.scene = scene
+        rng = np.random.default_rng((*seed, 3))
+        self.width, self.height = SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
+        self.rate = RATES[rng.integers(len(RATES))]
+        self.num_frames = int(np.floor(scene.seconds * self.rate))
+        self.exposure = rng.uniform(0.3, 0.9) / float(self.rate)
+        self.light = 255 * rng.uniform(0.75, 1.15) * (1 + 0.07 * rng.standard_normal(3)).clip(0.85, 1.15)
+        self.flicker = float(rng.choice([0.0, rng.uniform(0.01, 0.05)]))
+        self.canvas = (self.height + 2 * MARGIN, self.width + 2 * MARGIN)
+        self.grid_y, self.grid_x = np.mgrid[: self.height, : self.width].astype(np.float32)
+        self.backdrop = (_backdrop(self.canvas, rng) * self.light).astype(np.float32)
+        self.layers = [self._object_layer(thing) for thing in scene.things]
+        self.still = self.backdrop.copy()
+        for number in range(len(self.layers)):
+            self._lay(self.still, number, 0, np.s_[:, :])
+        noise = 255 * rng.uniform(0.003, 0.025)
+        self.bank = rng.standard_normal(self.height * self.width * 3 + 4096).astype(np.float32) * np.float32(noise)
+        self.drift = (
+            rng.uniform(0, 1, 2) * rng.choice([0, 4, 8]),
+            rng.uniform(0.1, 0.5, 2),
+            rng.uniform(0, 6.28, 2),
+        )
+        self._draw_stick(rng)
+        movers = rng.choice([0, 1, 2], p=[0.4, 0.45, 0.15])
+        self.movers = [_Mover(rng, self.width, self.height, self.light) for _ in range(movers)]
+        self._follow_stick()
+
+    def _draw_stick(self, rng: np.random.Generator) -> None:
+        wood = np.array([0.78, 0.62, 0.42]) * (1 + 0.1 * rng.standard_normal(3))
+        # A stick as bright as what lies behind it would hide the motion.
+        dark = self.still.mean() / 255 > rng.uniform(0.45, 0.6)
+        color = wood * (rng.uniform(0.2, 0.45) if dark else rng.uniform(1.0, 1.25))
+        tip = np.array([1.0, 0.97, 0.9]) * rng.uniform(0.9, 1.0) if rng.random() < 0.8 else color
+        self.stick_color, self.tip_color = (np.clip(c, 0, 1).astype(np.float32) * 235 for c in (color, tip))
+        self.stick_width = rng.uniform(0.013, 0.028) * self.width
+        self.angle = rng.choice([-1, 1]) * rng.uniform(0.35, 1.1)  # from the vertical
+        self.length = rng.uniform(0.6, 1.2) * self.height
+        self.hand = (SKIN * rng.uniform(0.35, 1.05) * self.light).clip(0, 255).astype(np.float32)
+
+    def _follow_stick(self) -> None:
+        """The stick's path through every exposure: contact points and heights, in pixels."""
+        inside = (np.arange(MOMENTS) + 0.5) / MOMENTS - 0.5
+        moments = np.arange(self.num_frames)[:, None] / float(self.rate) + self.exposure * inside  # (F, M)
+        shape = (self.num_frames, MOMENTS)
+        position = tip_position(self.scene, moments.ravel()) * (self.width, self.height)
+        self.path = position.reshape(*shape, 2)
+        self.lifts = (tip_height(self.scene, moments.ravel()) * self.height).reshape(shape)
+
+    def _object_layer(self, thing: Thing) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(thing.seed)
+        yy, xx = np.mgrid[: self.canvas[0], : self.canvas[1]].astype(np.float32)
+        cx, top = thing.position[0] * self.width + MARGIN, thing.position[1] * self.height + MARGIN
+        rx = (0.55 + 0.45 * thing.size) * rng.uniform(0.3, 0.46) * self.width
+        ry = (0.55 + 0.45 * thing.size) * rng.uniform(0.3, 0.46) * self.height
+        if len(self.scene.things) > 1:
+            rx = min(rx, 0.19 * self.width)
+        u, v = (xx - cx) / rx, (yy - top) / ry
+        outside = _outline(str(rng.choice(SHAPES.get(thing.material, ("box", "round")))), u, v, rng)
+        alpha = np.clip(0.5 - outside * ry / 1.4, 0, 1)
+        scale = rng.uniform(0.9, 1.35) * self.height / 120
+        small = (int(np.ceil(self.canvas[0] / scale)) + 1, int(np.ceil(self.canvas[1] / scale)) + 1)
+        surface = zoom(texture(MATERIALS[thing.material].texture, small, thing.color, rng), (scale, scale, 1), order=1)
+        surface = surface[: self.canvas[0], : self.canvas[1]]
+        shade = (1 + rng.uniform(-0.2, 0.2) * u + rng.uniform(-0.25, 0.05) * v).clip(0.55, 1.3)
+        shade = shade * (0.72 + 0.28 * np.clip(-outside * ry / 3, 0, 1))  # a darker rim
+        depth, number = BANDS.get(thing.material, (0.0, 1.0))
+        bands = np.cos(number * rng.uniform(0.8, 1.3) * (u + rng.uniform(-0.2, 0.2) * v) + rng.uniform(0, 6.28))
+        shade = shade * (1 + depth * bands)
+        return (surface * shade[..., None] * self.light).astype(np.float32), alpha.astype(np.float32)
+
+    def _lay(self, image: np.ndarray, number: int, lift: int, view: tuple[slice, slice]) -> None:
+        surface, alpha = self.layers[number]
+        if lift:
+            rows = np.clip(np.arange(len(alpha)) - lift, 0, len(alpha) - 1)
+            surface, alpha = surface[rows], alpha[rows]
+        image += alpha[view][..., None] * (surface[view] - image)
+
+    def frame(self, index: int) -> np.ndarray:
+        """Frame `index` as uint8 (height, width, 3)."""
+        time = index / float(self.rate)
+        amount, speed, phase = self.drift
+        shift = amount * np.sin(2 * np.pi * speed * time + phase)
+        dx, dy = (MARGIN + shift.round().astype(int)).clip(0, 2 * MARGIN)
+        view = np.s_[dy : dy + self.height, dx : dx + self.width]
+        lifts = [self._reaction(number, time) for number in range(len(self.layers))]
+        image = (self.backdrop if any(lifts) else self.still)[view].copy()
+        if any(lifts):
+            for number, lift in enumerate(lifts):
+                self._lay(image, number, lift, view)
+        offset = np.array([MARGIN - dx, MARGIN - dy])
+        for mover in self.movers:
+            mover.draw(image, time, self.grid_x, self.grid_y)
+        self._debris(image, time, offset)
+        self._stick(image, index, offset)
+        if self.flicker:
+            image *= np.float32(1 + self.flicker * np.sin(37 * time + index))
+        start = index * 1_327 % 4096
+        image += self.bank[start : start + image.size].reshape(image.shape)
+        return np.clip(image, 0, 255, out=image).astype(np.uint8)
+
+    def _reaction(self, number: int, time: float) -> int:
+        """Pixels by which an object gives way after a strike."""
+        kind = MATERIALS[self.scene.things[number].material].reaction
+        if kind not in ("jiggle", "deform"):
+            return 0
+        lift = 0.0
+        for event in self.scene.events:
+            since = time - event.time
+            if event.thing == number and 0 <= since < 0.4:
+                lift += 3.5 * event.speed * np.exp(-since / 0.1) * (np.cos(50 * since) if kind == "jiggle" else 1)
+        return round(lift)
+
+    def _debris(self, image: np.ndarray, time: float, offset: np.ndarray) -> None:
+        for event in self.scene.events:
+            thing = self.scene.things[event.thing]
+            since = time - event.time
+            if MATERIALS[thing.material].reaction not in ("scatter", "splash") or not 0 <= since < 0.45:
+                continue
+            rng = np.random.default_rng(event.seed)
+            count = int(4 + 8 * event.speed)
+            velocity = rng.uniform([-0.6, -1.0], [0.6, -0.2], (count, 2)) * (0.4 + event.speed) * self.height
+            origin = tip_position(self.scene, np.array([event.time]))[0] * (self.width, self.height) + offset
+            spots = origin + velocity * since + np.array([0, 1.8 * self.height]) * since**2
+            color = (thing.color * 1.2 + 0.1).clip(0, 1) * self.light
+            for x, y in spots.round().astype(int):
+                image[max(0, y) : max(0, y + 2), max(0, x) : max(0, x + 2)] = color
+
+    def _stick(self, image: np.ndarray, index: int, offset: np.ndarray) -> None:
+        travel = np.hypot(*np.ptp(self.path[index], axis=0)) + np.ptp(self.lifts[index])
+        steps = 1 << int(np.clip(np.ceil(np.log2(max(travel / 2, 1))), 0, 3))
+        points = self.path[index].reshape(steps, -1, 2).mean(1) + offset
+        lifts = self.lifts[index].reshape(steps, -1).mean(1)
+        self._shadow(image, points.mean(0), float(lifts.mean()))
+        angles = self.angle * (1 + 0.5 * lifts / self.height)
+        ways = np.stack([np.sin(angles), -np.cos(angles)], -1).astype(np.float32)
+        tips = (points - np.stack([0 * lifts, lifts + 0.6 * self.stick_width], -1)).astype(np.float32)
+        hands = tips + ways * np.float32(self.length)
+        ends, reach = np.concatenate([tips, hands]), 3.2 * self.stick_width + 1
+        (left, top), (right, bottom) = np.maximum([ends.min(0) - reach, ends.max(0) + reach], 0).astype(int)
+        box = np.s_[top:bottom, left:right]
+        if not image[box].size:
+            return
+        cover, tint, fist = np.zeros((3, *image[box].shape[:2]), np.float32)
+        for tip, way, hand in zip(tips, ways, hands, strict=True):
+            inside, along = self._capsule(self.grid_x[box] - tip[0], self.grid_y[box] - tip[1], way)
+            cover += inside
+            tint += inside * (along < 4 * self.stick_width)
+            far = np.sqrt((self.grid_x[box] - hand[0]) ** 2 + (self.grid_y[box] - hand[1]) ** 2)
+            fist += (np.float32(3 * self.stick_width) - far).clip(0, 1)
+        bright = (tint / np.maximum(cover, 1e-6))[..., None]
+        color = self.stick_color + bright * (self.tip_color - self.stick_color)
+        image[box] += (cover / steps)[..., None] * (color - image[box])
+        image[box] += (fist / steps)[..., None] * (self.hand - image[box])
+
+    def _capsule(self, right: np.ndarray, down: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coverage by the tapered stick, and the distance along it, at offsets from its tip in pixels."""
+        along = (right * way[0] + down * way[1]).clip(0, np.float32(self.length))
+        across = np.sqrt((right - along * way[0]) ** 2 + (down - along * way[1]) ** 2)
+        taper = 0.62 + 0.38 * np.minimum(1, along / np.float32(3 * self.stick_width))
+        return (np.float32(self.stick_width) * taper - across + 0.5).clip(0, 1), along
+
+    def _shadow(self, image: np.ndarray, point: np.ndarray, lift: float) -> None:
+        """A soft shadow on the surface under the tip: it darkens and narrows as the tip comes down."""
+        near = float(np.exp(-lift / (0.12 * self.height)))
+        radius = self.stick_width * (3.5 - 1.5 * near)
+        low, high = (np.round(point + s * 2 * radius).astype(int).clip(0) for s in (-1, 1))
+        box = np.s_[low[1] : high[1], low[0] : high[0]]
+        spread = ((self.grid_x[box] - point[0]) ** 2 + (3 * (self.grid_y[box] - point[1])) ** 2) / radius**2
+        image[box] *= (1 - np.float32(0.45 * near) * np.exp(-spread.astype(np.float32)))[..., None]
+
+
+def _backdrop(canvas: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A wall above a table with clutter: smooth, so that only objects show a material's texture."""
+    height, width = canvas
+    yy, xx = np.mgrid[:height, :width].astype(np.float32)
+    horizon = rng.uniform(0.25, 0.75) * height
+    colors = rng.uniform(0.1, 0.9, (2, 1)) * (1 + 0.22 * rng.standard_normal((2, 3)))
+    image = np.where((yy < horizon)[..., None], *colors)
+    blur = zoom(rng.standard_normal((5, 6)), (height / 5, width / 6), order=1)[:height, :width]
+    image = image * (1 + rng.uniform(0, 0.25) * blur + rng.uniform(-0.3, 0.3) * (xx / width - 0.5))[..., None]
+    for _ in range(rng.integers(0, 6)):
+        cx, cy, rx, ry = rng.uniform(0, width), rng.uniform(0, height), *rng.uniform(4, 22, 2)
+        power = rng.choice([2, 4])
+        inside = (np.abs((xx - cx) / rx) ** power + np.abs((yy - cy) / ry) ** power) < 1
+        image[inside] = 0.25 * image[inside] + 0.75 * rng.uniform(0.05, 0.95, 3)
+    return image.clip(0.02, 1)
+
+
+def _outline(shape: str, u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Roughly the distance outside an object whose top is touched at u = v = 0; negative inside."""
+    wobble = 0.025 * np.sin(u * rng.uniform(4, 9))
+    if shape == "floor":
+        return wobble - v
+    if shape == "tuft":
+        blades = np.interp(u, np.linspace(-4, 4, 160), rng.uniform(-0.02, 0.22, 160))
+        return np.maximum(np.abs(u) - rng.uniform(1, 3), -blades - v)
+    if shape == "box":
+        return np.maximum(np.abs(u) - 1, np.maximum(-v, v - 1.4))
+    if shape == "slab":
+        return np.maximum(np.abs(u) - 1.1, np.maximum(wobble - v, v - rng.uniform(0.5, 0.8)))
+    if shape == "pool":
+        return np.maximum((u / 1.1) ** 2 + (v.clip(0) / 1.1) ** 2 - 1, -v)
+    if shape == "mound":
+        return np.maximum(1 - 1 / (1 + 1.5 * u**6) + wobble - v, v - 1.3)
+    if shape == "bag":
+        angle = np.arctan2(v - 1, u) + np.pi / 2
+        rim = 1 + 0.09 * np.sin(5 * angle) + 0.06 * np.sin(9 * angle)
+        return (np.abs(u) ** 3 + np.abs(v - 1) ** 3) ** (1 / 3) - rim
+    return (np.abs(u) ** 3 + np.abs(v - 1) ** 3) ** (1 / 3) - 1
+
+
+class _Mover:
+    """Something that moves and makes no sound: a swinging thing, a rolling ball, a hand's shadow."""
+
+    def __init__(self, rng: np.random.Generator, width: int, height: int, light: np.ndarray) -> None:
+        self.kind = str(rng.choice(["swing", "ball", "shadow"]))
+        self.center = rng.uniform(0.05, 0.95, 2) * (width, height)
+        self.reach = rng.uniform(0.05, 0.45, 2) * (width, height)
+        self.speed, self.phase = rng.uniform(0.15, 0.9, 2), rng.uniform(0, 6.28, 2)
+        self.radius = rng.uniform(14, 30) if self.kind == "shadow" else rng.uniform(4, 12)
+        self.color = (rng.uniform(0, 1, 3) * light * (0.1 if self.kind == "shadow" else 1)).astype(np.float32)
+        self.opacity = rng.uniform(0.2, 0.45) if self.kind == "shadow" else 0.9
+        self.width = width
+
+    def draw(self, image: np.ndarray, time: float, grid_x: np.ndarray, grid_y: np.ndarray) -> None:
+        """Paint the thing as it is at `time` seconds into image (height, width, 3)."""
+        x, y = self.center + self.reach * np.sin(2 * np.pi * self.speed * time + self.phase)
+        if self.kind == "ball":
+            lap = self.width + 4 * self.radius
+            x, y = (
+                (self.center[0] + 0.4 * self.width * self.speed[0] * time) % lap - 2 * self.radius,
+                self.center[1],
+            )
+        left, top = (max(0, int(c - self.radius)) for c in (x, y))
+        box = np.s_[top : max(0, int(y + self.radius) + 2), left : max(0, int(x + self.radius) + 2)]
+        far = np.sqrt((grid_x[box] - np.float32(x)) ** 2 + (grid_y[box] - np.float32(y)) ** 2)
+        edge = 0.6 * self.radius if self.kind == "shadow" else 1.0
+        cover = ((np.float32(self.radius) - far) / np.float32(edge)).clip(0, 1) * np.float32(self.opacity)
+        image[box] += cover[..., None] * (self.color - image[box])

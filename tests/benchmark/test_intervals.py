@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+
+from foleygram.benchmark.comparison import compare_reports
+from foleygram.benchmark.intervals import STATISTICS, bootstrap_intervals, columns_of, difference_intervals
+from foleygram.benchmark.report import Report
+from foleygram.evaluation.scores import ClipScorer, ScoredClip
+
+
+def rows(values, videos=None):
+    videos = range(len(values)) if videos is None else videos
+    return [{"video_id": f"{v:03d}", "start": 0.0, "envelope_l1": x} for v, x in zip(videos, values, strict=True)]
+
+
+def test_the_interval_of_a_mean_is_the_formulas():
+    values = np.random.default_rng(0).normal(5, 2, size=200)
+    low, high = bootstrap_intervals(rows(values.tolist()), seed=1)["envelope_l1"]
+    half = 1.96 * values.std(ddof=1) / np.sqrt(200)
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05)
+    assert bootstrap_intervals(rows(values.tolist()), seed=1)["envelope_l1"] == (low, high)
+
+
+def test_clips_of_one_video_are_drawn_together():
+    values = np.random.default_rng(0).normal(size=20).repeat(10)
+    videos = np.arange(20).repeat(10)
+    apart = bootstrap_intervals(rows(values.tolist()), seed=0)["envelope_l1"]
+    together = bootstrap_intervals(rows(values.tolist(), videos.tolist()), seed=0)["envelope_l1"]
+    widths = [interval.high - interval.low for interval in (together, apart)]
+    assert widths[0] / widths[1] == pytest.approx(np.sqrt(10), rel=0.2)
+
+
+def test_too_few_videos_have_no_interval():
+    assert bootstrap_intervals(rows([1.0, 2.0, 3.0, 4.0]), seed=0) == {}
+    assert bootstrap_intervals(rows([1.0] * 10, [0] * 10), seed=0) == {}
+
+
+def test_a_paired_difference_is_sharper_than_either_interval():
+    rng = np.random.default_rng(0)
+    before = rng.normal(0, 5, size=50)
+    now = before + 0.3 + rng.normal(0, 0.1, size=50)
+    low, high = difference_intervals(rows(now.tolist()), rows(before.tolist()), seed=0)["envelope_l1"]
+    assert 0.2 < low < 0.3 < high < 0.4
+    with pytest.raises(ValueError, match="not about the same clips"):
+        difference_intervals(rows([1.0]), rows([1.0], [7]), seed=0)
+
+
+def test_every_statistic_is_the_metric_over_the_same_clips():
+    scorer, rng = ClipScorer(None, ("onsets", "envelope", "condfoleygen")), torch.Generator().manual_seed(0)
+    for number in range(6):
+        times = [0.2, 0.7] if number else []
+        reference = torch.zeros(16_000)
+        for time in times:
+            start = round(16_000 * time)
+            reference[start : start + 800] += torch.linspace(1, 0, 800) * torch.randn(800, generator=rng)
+        generated = torch.roll(reference, 300 * number) + 1e-3 * torch.randn(16_000, generator=rng)
+        scorer.add(
+            ScoredClip(generated, reference, 16_000, times, ["hit", "scratch"][: len(times)], None, str(number), 0.0)
+        )
+    found, summary = scorer.scores()
+    columns, once = columns_of(found), np.ones((1, 6), int)
+    values = {name: statistic(columns, once)[0] for name, statistic in STATISTICS.items()}
+    checked = {name for name, value in values.items() if name in summary and np.isfinite(value)}
+    assert {name: values[name] for name in checked} == pytest.approx(
+        {name: summary[name] for name in checked}, rel=1e-6, abs=1e-6
+    )
+    assert checked == STATISTICS.keys() - {"material_accuracy"}
+
+
+@pytest.mark.parametrize(
+    "name", ["median_absolute_lag_ms", "leak_db", "envelope_l1", "onset_f1_50", "material_accuracy"]
+)
+def test_a_weight_is_a_clip_that_is_there_so_often(name):
+    rng = np.random.default_rng(1)
+    clips = [
+        {"video_id": str(i), "start": 0.0, "lag_ms": rng.normal(), "leak_db": rng.normal() if i % 3 else None,
+         "envelope_l1": rng.random(), "matched_50": int(rng.integers(3)), "num_detected": 3, "num_annotated": 4,
+         "material": "wood" if i % 2 else None, "heard": "wood" if i % 4 else "metal"}
+        for i in range(12)
+    ]  # fmt: skip
+    times = rng.integers(4, size=(5, 12))
+    found = STATISTICS[name](columns_of(clips), times)
+    for value, counts in zip(found, times, strict=True):
+        repeated = columns_of([clip for clip, count in zip(clips, counts, strict=True) for _ in range(count)])
+        assert value == pytest.approx(STATISTICS[name](repeated, np.ones((1, counts.sum()), int))[0])
+    lags = np.repeat([abs(clip["lag_ms"]) for clip in clips], times[0])
+    assert STATISTICS["median_absolute_lag_ms"](columns_of(clips), times[:1])[0] == pytest.approx(np.median(lags))
+
+
+def report(shift=0.0, **protocol):
+    values = (np.random.default_rng(3).normal(size=30) + shift).tolist()
+    scorer_rows = rows(values)
+    scores = {"reference": ([], {}), "v": (scorer_rows, {"num_clips": 30, "envelope_l1": float(np.mean(values))})}
+    from foleygram.evaluation.scores import Scores
+
+    facts = {"references_sha256": "a", "onsets": {"delta": 0.25}, "checkpoint": "x", "seed": 0} | protocol
+    return Report("t", facts, {name: Scores(*value) for name, value in scores.items()})
+
+
+def test_a_change_has_the_interval_of_its_difference():
+    changes = compare_reports(report(0.5, checkpoint="y"), report().content(), seed=0)
+    change = changes["v"]["envelope_l1"]
+    assert change.now - change.before == pytest.approx(0.5) and change.clear
+    assert change.interval == pytest.approx((0.5, 0.5))
+    assert "num_clips" not in changes["v"]
+    assert not compare_reports(report(), report().content(), seed=0)["v"]["envelope_l1"].clear
+
+
+def test_reports_scored_in_different_ways_are_not_compared():
+    other = report(onsets={"delta": 0.3}, references_sha256="b").content()
+    with pytest.raises(ValueError, match=r"onsets.delta \(0.3 there, 0.25 here\).*references_sha256"):
+        compare_reports(report(), other, seed=0)
