@@ -58,7 +58,7 @@ def test_the_time_limits_of_reading_and_writing_grow_with_the_film(tiny_release,
         video = write_flicker(tmp_path / f"{seconds}.mp4", seconds)
         assert CliRunner().invoke(app, [*map(str, command), str(video)]).exit_code == 0
     (_, short_read), (_, short_write), (_, long_read), (_, long_write) = limits
-    assert [name for name, _ in limits] == ["folder", "results"] * 2
+    assert [name for name, _ in limits] == ["workers", "results"] * 2
     assert [long_read - short_read, long_write - short_write] == pytest.approx([80.0, 80.0], abs=2)
 
 
