@@ -33,6 +33,7 @@ lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	.venv/bin/lint-imports --no-cache --no-logo
 
 bench: $(READY)  # but those that take long: python -m benchmarks.NAME
 	for benchmark in $(filter-out full_size compile damaged steps takes conflict throughput long_video training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \

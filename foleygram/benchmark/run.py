@@ -11,6 +11,7 @@ import torch
 from foleygram.benchmark.alignment import alignment_figures
 from foleygram.benchmark.pairs import Matched, match_folders
 from foleygram.benchmark.protocol import folder_hash, split_overlap
+from foleygram.benchmark.random_projectors import randomly_projected
 from foleygram.benchmark.report import Report
 from foleygram.benchmark.scoring import choose_metrics, load_networks, score
 from foleygram.benchmark.settings import Condition
@@ -25,7 +26,6 @@ from foleygram.benchmark.sounds import (
 )
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.distributed import from_all, from_first, joined_processes, progress_bar
-from foleygram.experiments.projections import randomly_projected
 from foleygram.files import file_hash
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.release import INDEX, read_index

@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from foleygram.alignment.retrieval import Embeddings
 from foleygram.benchmark.alignment import EmbeddedClips
+from foleygram.benchmark.random_projectors import randomly_projected
 from foleygram.benchmark.report import Report
 from foleygram.benchmark.settings import later, shuffled
 from foleygram.cli import app
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
 from foleygram.evaluation.scores import Scores
 from foleygram.experiments.conditioning import SHIFTS_MS, perturbation
-from foleygram.experiments.projections import randomly_projected
 from foleygram.experiments.volumes import ALL, volumes_by_material
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 

@@ -1,4 +1,4 @@
-"""Untrained projectors in place of a release's: what learning them is worth."""
+"""Random projectors in place of a release's: a baseline that shows what training them contributes."""
 
 import torch
 
