@@ -15,7 +15,7 @@ def load_librosa() -> ModuleType:
     """Import librosa and run what the onset detector needs of it once, under a lock for this user.
 
     librosa keeps its kernels in a cache that numba writes without a lock: two processes that fill it at the same
-    moment damage it, and every later process that loads from it crashes (LOG.md, 2026-11-23).
+    moment damage it, and every later process that loads from it crashes (docs/log.md, 2026-11-23).
     """
     lock = Path(tempfile.gettempdir()) / f"foleygram-librosa-{getpass.getuser()}.lock"
     with FileLock(lock):

@@ -65,7 +65,7 @@ def _decoded_piece(vae: AutoencoderOobleck, latents: Tensor, start: int, chunk_s
 def _rows(batch: Tensor) -> Sequence[Tensor]:
     """The batch as the autoencoder takes it best: at inference on a CPU one row after another.
 
-    A batch's activations at the audio rate outgrow the caches there, which costs 2.6 times the time (LOG.md).
+    A batch's activations at the audio rate outgrow the caches there, which costs 2.6 times the time (docs/log.md).
     """
     one_by_one = batch.device.type == "cpu" and not torch.is_grad_enabled()
     return batch.split(1) if one_by_one else [batch]

@@ -12,7 +12,7 @@ FLOOR = 3e-4
 def relative_l1(obtained: Tensor, wanted: Tensor) -> Tensor:
     """Mean over items of |obtained - wanted| over |wanted|, taken as half the batch's median at least.
 
-    Without that bound a nearly silent item's gradient is hundreds of times a loud one's: training diverges (LOG.md).
+    Without that bound a nearly silent item's gradient is hundreds of times a loud one's: training diverges (docs/log.md).
     """
     difference, size = (obtained - wanted).abs().flatten(1).mean(1), wanted.abs().flatten(1).mean(1)
     return _relative(difference, size)
@@ -22,7 +22,7 @@ def relative_l2(obtained: Tensor, wanted: Tensor) -> Tensor:
     """The same with root mean squares (spectral convergence): seeks the mean where L1 seeks the median.
 
     Partials are sparse, so the median of a bin whose frequency is still uncertain is nearly nothing, and a network
-    trained on L1 alone stays 15 dB too quiet for thousands of steps (LOG.md).
+    trained on L1 alone stays 15 dB too quiet for thousands of steps (docs/log.md).
     """
     difference, size = (obtained - wanted).flatten(1).square().mean(1), wanted.flatten(1).square().mean(1)
     return _relative(difference.clamp(min=1e-14).sqrt(), size.sqrt())
