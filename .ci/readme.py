@@ -1,9 +1,10 @@
-"""Runs README.md's commands as a reader would type them, in a copy of the tracked files with two videos of his own.
+"""Runs README.md's commands as a reader would type them, in a copy of the tracked files with two videos of their own.
 
-Blocks marked `bash` and `python` run line by line, but for the `make` targets: CI runs `make demo` by itself, and
-`make train-mini` takes a night. The benchmark's table takes half an hour, so CI runs its commands on fewer videos.
+Blocks marked `bash` and `python` run line by line, without the `make` targets and the installation, which CI runs by
+itself. The benchmark's table takes half an hour, so CI runs its commands on fewer videos.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -35,10 +36,10 @@ def commands(text: str) -> list[tuple[str, list[str]]]:
     found = []
     for language, block in BLOCK.findall(text):
         if language == "python":
-            found.append((block, [".venv/bin/python", "-c", block]))
+            found.append((block, ["python", "-c", block]))
             continue
         for line in filter(None, block.replace("\\\n", " ").splitlines()):
-            if not line.startswith("make "):
+            if not line.startswith(("make ", "pip install ")):
                 for written, run in FEWER.items():
                     line = line.replace(written, run)
                 found.append((line, ["bash", "-euo", "pipefail", "-c", line]))
@@ -48,12 +49,14 @@ def commands(text: str) -> list[tuple[str, list[str]]]:
 def main() -> None:
     todo = commands((ROOT / "README.md").read_text())
     if not todo:
-        sys.exit("README.md holds no command")
-    with tempfile.TemporaryDirectory() as place:
-        copy_project(Path(place))
+        sys.exit("README.md has no command")
+    # An activated environment, and the copy's own modules.
+    environment = os.environ | {"PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"}
+    with tempfile.TemporaryDirectory() as folder:
+        copy_project(Path(folder))
         for shown, command in todo:
             print(f"-- {shown}", flush=True)
-            if subprocess.run(command, cwd=place, check=False).returncode:
+            if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
                 sys.exit(f"README.md: this command fails: {shown}")
 
 
