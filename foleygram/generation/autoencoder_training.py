@@ -42,7 +42,7 @@ def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -
 def initialise_autoencoder(vae: Any) -> AutoencoderOobleck:
     """Random weights from which an Oobleck learns quickly: unit variance through every layer, quiet residual branches.
 
-    With diffusers' own initialisation gradients of a small Oobleck have norms of 100 and it learns silence (docs/log.md).
+    With diffusers' own initialisation a small Oobleck has gradient norms of 100 and learns silence (docs/log.md).
     The posterior starts narrow, so that latents carry something from the first step.
     """
     layers: list[Any] = [m for m in vae.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]

@@ -12,7 +12,7 @@ FLOOR = 3e-4
 def relative_l1(obtained: Tensor, wanted: Tensor) -> Tensor:
     """Mean over items of |obtained - wanted| over |wanted|, taken as half the batch's median at least.
 
-    Without that bound a nearly silent item's gradient is hundreds of times a loud one's: training diverges (docs/log.md).
+    Without that bound a nearly silent item has hundreds of times a loud one's gradient: it diverges (docs/log.md).
     """
     difference, size = (obtained - wanted).abs().flatten(1).mean(1), wanted.abs().flatten(1).mean(1)
     return _relative(difference, size)
