@@ -1,0 +1,117 @@
+"""Recordings by material: what is used, what is left out and why, splits by source, and the sound of a strength."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from foleygram.synthetic.recordings import COLUMNS, RecordedSounds, one_shots, source_of, split_of
+from foleygram.synthetic.sound_scenes import SoundScenes
+
+RATE = 44_100
+
+
+def knock(seconds: float = 0.4, frequency: float = 900.0, *, at: float = 0.05) -> np.ndarray:
+    time = np.arange(round(seconds * RATE)) / RATE - at
+    return np.where(time > 0, np.exp(-time.clip(0) / 0.03) * np.sin(2 * np.pi * frequency * time), 0.0)
+
+
+def write_index(folder: Path, rows: list[dict[str, str]], columns: tuple[str, ...] = COLUMNS) -> None:
+    with (folder / "index.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def row(path: str, material: str = "metal", action: str = "hit", **changes: str) -> dict[str, str]:
+    known = {"source package or repo": "npm:pack", "licence": "CC0-1.0", "attribution": "A. Person", "use": "train"}
+    return {"path": path, "material": material, "action": action, **known, **changes}
+
+
+def in_split(split: str, count: int) -> list[str]:
+    """Names of one-shot files whose sources belong to a split."""
+    names = (f"{chr(97 + i % 26)}{chr(97 + i // 26)}x.wav" for i in range(600))
+    return [name for name in names if split_of(source_of(row(name))) == split][:count]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    names = in_split("train", 9)
+    for name in names[:6]:
+        soundfile.write(tmp_path / name, knock(), RATE)
+    soundfile.write(tmp_path / names[1], np.zeros(RATE), RATE)
+    soundfile.write(tmp_path / names[2], np.sign(knock(frequency=60.0, at=0)), RATE)
+    (tmp_path / names[3]).write_bytes(b"no sound")
+    rows = [row(name) for name in names[:4]] + [row(names[4], "unobtainium"), row(names[5], use="score only")]
+    rows += [row("../outside.wav"), row(names[8])]
+    write_index(tmp_path, rows)
+    return tmp_path
+
+
+def test_only_usable_recordings_are_used_and_the_rest_is_named(folder: Path) -> None:
+    good, silent, clipped, broken, unknown, shared, _, _, absent = in_split("train", 9)
+    sounds = RecordedSounds(folder)
+    assert [len(voice.takes) for voice in sounds.voices] == [1] and sounds.materials == ["metal"]
+    reasons = {name: reason.split(":")[0] for name, reason in sounds.left_out.items() if name != "../outside.wav"}
+    assert reasons == {
+        silent: "silent", clipped: "clipped", broken: "unreadable", absent: "unreadable",
+        unknown: "unused label", shared: "not for training",
+    }  # fmt: skip
+    assert sounds.credits() == [("A. Person", "CC0-1.0", "npm:pack")] and good not in sounds.left_out
+    assert sounds.voice("drywall", "hit", np.random.default_rng(0)) is None
+
+
+def test_an_index_without_a_column_or_usable_files_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"index\.csv"):
+        RecordedSounds(tmp_path)
+    write_index(tmp_path, [], ("path", "material"))
+    with pytest.raises(ValueError, match="no column source package or repo, licence"):
+        RecordedSounds(tmp_path)
+    write_index(tmp_path, [row("gone.wav")])
+    with pytest.raises(ValueError, match="no usable recording"):
+        RecordedSounds(tmp_path, split=split_of(source_of(row("gone.wav"))))
+
+
+@pytest.mark.parametrize(
+    "names", [("pan_1.wav", "pan_2.wav", "pan12.wav"), ("foil_on_mic_1a.mp3", "foil_on_mic_2b.mp3")]
+)
+def test_files_of_one_recording_share_a_source(names: tuple[str, ...]) -> None:
+    assert len({source_of(row(name)) for name in names}) == 1
+
+
+def test_splits_have_their_shares() -> None:
+    splits = [split_of(f"pack:{number}") for number in range(4000)]
+    assert [splits.count(name) / 4000 for name in ("train", "val", "test")] == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
+
+
+def test_a_series_is_cut_at_its_onsets() -> None:
+    series = np.concatenate([0.05 * knock(at=0.2), knock(0.5, at=0.1), 0.6 * knock(0.6, at=0.3), np.zeros(RATE)])
+    takes = list(one_shots(series.astype(np.float32), RATE))
+    assert len(takes) == 2  # the first is too quiet beside the others
+    for take in takes:
+        loudest = np.abs(take[: round(0.03 * RATE)]).max()
+        assert loudest == np.abs(take).max() and abs(take[-1]) < 1e-6
+
+
+def test_a_softer_hit_is_quieter_and_darker(folder: Path) -> None:
+    (voice,) = RecordedSounds(folder).voices
+    noisy = type(voice)("metal", "hit", "", RATE, [np.random.default_rng(0).standard_normal(8192).astype(np.float32)])
+    soft, hard = (noisy.play(strength, np.random.default_rng(1)) for strength in (0.2, 1.0))
+    spectra = [np.abs(np.fft.rfft(sound, 8192)) ** 2 for sound in (soft, hard)]
+    frequencies = np.fft.rfftfreq(8192, 1 / RATE)
+    centroids = [(frequencies * spectrum).sum() / spectrum.sum() for spectrum in spectra]
+    assert np.sqrt((soft**2).mean()) < 0.2 * np.sqrt((hard**2).mean()) and centroids[0] < 0.6 * centroids[1]
+    with pytest.raises(ValueError, match="strength of 0"):
+        voice.play(0.0, np.random.default_rng(0))
+
+
+def test_a_scene_depends_on_its_seed_and_index_only(folder: Path) -> None:
+    scenes, again, other = (SoundScenes(folder, num_samples=4096, seed=seed) for seed in (0, 0, 1))
+    _ = again[3]
+    for index in range(8):
+        audio = scenes[index]["audio"]
+        assert audio.shape == (1, 4096) and audio.abs().max() <= 1 and audio.isfinite().all()
+        assert (audio == again[index]["audio"]).all()
+    assert any((scenes[index]["audio"] != other[index]["audio"]).any() for index in range(8))
