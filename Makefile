@@ -27,7 +27,7 @@ demo: $(READY)
 	$(RUN) -m foleygram.benchmark.demo_plot $(SHOWN) out/demo/$(basename $(notdir $(SHOWN))).wav out/demo/demo.png --checkpoint checkpoints/mini
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --cov
 
 lint: $(READY)
 	$(RUN) -m ruff check .

@@ -53,7 +53,7 @@ def write(data, out, release, fields, **options):
 def losses(module, data, steps=4):
     """The training loss of every step."""
     seen = []
-    module.log = lambda name, value, **_: seen.append(float(value)) if name == "loss" else None
+    module.log = lambda name, value, **_: seen.append(value.item()) if name == "loss" else None
     trainer = lightning.Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0,

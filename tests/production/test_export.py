@@ -111,7 +111,7 @@ def test_onsets_go_with_the_sound_and_onto_timelines(sounding, tmp_path):
     deliver(sounding, track, Delivery(timeline=True), tmp_path)
     assert cue_times(tmp_path / "clip.wav") == pytest.approx(times, abs=0.013)
     assert cue_times(tmp_path / "takes/clip/2.wav") == pytest.approx([0.5], abs=0.013)
-    table = list(csv.DictReader((tmp_path / "clip.reaper.csv").open()))
+    table = list(csv.DictReader((tmp_path / "clip.reaper.csv").read_text().splitlines()))
     assert [row["#"] for row in table] == ["M1", "M2", "M3", "R1", "R2"]
     assert [float(row["Start"][5:]) for row in table] == pytest.approx([*times, 0.0, 1.2], abs=0.013)
     events = [line.split()[4] for line in (tmp_path / "clip.edl").read_text().splitlines() if " AX " in line]

@@ -14,7 +14,7 @@ BETA = {"alignment_start": 0.9, "generation": 0.9}
 def logged(folder: Path, name: str) -> list[float]:
     """What a run's log says of a figure, step after step."""
     (path,) = folder.rglob("metrics.csv")
-    return [float(row[name]) for row in csv.DictReader(path.open()) if row.get(name)]
+    return [float(row[name]) for row in csv.DictReader(path.read_text().splitlines()) if row.get(name)]
 
 
 def gradients(run: Any, stage: str) -> dict[int, torch.Tensor]:
