@@ -26,7 +26,7 @@ class Walk(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
     def on_fit_end(self):
-        self.written = float(self.weight)
+        self.written = self.weight.item()
 
 
 def fit(folder, best, steps, *, callbacks=(), resume=None):
