@@ -32,7 +32,7 @@ def operations_of_a_step(batch: int, *, full_size: bool) -> int:
         told = {name: torch.empty(batch, *size) for name, size in clips.fields.items()}
         told |= {"seconds_start": torch.empty(batch), "seconds_total": torch.empty(batch)}
         with FlopCounterMode(display=False) as counter:
-            velocity = stage.velocity(told["latents_mean"], torch.empty(batch), stage.conditions(told))
+            velocity = stage.model.velocity(told["latents_mean"], torch.empty(batch), stage.conditions(told))
             (velocity - told["latents_scale"]).square().mean().backward()
     return counter.get_total_flops()
 

@@ -1,4 +1,4 @@
-"""Trains a small DiT with its prompt encoder and durations (Lightning); the full-size backbone comes trained."""
+"""Pretraining of a small backbone (Lightning): DiT, prompt encoder and duration projection."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from transformers import T5Config, T5EncoderModel, T5TokenizerFast  # type: igno
 
 from foleygram.datasets.cache import CachedClips
 from foleygram.generation.backbone import PromptTokens, encode_prompts, tokenize_prompts
-from foleygram.generation.conditioning import duration_conditions
+from foleygram.generation.conditioning import drop_tokens, with_durations
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
 from foleygram.training.stage import Stage, stepwise
@@ -19,11 +19,11 @@ from foleygram.training.steps import compile_blocks, cosine_schedule, step_gener
 
 
 class BackbonePretraining(Stage):
-    """v-objective on cached latents with captions as prompts (Stable Audio Open's own conditioning).
+    """v-objective on cached latents with captions as prompts, conditioned as Stable Audio Open (arXiv 2407.14358).
 
-    Prompt and duration tokens are zeroed together for a share of the clips: guidance's null branch. Loss per decile of
-    t is logged, from which the sampler's noise range is chosen (paper notes, section 3). `gradient_checkpointing`
-    computes the DiT's blocks again in the backward pass, for memory; `compile` compiles them.
+    The share `unconditional_share` of the clips loses prompt and duration tokens (`drop_tokens`). Validation logs the
+    loss per decile of t, from which the sampler's noise range is chosen. `gradient_checkpointing` recomputes the DiT's
+    blocks in the backward pass to save memory; `compile` compiles each block.
     """
 
     hparams: Any
@@ -75,22 +75,19 @@ class BackbonePretraining(Stage):
         latents = mean + scale * torch.randn(mean.shape, generator=generator).to(mean)
         timestep = sample_timesteps(len(latents), self.hparams.timesteps, generator=generator).to(mean)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
-        keep = torch.rand(len(latents), generator=generator).to(mean) >= self.hparams.unconditional_share
+        dropped = torch.rand(len(latents), generator=generator).to(mean) < self.hparams.unconditional_share
         tokens, global_states = self._conditions(batch)
         noised = add_noise(latents, noise, timestep)
         velocity = controlled_forward(
-            self.transformer, noised.latents, timestep, tokens * keep[:, None, None], global_states
+            self.transformer, noised.latents, timestep, drop_tokens(tokens, dropped), global_states
         )
         return ((velocity.float() - noised.target) ** 2).mean((1, 2)), timestep
 
     def _conditions(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         prompts = tokenize_prompts(self.prompt_tokenizer, batch["caption"], self.hparams.max_prompt_length)
         prompts = PromptTokens(*(ids.to(self.device) for ids in prompts))
-        durations, global_states = duration_conditions(
-            self.projection_model, batch["seconds_start"], batch["seconds_total"]
-        )
         text = encode_prompts(self.prompt_encoder, self.projection_model, prompts)
-        return torch.cat([text, durations], dim=1), global_states
+        return with_durations(self.projection_model, text, batch["seconds_start"], batch["seconds_total"])
 
     def export(self) -> None:
         """Save what was trained, in diffusers' layout."""

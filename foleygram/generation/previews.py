@@ -1,19 +1,18 @@
-"""What stage 2 makes of validation clips, to hear and to look at (Lightning)."""
+"""Previews of stage 2 (Lightning): sounds generated for validation clips."""
 
 from typing import Any
 
 from foleygram.envelope.editing.hits import RATE, WINDOW_SEC
 from foleygram.envelope.rms import rms_envelope
-from foleygram.generation.backbone import decode_latents
 from foleygram.generation.module import GenerationModule
 from foleygram.generation.sampling import ClipNoise, denoiser_from_v, dpmpp_2m, exponential_sigmas, guided
 from foleygram.training.previews import Preview, Previews
 
 
 class SoundPreviews(Previews):
-    """Sounds generated from all three modalities and the true envelope, beside the clips' own; see `Previews`.
+    """Sounds generated from all three modalities and the true envelope, beside the originals; see `Previews`.
 
-    Noise levels, steps and guidance as when generating. The autoencoder visits the device and goes back to the CPU.
+    The autoencoder is moved to the device for decoding and then back to the CPU.
     """
 
     def __init__(
@@ -29,18 +28,18 @@ class SoundPreviews(Previews):
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
 
     def make(self, stage: GenerationModule, batch: dict[str, Any]) -> list[Preview]:
-        """Sample and decode; noise depends on a clip's place alone, so that validations can be compared."""
-        true = batch["latents_mean"]
-        told = stage.conditions(batch)
-        velocity = guided(stage.velocity, told, told.null(), self.guidance_scale, rows_at_once=len(true))
+        """Sample and decode; noise depends only on a clip's index, so that validations can be compared."""
+        true, model = batch["latents_mean"], stage.model
+        conditions = stage.conditions(batch)
+        velocity = guided(
+            model.velocity, conditions, model.null(conditions), self.guidance_scale, rows_at_once=len(true)
+        )
         sigmas = exponential_sigmas(self.num_inference_steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
         noise = ClipNoise(range(len(true)))(true.float())
         sampled = dpmpp_2m(denoiser_from_v(velocity), noise * sigmas[0], sigmas)
-        vae = stage.backbone.vae.to(true.device)
+        vae = model.backbone.vae.to(true.device)
         num_samples = true.shape[-1] * vae.hop_length
-        generated, original = (
-            decode_latents(vae, latents.to(vae.dtype), num_samples).float().mean(1).cpu() for latents in (sampled, true)
-        )
+        generated, original = (model.decode(latents, num_samples).mean(1) for latents in (sampled, true))
         vae.to("cpu")
         rate = vae.config.sampling_rate
         sizes = round(WINDOW_SEC * rate), round(rate / RATE)

@@ -77,9 +77,9 @@ def test_frozen_files_have_the_same_hash_after_fit(tiny_release, tmp_path):
     """The autoencoder's too, which previews move to the device and back."""
     stage = module(tiny_release, tmp_path / "out")
     parts = ("transformer", "projection_model", "vae", "prompt_encoder")
-    stage.backbone.prompt_encoder = build_prompt_encoder(20, 8, 16, 1, 2)
-    freeze(stage.backbone.prompt_encoder)
-    stage.backbone.prompt_encoder.save_pretrained(tmp_path / "before" / "prompt_encoder")
+    stage.model.backbone.prompt_encoder = build_prompt_encoder(20, 8, 16, 1, 2)
+    freeze(stage.model.backbone.prompt_encoder)
+    stage.model.backbone.prompt_encoder.save_pretrained(tmp_path / "before" / "prompt_encoder")
     previews = SoundPreviews(num_clips=1, num_inference_steps=2, sigma_min=0.05, sigma_max=80.0)
     board = TensorBoardLogger(tmp_path)
     lightning.Trainer(
@@ -88,7 +88,7 @@ def test_frozen_files_have_the_same_hash_after_fit(tiny_release, tmp_path):
     ).fit(stage, ClipDataModule(Features(), Features(), batch_size=4, seed=1))  # fmt: skip
     assert (tmp_path / "lightning_logs").is_dir()
     for name in parts:
-        getattr(stage.backbone, name).save_pretrained(tmp_path / "after" / name)
+        getattr(stage.model.backbone, name).save_pretrained(tmp_path / "after" / name)
         (before,) = (tmp_path / "before" if name == "prompt_encoder" else tiny_release).glob(f"{name}/*.safetensors")
         assert file_hash(tmp_path / "after" / name / before.name) == file_hash(before), name
     held = {id(p) for group in stage.optimizers().param_groups for p in group["params"]}
@@ -201,7 +201,7 @@ def test_the_loss_is_the_squared_distance_of_v_for_sampled_latents(tiny_release,
         seen.append((latents, timestep))
         return torch.zeros_like(latents)
 
-    stage.velocity = silent
+    stage.model.velocity = silent
     loss = stage._loss(batch, torch.Generator().manual_seed(0))
     latents, timestep = seen[0]
     alpha, sigma = (timestep * torch.pi / 2).cos(), (timestep * torch.pi / 2).sin()
