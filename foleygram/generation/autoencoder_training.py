@@ -17,6 +17,8 @@ from foleygram.training.steps import cosine_schedule
 
 POSTERIOR_STD = 0.05
 """Deviation of the posterior of an untrained autoencoder."""
+FIRST_ITEMS = 64
+"""Items of the training set whose latents are made unit variance before the first step."""
 
 
 def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -> None:
@@ -138,14 +140,22 @@ class AutoencoderTraining(Stage):
         self.latent_mean.lerp_(moments[0], weight)
         self.latent_power.lerp_(moments[1], weight)
 
+    @torch.no_grad()
+    def on_train_start(self) -> None:
+        """Give latents unit variance before the first step, by the first items: one batch may be all quiet."""
+        if self.global_step:
+            return
+        items: Any = self.trainer.train_dataloader
+        audio = [items.dataset[index]["audio"] for index in range(min(FIRST_ITEMS, len(items.dataset)))]
+        latents = [encode_audio(self.autoencoder, one[None].to(self.device)).mean.float() for one in audio]
+        self._track(torch.cat(latents))
+        self.normalise_latents()
+
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
         """Normalise before a step, not after one: a checkpoint is written in between."""
         if batch_index % self.trainer.accumulate_grad_batches:
             return
-        if self.global_step == 0:  # data-dependent start: latents of unit variance from the first step
-            with torch.no_grad():
-                self._track(encode_audio(self.autoencoder, batch["audio"]).mean.float())
-        if self.global_step in (0, self.hparams.normalise_at):
+        if self.global_step == self.hparams.normalise_at:
             self.normalise_latents()
 
     def normalise_latents(self) -> None:

@@ -59,7 +59,7 @@ class SoundScenes(Dataset):
         else:
             audio = self._scene(rng)
         if rng.random() < 0.6:
-            audio = audio + _background(rng, self.num_samples) * 10 ** (rng.uniform(-90, -45) / 20)
+            audio = audio + _background(rng, self.num_samples) * 10 ** (rng.uniform(-100, -62) / 20)
         audio = audio / max(1.0, np.abs(audio).max() / 0.98)
         return {"audio": torch.from_numpy(audio.astype(np.float32))[None]}
 
