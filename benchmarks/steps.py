@@ -47,7 +47,7 @@ def main() -> None:
 
 def embedded(pipeline, sounds: list[torch.Tensor]) -> np.ndarray:
     """The release's audio embeddings (N, d) of mono sounds at 16 kHz."""
-    return torch.cat([pipeline.embed({"envelope_audio": sound[None]})["audio"] for sound in sounds]).numpy()
+    return torch.cat([pipeline.parts.embed({"envelope_audio": sound[None]})["audio"] for sound in sounds]).numpy()
 
 
 if __name__ == "__main__":

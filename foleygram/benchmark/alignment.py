@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from foleygram.alignment.retrieval import Embeddings, retrieval_report
 from foleygram.datasets.datamodule import collate_clips
-from foleygram.pipeline.conditions import ConditionEncoding
+from foleygram.pipeline.parts import Encoders
 
 PRINTED = ("material_video_to_audio", "material_audio_to_video", "auc_other_text", "auc_all_mixed")
 """Figures that a terminal shows; a report holds them all."""
@@ -23,9 +23,7 @@ class EmbeddedClips(NamedTuple):
     materials: list[str]
 
 
-def embed_clips(
-    encoders: ConditionEncoding, dataset: Dataset, *, indices: Sequence[int], batch_size: int
-) -> EmbeddedClips:
+def embed_clips(encoders: Encoders, dataset: Dataset, *, indices: Sequence[int], batch_size: int) -> EmbeddedClips:
     """Video, text and sound of the clips that `indices` name in the aligned space, on the CPU."""
     parts: list[dict[str, Tensor]] = []
     captions: list[str] = []
@@ -40,7 +38,7 @@ def embed_clips(
 
 
 def alignment_figures(
-    encoders: ConditionEncoding, dataset: Dataset, *, indices: Sequence[int], batch_size: int
+    encoders: Encoders, dataset: Dataset, *, indices: Sequence[int], batch_size: int
 ) -> dict[str, float]:
     """Retrieval, material agreement and mismatch AUC of the aligned encoders on the clips that `indices` name."""
     return retrieval_report(*embed_clips(encoders, dataset, indices=indices, batch_size=batch_size))

@@ -1,5 +1,7 @@
 """Random projectors in place of a release's: a baseline that shows what training them contributes."""
 
+from dataclasses import replace
+
 import torch
 
 from foleygram.generation.conditioning import MODALITIES, SemanticProjectors
@@ -11,7 +13,7 @@ def randomly_projected(pipeline: FoleyGRAMPipeline, *, seed: int) -> FoleyGRAMPi
 
     All else is shared. Tokens keep their scale, so what is lost is what was learned and not loudness of tokens.
     """
-    learned: SemanticProjectors = pipeline.projectors
+    learned = pipeline.parts.projectors
     random = SemanticProjectors.from_config(learned.config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -22,5 +24,5 @@ def randomly_projected(pipeline: FoleyGRAMPipeline, *, seed: int) -> FoleyGRAMPi
             for fresh, known in pairs:
                 values = torch.randn(known.shape, generator=generator)
                 fresh.copy_(values * known.float().cpu().std() + known.float().cpu().mean())
-    parts = pipeline.parts | {"projectors": random.to(next(learned.parameters()).dtype)}
+    parts = replace(pipeline.parts, projectors=random.to(next(learned.parameters()).dtype))
     return FoleyGRAMPipeline(parts, pipeline.spec, pipeline.sigmas).to(pipeline.device)

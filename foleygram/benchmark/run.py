@@ -97,7 +97,7 @@ def evaluate(
     alignment: dict[str, float] = {}
     if "alignment" in names and place.first:
         spaces = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
-        alignment = alignment_figures(pipeline, spaces, indices=indices, batch_size=batch_size)
+        alignment = alignment_figures(pipeline.parts, spaces, indices=indices, batch_size=batch_size)
     notes = split_overlap(index, [dataset.clips[i].video_id for i in indices])
     return replace(
         report,

@@ -17,7 +17,7 @@ from foleygram.experiments.variants import train_variant
 from foleygram.features.encoder import EMBEDDERS, FeatureEncoder
 from foleygram.features.writer import write_cache
 from foleygram.files import atomic_path
-from foleygram.pipeline.conditions import ConditionEncoding
+from foleygram.pipeline.parts import Encoders
 from foleygram.pipeline.release import load_part
 from foleygram.spec import ClipSpec
 
@@ -83,8 +83,7 @@ def cache_embeddings(encoders: Path, media: Path, out: Path, spec: ClipSpec) -> 
 def space_figures(encoders: Path, cache: Path) -> dict[str, float]:
     """Retrieval, cosines and volumes on a cache's clips of the space that the encoders of a folder span."""
     clips = CachedClips(cache, fields=MEDIA_FIELDS)
-    parts = {name: load_part(encoders, name) for name in EMBEDDERS}
-    space = ConditionEncoding(parts, ClipSpec(**clips.manifest["identity"]["spec"]))
+    space = Encoders(**{name: load_part(encoders, name) for name in EMBEDDERS})
     found = embed_clips(space, clips, indices=range(len(clips)), batch_size=32)
     volumes = gram_volume(torch.stack(found.embeddings, dim=1))
     figures = {"volume_matched": volumes.mean().item(), "num_clips": float(len(clips))}

@@ -52,7 +52,7 @@ def volumes(
     pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint).to(device)
     dataset = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
     indices = pick_clips(len(dataset), limit)
-    clips = embed_clips(pipeline, dataset, indices=indices, batch_size=batch_size)
+    clips = embed_clips(pipeline.parts, dataset, indices=indices, batch_size=batch_size)
     found = volumes_by_material(clips)
     figures = {
         name: {

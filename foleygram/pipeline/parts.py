@@ -1,17 +1,23 @@
-"""Where a release's networks lie, and in which precision: all on one device, or each there for its own step alone."""
+"""The networks of a release, typed by name: on one device or offloaded between uses, and their precision."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import torch
-from torch import nn
+from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
-TOGETHER = frozenset({"transformer", "controlnet"})
-"""Parts that take turns within one step, so that offloading keeps both on the device."""
+from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
+from foleygram.envelope.predictor import EnvelopePredictor
+from foleygram.generation.conditioning import MODALITIES, SemanticProjectors
+from foleygram.generation.controlnet import EnvelopeControlNet
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Precisions in which a release's networks compute."""
 ALWAYS_FLOAT32 = frozenset({"envelope_predictor"})
-"""Parts whose output is a figure that people read and edit; small ones, so nothing is won by fewer digits."""
+"""Parts whose output people read and edit; they are small, so half precision would save nothing."""
 
 
 def dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
@@ -19,47 +25,94 @@ def dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if name in ALWAYS_FLOAT32 else dtype
 
 
-class PlacedParts:
-    """Named parts, frozen and in eval mode, as attributes; under offloading, asking for one brings it in."""
+@dataclass
+class Encoders:
+    """The aligned encoders, frozen and in eval mode, on `device`."""
 
-    def __init__(self, parts: Mapping[str, Any]) -> None:
-        self.parts = dict(parts)
-        self.device = torch.device("cpu")
-        self._resident: frozenset[str] | None = None  # parts on the device under offloading; None: all of them
-        for part in self._networks().values():
-            part.requires_grad_(False).eval()
+    video_encoder: VideoEncoder
+    text_encoder: TextEncoder
+    tokenizer: PreTrainedTokenizerBase
+    audio_encoder: AudioEncoder
+    device: torch.device = field(default=torch.device("cpu"), init=False)
+    _resident: frozenset[str] | None = field(default=None, init=False)
+    """Networks on the device under offloading; None: offloading is off."""
+
+    def __post_init__(self) -> None:
+        for network in self.networks().values():
+            network.requires_grad_(False).eval()
+
+    def present(self) -> dict[str, Any]:
+        """Networks and tokenizers by name, in the order of a release's index; without absent ones."""
+        named = {part.name: getattr(self, part.name) for part in fields(self) if part.init}
+        return {name: part for name, part in named.items() if part is not None}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks by name."""
+        return {name: part for name, part in self.present().items() if isinstance(part, nn.Module)}
 
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Self:
-        """Move every network to `device`; with `dtype`, all but `ALWAYS_FLOAT32` compute in it from now on."""
-        self.device, self._resident = torch.device(device), None
-        for name, part in self._networks().items():
-            if dtype is not None:
-                nn.Module.to(part, dtype_of(name, dtype))  # diffusers' own warns of modules to keep in float32
-            part.to(self.device)
+        """Move every network to `device`; with `dtype`, all but `ALWAYS_FLOAT32` compute in it from now on.
+
+        Where a network cannot be moved, all go back to where they were before the error is raised.
+        """
+        before, self._resident = self.device, None
+        try:
+            for name, network in self.networks().items():
+                if dtype is not None:
+                    nn.Module.to(network, dtype_of(name, dtype))  # diffusers' own warns of modules to keep in float32
+                network.to(torch.device(device))
+        except (RuntimeError, AssertionError):  # AssertionError: torch without CUDA
+            for network in self.networks().values():
+                network.to(before)
+            raise
+        self.device = torch.device(device)
         return self
 
     def enable_model_cpu_offload(self, device: str | torch.device = "cuda") -> Self:
-        """Keep networks on the CPU, each on `device` for its own step alone: slower, and the largest part must fit."""
+        """Keep networks on the CPU and each on `device` for its own step only: slower, and the largest must fit."""
         self.to("cpu")
         self.device, self._resident = torch.device(device), frozenset()
         return self
 
-    def _networks(self) -> dict[str, nn.Module]:
-        return {name: part for name, part in self.parts.items() if isinstance(part, nn.Module)}
+    def bring(self, *names: str) -> None:
+        """Under offloading, have exactly the networks `names` on the device; otherwise nothing is moved."""
+        wanted = frozenset(names)
+        if self._resident is None or wanted == self._resident:
+            return
+        for name, network in self.networks().items():  # out before in: never both at once
+            if name not in wanted:
+                network.to("cpu")
+        for name, network in self.networks().items():
+            if name in wanted:
+                network.to(self.device)
+        self._resident = wanted
 
-    def _bring(self, name: str) -> None:
-        wanted = TOGETHER if name in TOGETHER else frozenset({name})
-        if wanted != self._resident:
-            for other, part in self._networks().items():  # first out, then in: never both
-                if other not in wanted:
-                    part.to("cpu")
-            for other in wanted & self._networks().keys():
-                self.parts[other].to(self.device)
-            self._resident = wanted
+    @torch.inference_mode()
+    def embed(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Unit embeddings (B, D) of `frames`, `caption` and `envelope_audio`; zeros for what the batch lacks."""
+        embedded: dict[str, Tensor] = {}
+        if "frames" in batch:
+            self.bring("video_encoder")
+            embedded["video"] = self.video_encoder(batch["frames"].to(self.device))
+        if "caption" in batch:
+            self.bring("text_encoder")
+            embedded["text"] = self.text_encoder.embed_texts(self.tokenizer, batch["caption"])
+        if "envelope_audio" in batch:
+            self.bring("audio_encoder")
+            embedded["audio"] = self.audio_encoder.embed_waveform(batch["envelope_audio"].to(self.device))
+        like = next(iter(embedded.values()))
+        return {modality: embedded.get(modality, torch.zeros_like(like)) for modality in MODALITIES}
 
-    def __getattr__(self, name: str) -> Any:
-        if name != "parts" and name in self.parts:
-            if self._resident is not None and isinstance(self.parts[name], nn.Module):
-                self._bring(name)
-            return self.parts[name]
-        raise AttributeError(f"{type(self).__name__} has no {name!r}")
+
+@dataclass
+class Parts(Encoders):
+    """Every part of a release that generates; the prompt parts are None where its backbone has none."""
+
+    projectors: SemanticProjectors
+    controlnet: EnvelopeControlNet
+    envelope_predictor: EnvelopePredictor
+    vae: AutoencoderOobleck
+    transformer: StableAudioDiTModel
+    projection_model: StableAudioProjectionModel
+    prompt_encoder: T5EncoderModel | None = None
+    prompt_tokenizer: PreTrainedTokenizerBase | None = None

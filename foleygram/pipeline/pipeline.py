@@ -4,6 +4,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor
 
 from foleygram.envelope.envelope import Envelope
-from foleygram.generation.backbone import decode_latents
+from foleygram.generation.backbone import Backbone
 from foleygram.generation.conditioning import MODALITIES, Conditions
-from foleygram.generation.controlnet import controlled_forward
+from foleygram.generation.model import FoleyModel
 from foleygram.generation.sampling import (
     SOLVERS,
     ClipNoise,
@@ -27,7 +28,8 @@ from foleygram.generation.sampling import (
     guided,
 )
 from foleygram.generation.windows import NoiseEndToEnd, Window, end_to_end, windowed
-from foleygram.pipeline.conditions import ROWS_AT_ONCE, ConditionEncoding, EncodedRequest
+from foleygram.pipeline.conditions import WINDOWS_AT_ONCE, ConditionEncoder, EncodedRequest
+from foleygram.pipeline.parts import Parts
 from foleygram.pipeline.release import find_release, licences_of, load_release, read_index, save_release
 from foleygram.pipeline.request import (
     DEFAULT_WEIGHTS,
@@ -47,11 +49,10 @@ DEFAULT_GUIDANCE = 5.0
 DEFAULT_SOLVER = "dpmpp_2m"
 
 
-class Extent(NamedTuple):
-    """How much of a batch a clip takes up; given instead of a request it keeps the clip's place, and makes no sound.
+class BatchPlaceholder(NamedTuple):
+    """Batch placeholder; generates nothing, and keeps the batch's size when only some of its clips are done again.
 
-    A row of a matrix product may round otherwise in a batch of another size. With places kept, a clip done again,
-    alone, has the same bytes.
+    A matrix product may round differently in a batch of another size: with placeholders a clip has the same bytes.
     """
 
     num_latents: int
@@ -67,19 +68,22 @@ class FoleyOutput:
     envelope: Envelope
 
 
-class FoleyGRAMPipeline(ConditionEncoding):
-    """Video to synchronised sound with a release folder's parts; inference only, nothing in it trains."""
+class FoleyGRAMPipeline:
+    """Video to synchronised sound with a release's parts; inference only."""
 
     def __init__(
         self,
-        parts: Mapping[str, Any],
+        parts: Parts,
         spec: ClipSpec,
         sigmas: tuple[float, float],
         licences: Mapping[str, str] = MappingProxyType({}),
         trained_on: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        super().__init__(parts, spec)
+        self.parts, self.spec = parts, spec
         self.sigmas, self.licences, self.trained_on = sigmas, licences, trained_on
+        backbone = Backbone(parts.transformer, parts.vae, parts.projection_model)
+        self.model = FoleyModel(backbone, parts.projectors, parts.controlnet)
+        self.encoder = ConditionEncoder(parts, self.model, spec)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, torch_dtype: torch.dtype = torch.float32) -> "FoleyGRAMPipeline":
@@ -93,7 +97,30 @@ class FoleyGRAMPipeline(ConditionEncoding):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a release folder."""
-        save_release(Path(folder), self.parts, self.spec, self.sigmas, self.licences, self.trained_on)
+        save_release(Path(folder), self.parts.present(), self.spec, self.sigmas, self.licences, self.trained_on)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute."""
+        return self.parts.device
+
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> "FoleyGRAMPipeline":
+        """Move every network to `device`, and with `dtype` have all but the envelope predictor compute in it."""
+        self.parts.to(device, dtype)
+        return self
+
+    def enable_model_cpu_offload(self, device: str | torch.device = "cuda") -> "FoleyGRAMPipeline":
+        """Keep networks on the CPU and each on `device` for its own step only."""
+        self.parts.enable_model_cpu_offload(device)
+        return self
+
+    def envelope_of(self, video: VideoInput, envelope: str | Envelope = "predicted") -> Envelope:
+        """The envelope that generating follows for a video; see `envelope_of_request`."""
+        return self.encoder.envelope_of(video, envelope)
+
+    def encode(self, request: SoundRequest) -> EncodedRequest:
+        """Encode a request once, for any number of takes; raises ValueError for what cannot be used."""
+        return self.encoder.encode(request)
 
     def __call__(
         self,
@@ -116,8 +143,8 @@ class FoleyGRAMPipeline(ConditionEncoding):
 
         `reference_audio` is (samples,) or (channels, samples) at 16 kHz, of any length; `generator` a CPU generator, a
         seed, or None for torch's own generator; `envelope` "predicted", "audio" for that of the video's own sound, or
-        an Envelope; `callback` is told the number of each finished step. Raises MediaError for a video that cannot be
-        read, ValueError for what cannot be asked.
+        an Envelope; `callback` is called with the number of each finished step. Raises MediaError for a video that
+        cannot be read, ValueError for arguments that cannot be used.
         """
         if isinstance(envelope, str) and envelope == "audio" and not isinstance(video, VideoInput):
             envelope = envelope_of_video(Path(video), self.spec)
@@ -138,7 +165,7 @@ class FoleyGRAMPipeline(ConditionEncoding):
     @torch.inference_mode()
     def generate(
         self,
-        requests: Sequence[SoundRequest | EncodedRequest | Extent],
+        requests: Sequence[SoundRequest | EncodedRequest | BatchPlaceholder],
         *,
         num_inference_steps: int = DEFAULT_STEPS,
         guidance_scale: float = DEFAULT_GUIDANCE,
@@ -146,53 +173,54 @@ class FoleyGRAMPipeline(ConditionEncoding):
         solver: str = DEFAULT_SOLVER,
         callback: Callable[[int], None] | None = None,
     ) -> list[FoleyOutput]:
-        """Tracks for several videos of any length, sampled together; one per request, none for an Extent.
+        """Tracks for several videos of any length, sampled together; one per request, none for an BatchPlaceholder.
 
         A clip's sound depends on its neighbours by rounding alone. A request may come
         encoded. Raises ValueError without any request.
         """
-        places = [self.encode(one) if isinstance(one, SoundRequest) else one for one in requests]
-        sounding = [place for place in places if isinstance(place, EncodedRequest)]
+        slots = [self.encode(one) if isinstance(one, SoundRequest) else one for one in requests]
+        sounding = [slot for slot in slots if isinstance(slot, EncodedRequest)]
         if not sounding:
             raise ValueError("no clip to generate: give at least one request")
-        conditions, null, windows, lengths = self._gathered(places, sounding[0])
+        conditions, null, windows, lengths = self._gathered(slots, sounding[0])
         velocity = self._velocity(conditions, null, guidance_scale, controlnet_conditioning_scale)
         latents = self._sample(
             windowed(denoiser_from_v(velocity), windows),
-            NoiseEndToEnd([p.request.seed if isinstance(p, EncodedRequest) else 0 for p in places], lengths),
-            torch.empty(1, self.transformer.config.in_channels, sum(lengths), device=self.device),
+            NoiseEndToEnd([p.request.seed if isinstance(p, EncodedRequest) else 0 for p in slots], lengths),
+            torch.empty(1, self.parts.transformer.config.in_channels, sum(lengths), device=self.device),
             num_inference_steps,
             solver,
             callback,
         )
-        clips = zip(places, latents.split(lengths, dim=-1), strict=True)
+        self.parts.bring("vae")
+        clips = zip(slots, latents.split(lengths, dim=-1), strict=True)
         return [
-            FoleyOutput(self._decoded(clip, place.request.seen.seconds), self.spec.sample_rate, place.envelope)
-            for place, clip in clips
-            if isinstance(place, EncodedRequest)
+            FoleyOutput(self._decoded(clip, slot.request.seen.seconds), self.spec.sample_rate, slot.envelope)
+            for slot, clip in clips
+            if isinstance(slot, EncodedRequest)
         ]
 
     def _decoded(self, latents: Tensor, seconds: float) -> Tensor:
-        return decode_latents(self.vae, latents, round(seconds * self.spec.sample_rate))[0].float().cpu()
+        return self.model.decode(latents, round(seconds * self.spec.sample_rate))[0]
 
     def _gathered(
-        self, places: Sequence[EncodedRequest | Extent], filling: EncodedRequest
+        self, slots: Sequence[EncodedRequest | BatchPlaceholder], filling: EncodedRequest
     ) -> tuple[Conditions, Conditions, list[Window], list[int]]:
         """Conditions and their null branch, one row per window of the batch; its windows; each clip's latents.
 
-        An extent is filled with the first row of `filling`: nobody keeps its sound.
+        A placeholder is filled with the first row of `filling`; its sound is dropped.
         """
         plans, lengths = [], []
         branches: list[tuple[Conditions, Conditions]] = []
-        for place in places:
-            if isinstance(place, EncodedRequest):
-                plans.append(place.windows)
-                lengths.append(total_latents(place.request.seen.seconds, self.spec))
-                branches.append((place.conditions, place.null))
+        for slot in slots:
+            if isinstance(slot, EncodedRequest):
+                plans.append(slot.windows)
+                lengths.append(total_latents(slot.request.seen.seconds, self.spec))
+                branches.append((slot.conditions, slot.null))
             else:
-                plans.append([Window(0, torch.ones(self.spec.num_latents), 0, 0)] * place.num_windows)
-                lengths.append(place.num_latents)
-                first = [0] * place.num_windows
+                plans.append([Window(0, torch.ones(self.spec.num_latents), 0, 0)] * slot.num_windows)
+                lengths.append(slot.num_latents)
+                first = [0] * slot.num_windows
                 branches.append((filling.conditions.rows(first), filling.null.rows(first)))
         conditions, null = map(Conditions.joined, zip(*branches, strict=True))
         return conditions, null, end_to_end(plans, lengths), lengths
@@ -214,18 +242,19 @@ class FoleyGRAMPipeline(ConditionEncoding):
 
         `envelopes` (B, values) or "predicted"; `present` names the modalities whose tokens are kept; one seed per clip.
         """
-        embedded = self.embed(batch)
-        count = len(seeds)
+        embedded, count = self.parts.embed(batch), len(seeds)
         keep = torch.tensor([modality in present for modality in MODALITIES]).expand(count, -1)
-        curve = (
-            self.predict_envelope(batch["motion"], batch["motion_ages"]) if isinstance(envelopes, str) else envelopes
-        )
-        embeddings = [embedded[modality] for modality in MODALITIES]
-        conditions = self._conditions(embeddings, keep, self._control_latents(curve))
+        if isinstance(envelopes, str):
+            self.parts.bring("envelope_predictor")
+            motion, ages = batch["motion"].to(self.device), batch["motion_ages"].to(self.device)
+            envelopes = self.parts.envelope_predictor.predict(motion, ages)
+        control = self.encoder.control_latents(envelopes)
+        conditions = self.encoder.conditions([embedded[modality] for modality in MODALITIES], keep, control)
         velocity = self._velocity(conditions, conditions.null(), guidance_scale, controlnet_conditioning_scale)
-        like = torch.empty(count, self.transformer.config.in_channels, self.spec.num_latents, device=self.device)
+        like = torch.empty(count, self.parts.transformer.config.in_channels, self.spec.num_latents, device=self.device)
         latents = self._sample(denoiser_from_v(velocity), ClipNoise(seeds), like, num_inference_steps, solver, None)
-        return decode_latents(self.vae, latents, self.spec.num_samples).float().cpu()
+        self.parts.bring("vae")
+        return self.model.decode(latents, self.spec.num_samples)
 
     def _velocity(
         self, conditions: Conditions, null: Conditions, guidance_scale: float, control_scale: float
@@ -234,16 +263,14 @@ class FoleyGRAMPipeline(ConditionEncoding):
         if not (math.isfinite(guidance_scale) and math.isfinite(control_scale)):
             raise ValueError(f"guidance {guidance_scale:g}, control scale {control_scale:g}: give finite numbers")
 
-        def controlled(latents: Tensor, timestep: Tensor, told: Conditions) -> Tensor:
-            latents = latents.to(self.transformer.dtype)  # the time stays float32 in every precision
-            residuals = (
-                self.controlnet(latents, timestep, *told, conditioning_scale=control_scale) if control_scale else []
-            )
-            return controlled_forward(
-                self.transformer, latents, timestep, told.cross_tokens, told.global_states, residuals
-            )
-
-        return guided(controlled, conditions, null, guidance_scale, rows_at_once=ROWS_AT_ONCE)
+        self.parts.bring("transformer", "controlnet")
+        return guided(
+            partial(self.model.velocity, control_scale=control_scale),
+            conditions,
+            null,
+            guidance_scale,
+            rows_at_once=WINDOWS_AT_ONCE,
+        )
 
     def _sample(
         self,

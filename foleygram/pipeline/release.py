@@ -18,7 +18,7 @@ from foleygram.files import atomic_path, file_hash, read_json, share, write_json
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
-from foleygram.pipeline.parts import dtype_of
+from foleygram.pipeline.parts import Parts, dtype_of
 from foleygram.spec import ClipSpec
 from foleygram.weights.download import licence_of
 from foleygram.weights.hub import check_folder, explained, load_network
@@ -174,9 +174,7 @@ def load_parts(folder: Path, torch_dtype: torch.dtype = torch.float32) -> dict[s
     return {name: load_part(folder, name, dtype_of(name, torch_dtype)) for name in index["parts"]}
 
 
-def load_release(
-    folder: Path, torch_dtype: torch.dtype = torch.float32
-) -> tuple[dict[str, Any], ClipSpec, tuple[float, float]]:
+def load_release(folder: Path, torch_dtype: torch.dtype = torch.float32) -> tuple[Parts, ClipSpec, tuple[float, float]]:
     """Parts, spec and (sigma_min, sigma_max) of a release folder, as `load_parts` loads them.
 
     Raises FileNotFoundError naming the parts that are missing, and as `load_parts` does.
@@ -189,7 +187,7 @@ def load_release(
         )
     parts, spec = load_parts(folder, torch_dtype), ClipSpec(**index["spec"])
     _check_rates(folder, spec)
-    return parts, spec, (index["sigma_min"], index["sigma_max"])
+    return Parts(**parts), spec, (index["sigma_min"], index["sigma_max"])
 
 
 def _check_rates(folder: Path, spec: ClipSpec) -> None:

@@ -10,7 +10,7 @@ from foleygram.pipeline.pipeline import (
     DEFAULT_GUIDANCE,
     DEFAULT_SOLVER,
     DEFAULT_STEPS,
-    Extent,
+    BatchPlaceholder,
     FoleyGRAMPipeline,
     FoleyOutput,
 )
@@ -19,7 +19,7 @@ from foleygram.production.requests import clip_seed
 from foleygram.production.takes import TakeScore, disobeys, rank_takes, score_take
 from foleygram.spec import ClipSpec
 
-BatchItem = SoundRequest | EncodedRequest | Extent
+BatchItem = SoundRequest | EncodedRequest | BatchPlaceholder
 CLIP_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
 """What one clip may fail by without the others; anything else ends the run."""
 
@@ -94,7 +94,7 @@ def render_takes(
             for index, place in enumerate(encoded)
         ]
         for index in errors:
-            items[index] = extent_of(items[index], pipeline.spec)
+            items[index] = placeholder_of(items[index], pipeline.spec)
         if not any(isinstance(item, EncodedRequest) for item in items):
             break
         for index, outcome in enumerate(generate_each(pipeline, items, sampling, callback=callback)):
@@ -117,7 +117,7 @@ def generate_each(
     callback: Callable[[int], None] | None = None,
 ) -> list[FoleyOutput | Exception | None]:
     """The sound of every request, None for an extent; where the batch fails, each is tried alone in its place."""
-    indices = [index for index, place in enumerate(places) if not isinstance(place, Extent)]
+    indices = [index for index, place in enumerate(places) if not isinstance(place, BatchPlaceholder)]
     results: list[FoleyOutput | Exception | None] = [None] * len(places)
     try:
         outputs = pipeline.generate(places, **sampling.options(), callback=callback)
@@ -126,7 +126,7 @@ def generate_each(
             results[indices[0]] = error
             return results
         for index in indices:
-            alone = [p if i == index else extent_of(p, pipeline.spec) for i, p in enumerate(places)]
+            alone = [p if i == index else placeholder_of(p, pipeline.spec) for i, p in enumerate(places)]
             results[index] = generate_each(pipeline, alone, sampling)[index]
         return results
     for index, output in zip(indices, outputs, strict=True):
@@ -134,33 +134,35 @@ def generate_each(
     return results
 
 
-def extent_of(place: BatchItem, spec: ClipSpec) -> Extent:
+def placeholder_of(place: BatchItem, spec: ClipSpec) -> BatchPlaceholder:
     """The room that a place takes up in a batch."""
-    if isinstance(place, Extent):
+    if isinstance(place, BatchPlaceholder):
         return place
     request = place.request if isinstance(place, EncodedRequest) else place
-    return Extent(total_latents(request.seen.seconds, spec), len(request.windows(spec)))
+    return BatchPlaceholder(total_latents(request.seen.seconds, spec), len(request.windows(spec)))
 
 
 def _encoded(
     pipeline: FoleyGRAMPipeline, places: Sequence[BatchItem]
-) -> tuple[list[EncodedRequest | Extent], dict[int, Exception]]:
+) -> tuple[list[EncodedRequest | BatchPlaceholder], dict[int, Exception]]:
     """Every request encoded once, whatever the number of its takes; where that fails, its extent, and the error."""
-    encoded: list[EncodedRequest | Extent] = []
+    encoded: list[EncodedRequest | BatchPlaceholder] = []
     errors: dict[int, Exception] = {}
     for index, place in enumerate(places):
         try:
             encoded.append(pipeline.encode(place) if isinstance(place, SoundRequest) else place)
         except CLIP_ERRORS as error:
             errors[index] = error
-            encoded.append(extent_of(place, pipeline.spec))
+            encoded.append(placeholder_of(place, pipeline.spec))
     return encoded, errors
 
 
-def _item(place: EncodedRequest | Extent, number: int, spec: ClipSpec, *, wanted: bool) -> EncodedRequest | Extent:
+def _item(
+    place: EncodedRequest | BatchPlaceholder, number: int, spec: ClipSpec, *, wanted: bool
+) -> EncodedRequest | BatchPlaceholder:
     if wanted and isinstance(place, EncodedRequest):
         return place.with_seed(take_seed(place.request.seed, number))
-    return extent_of(place, spec)
+    return placeholder_of(place, spec)
 
 
 def _strays(takes: Sequence[Take], rule: TakeRule) -> bool:

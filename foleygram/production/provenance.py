@@ -12,7 +12,7 @@ import torch
 
 from foleygram.envelope.envelope import Envelope
 from foleygram.files import file_hash, read_json
-from foleygram.pipeline.pipeline import Extent
+from foleygram.pipeline.pipeline import BatchPlaceholder
 from foleygram.pipeline.release import INDEX, read_index
 from foleygram.production.batch_runner import Sampling, Take
 from foleygram.production.job import Wish, plain_wish, told_wish, wish_files
@@ -57,7 +57,7 @@ def sidecar(
     take: Take,
     *,
     place: int,
-    extents: Sequence[Extent],
+    extents: Sequence[BatchPlaceholder],
     delivery: Mapping[str, Any],
     results: Mapping[str, Path],
 ) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Recorded(NamedTuple):
     seed: int
     take: int
     place: int
-    extents: list[Extent]
+    extents: list[BatchPlaceholder]
     record: dict[str, Any]
 
 
@@ -114,7 +114,7 @@ def read_sidecar(path: Path, video: Path | None = None) -> Recorded:
         found = Recorded(
             path.stem, video or Path(record["input"]["file"]), told_wish(Wish(), record["wish"], path.parent),
             Sampling(**record["sampling"]), record["seed"], record["take"], record["batch"]["place"],
-            [Extent(*extent) for extent in record["batch"]["extents"]], record,
+            [BatchPlaceholder(*extent) for extent in record["batch"]["extents"]], record,
         )  # fmt: skip
         inputs = {found.video: record["input"]["sha256"]} | {Path(f): h for f, h in record["wish_sha256"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:

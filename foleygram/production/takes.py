@@ -80,7 +80,7 @@ def _volume(
         some = slice(first, first + EMBEDDED_AT_ONCE)
         heard = torch.stack([fit_length(sound[start:], length) for start in starts[some]])
         told = {"frames": seen.frames[some], "caption": [text or "" for text in words[some]], "envelope_audio": heard}
-        embedded = pipeline.embed(told)
+        embedded = pipeline.parts.embed(told)
         for video, text, sounding, word in zip(*(embedded[m].float() for m in MODALITIES), words[some], strict=True):
             vectors = [video, text, sounding] if word else [video, sounding]
             volumes.append(float(gram_volume(torch.stack(vectors))))

@@ -9,7 +9,7 @@ from foleygram.envelope.editing.hits import RATE
 from foleygram.envelope.envelope import Envelope
 from foleygram.media.isolate import guarded, patience
 from foleygram.media.video import probe
-from foleygram.pipeline.conditions import ConditionEncoding
+from foleygram.pipeline.conditions import envelope_of_request
 from foleygram.pipeline.release import load_part, read_index
 from foleygram.pipeline.request import VideoInput, envelope_of_video, read_video
 from foleygram.spec import ClipSpec
@@ -39,7 +39,7 @@ def predicted_envelope(video: Path, checkpoint: Path, device: str | torch.device
     spec = ClipSpec(**read_index(checkpoint)["spec"])
     seen: VideoInput = guarded(read_video, video, spec, timeout_sec=patience(_length(video)))
     predictor = load_part(checkpoint, "envelope_predictor")
-    return ConditionEncoding({"envelope_predictor": predictor}, spec).to(device).envelope_of(seen)
+    return envelope_of_request(predictor.eval().to(device), seen, "predicted", spec)
 
 
 def _length(video: Path) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 from foleygram.envelope.editing.files import chosen_envelope
 from foleygram.files import error_text
 from foleygram.media.isolate import guarded, patience
-from foleygram.pipeline.pipeline import Extent, FoleyGRAMPipeline
+from foleygram.pipeline.pipeline import BatchPlaceholder, FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest
 from foleygram.production.batch_runner import CLIP_ERRORS, Sampling, Take, TakeRule, render_takes
 from foleygram.production.export import Delivery
@@ -102,7 +102,7 @@ class FolderRun:
     ) -> list[list[Take] | Exception | None]:
         """Takes or the error of every row that is to do."""
         places = [
-            request if isinstance(request, SoundRequest) else Extent(row.latents, row.windows)
+            request if isinstance(request, SoundRequest) else BatchPlaceholder(row.latents, row.windows)
             for row, request in zip(batch, read, strict=True)
         ]
         names = ", ".join(row.video.name for row in batch if row.state == TODO)
@@ -146,7 +146,7 @@ class FolderRun:
             self.manifest.record(row, self.rank)
 
     def _write(self, row: Row, batch: Sequence[Row], edges: Sequence[float], takes: Sequence[Take]) -> tuple[str, ...]:
-        extents = [Extent(other.latents, other.windows) for other in batch]
+        extents = [BatchPlaceholder(other.latents, other.windows) for other in batch]
 
         def record(results: Mapping[str, Path]) -> dict[str, Any]:
             return sidecar(

@@ -119,6 +119,10 @@ class Pipeline:
     def to(self, device):
         return self
 
+    @property
+    def parts(self):
+        return self
+
     def embed(self, batch):
         kinds = torch.tensor([index % 2 for index in batch["frames"][:, 0, 0, 0, 0].tolist()])
         rows = torch.nn.functional.one_hot(kinds, 4).float()

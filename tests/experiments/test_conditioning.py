@@ -110,14 +110,14 @@ def test_a_shift_moves_a_curve_by_whole_values_and_a_shuffle_keeps_its_pieces():
 
 def test_random_projectors_keep_the_scale_and_nothing_else(tiny_release):
     pipeline = FoleyGRAMPipeline.from_pretrained(tiny_release)
-    weights = pipeline.projectors.projectors["video"].weight.clone()
+    weights = pipeline.parts.projectors.projectors["video"].weight.clone()
     random = randomly_projected(pipeline, seed=0)
-    fresh = random.projectors.projectors["video"].weight
-    assert torch.equal(pipeline.projectors.projectors["video"].weight, weights)
+    fresh = random.parts.projectors.projectors["video"].weight
+    assert torch.equal(pipeline.parts.projectors.projectors["video"].weight, weights)
     assert fresh.std().item() == pytest.approx(weights.std().item(), rel=0.4)
     assert abs(torch.corrcoef(torch.stack([fresh.flatten(), weights.flatten()]))[0, 1]) < 0.5
-    assert torch.equal(randomly_projected(pipeline, seed=0).projectors.projectors["video"].weight, fresh)
-    assert random.transformer is pipeline.transformer and not fresh.requires_grad
+    assert torch.equal(randomly_projected(pipeline, seed=0).parts.projectors.projectors["video"].weight, fresh)
+    assert random.parts.transformer is pipeline.parts.transformer and not fresh.requires_grad
 
 
 def obedient(*, conditions):

@@ -19,7 +19,7 @@ from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.sampling import SOLVERS, ClipNoise, exponential_sigmas
 from foleygram.media.audio import read_audio
 from foleygram.media.video import probe
-from foleygram.pipeline.pipeline import Extent
+from foleygram.pipeline.pipeline import BatchPlaceholder
 from foleygram.pipeline.release import load_release, read_index
 from foleygram.pipeline.request import (
     ModalityWeights,
@@ -116,7 +116,7 @@ def test_offloading_keeps_one_step_on_the_device_and_changes_no_sample(tiny_rele
     pipeline = FoleyGRAMPipeline.from_pretrained(tiny_release)
     video, options = seen(pipeline, 2.0), {"num_inference_steps": 2, "prompt": "A person hits wood."}
     whole = pipeline(video, **options).audio
-    names = {id(part): name for name, part in pipeline.parts.items()}
+    names = {id(part): name for name, part in pipeline.parts.present().items()}
     there, most = set(), []
     move = torch.nn.Module.to
 
@@ -143,7 +143,7 @@ def test_half_precision_sounds_alike_and_keeps_times_and_solver_precise(monkeypa
         steered.append((latents.dtype, timestep.dtype, timestep[0].item()))
         return controlled_forward(network, latents, timestep, *rest)
 
-    monkeypatch.setattr("foleygram.pipeline.pipeline.controlled_forward", recorded)
+    monkeypatch.setattr("foleygram.generation.model.controlled_forward", recorded)
     outputs = []
     for precision in (torch.float32, dtype):
         pipeline = FoleyGRAMPipeline.from_pretrained("checkpoints/mini", torch_dtype=precision)
@@ -164,7 +164,7 @@ def test_a_pipeline_is_brought_to_a_dtype_or_loaded_in_it(tiny_release, pipeline
     loaded = FoleyGRAMPipeline.from_pretrained(tiny_release, torch_dtype=torch.bfloat16)
     brought = FoleyGRAMPipeline.from_pretrained(tiny_release).to("cpu", torch.bfloat16)
     for one in (loaded, brought.to("cpu")):  # moving alone changes no precision
-        kinds = {name: next(part.parameters()).dtype for name, part in one._networks().items()}
+        kinds = {name: next(part.parameters()).dtype for name, part in one.parts.networks().items()}
         assert kinds == dict.fromkeys(kinds, torch.bfloat16) | {"envelope_predictor": torch.float32}
     options = {"num_inference_steps": 2, "prompt": "wood", "negative_prompt": "metal"}
     first, again = (one(video, **options).audio for one in (loaded, brought.enable_model_cpu_offload("cpu")))
@@ -183,8 +183,8 @@ def test_chunked_decoding_equals_whole_decoding(pipeline):
     latents = torch.randn(1, 4, 9 * pipeline.spec.num_latents, generator=torch.Generator().manual_seed(0))
     count = latents.shape[-1] * 512
     with torch.inference_mode():
-        whole = pipeline.vae.decode(latents).sample
-        torch.testing.assert_close(decode_latents(pipeline.vae, latents, count), whole, atol=1e-5, rtol=1e-4)
+        whole = pipeline.parts.vae.decode(latents).sample
+        torch.testing.assert_close(decode_latents(pipeline.parts.vae, latents, count), whole, atol=1e-5, rtol=1e-4)
 
 
 def test_a_clip_in_a_batch_sounds_as_it_does_alone(pipeline, rendered):
@@ -211,7 +211,7 @@ def requests(pipeline):
 
 
 def extent(pipeline, request):
-    return Extent(total_latents(request.seen.seconds, pipeline.spec), len(request.windows(pipeline.spec)))
+    return BatchPlaceholder(total_latents(request.seen.seconds, pipeline.spec), len(request.windows(pipeline.spec)))
 
 
 def test_clips_of_any_length_in_a_batch_sound_as_they_do_alone(pipeline):
@@ -232,7 +232,7 @@ def test_a_clip_done_again_in_its_place_has_the_same_bytes(pipeline, kept):
 
 def test_a_batch_of_nothing_is_refused(pipeline):
     with pytest.raises(ValueError, match="at least one"):
-        pipeline.generate([Extent(63, 1)])
+        pipeline.generate([BatchPlaceholder(63, 1)])
 
 
 def test_a_modality_of_weight_zero_is_absent(pipeline):
@@ -261,15 +261,15 @@ def test_segments_that_make_no_sense_are_refused(pipeline, segments):
 @pytest.mark.parametrize("seconds", [0.01, 0.5, 2.0, 9.0])
 def test_a_reference_may_have_any_length(pipeline, seconds):
     sound = torch.randn(round(seconds * 16_000), generator=torch.Generator().manual_seed(0))
-    embedded = pipeline._embed_reference(sound)
+    embedded = pipeline.encoder._embed_reference(sound)
     assert embedded.shape == (1, 8) and embedded.norm() == pytest.approx(1, abs=1e-5)
     if seconds == 0.5:  # repeated: the same as four of it
-        torch.testing.assert_close(embedded, pipeline._embed_reference(sound.repeat(4)))
+        torch.testing.assert_close(embedded, pipeline.encoder._embed_reference(sound.repeat(4)))
     for same in (sound.numpy(), sound.double(), torch.stack([0.5 * sound, 1.5 * sound])):
-        torch.testing.assert_close(embedded, pipeline._embed_reference(same))
+        torch.testing.assert_close(embedded, pipeline.encoder._embed_reference(same))
     for odd in (sound[:0], sound.view(1, 1, -1), torch.full((9,), torch.nan)):
         with pytest.raises(ValueError, match="give finite samples"):
-            pipeline._embed_reference(odd)
+            pipeline.encoder._embed_reference(odd)
 
 
 def test_reads_a_rendered_video(pipeline, rendered):
@@ -330,7 +330,7 @@ def test_a_stereo_backbone_at_44_1_khz_gives_stereo_to_the_sample(pipeline, rend
         decoder_input_channels=4, audio_channels=2, sampling_rate=44_100,
     )  # fmt: skip
     spec = replace(pipeline.spec, sample_rate=44_100, audio_channels=2, latent_hop=2048)
-    stereo = FoleyGRAMPipeline(pipeline.parts | {"vae": vae}, spec, pipeline.sigmas)
+    stereo = FoleyGRAMPipeline(replace(pipeline.parts, vae=vae), spec, pipeline.sigmas)
     video = sorted(rendered.glob("*.mp4"))[0]
     output = stereo(video, envelope="audio", num_inference_steps=1)
     assert output.audio.shape == (2, round(probe(video).duration_sec * 44_100)) and output.sample_rate == 44_100

@@ -10,7 +10,7 @@ from foleygram.pipeline.request import Segment, SoundRequest, VideoInput, window
 from foleygram.production.batch_runner import (
     Sampling,
     TakeRule,
-    extent_of,
+    placeholder_of,
     render_takes,
     take_seed,
     window_prompts,
@@ -60,7 +60,7 @@ def test_a_take_done_again_in_its_place_has_the_same_bytes(pipeline):
     places = [request(pipeline, 2.0, 5), request(pipeline, 3.1, 6)]
     takes = {take.number: take for take in render_takes(pipeline, places, QUICK, TakeRule(takes=2))[1]}
     seat = replace(places[1], seed=take_seed(6, 2))
-    _, (again,) = render_takes(pipeline, [extent_of(places[0], pipeline.spec), seat], QUICK, TakeRule())
+    _, (again,) = render_takes(pipeline, [placeholder_of(places[0], pipeline.spec), seat], QUICK, TakeRule())
     assert torch.equal(again.output.audio, takes[2].output.audio)
 
 

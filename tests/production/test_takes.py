@@ -64,7 +64,7 @@ def test_words_enter_the_volume_and_have_no_say_where_there_are_none(pipeline, s
     audio, envelope = hits([0.3])
     output, seen = FoleyOutput(audio, RATE, envelope), replace(seen, seconds=2.0, frames=seen.frames[:1])
     silent, told = score_take(pipeline, seen, output), score_take(pipeline, seen, output, prompts=["wood"])
-    embedded = pipeline.embed({"frames": seen.frames, "envelope_audio": audio})
+    embedded = pipeline.parts.embed({"frames": seen.frames, "envelope_audio": audio})
     cosine = float(embedded["video"][0] @ embedded["audio"][0])
     assert silent.volume != told.volume
     assert silent.volume == pytest.approx(np.sqrt(1 - cosine**2), abs=1e-3)  # two vectors: the sine between them
@@ -81,7 +81,7 @@ def test_every_window_is_judged_by_its_own_picture_sound_and_words(pipeline, see
         stretch = audio[:, round(start * RATE) :][:, : 2 * RATE]
         heard[:, : stretch.shape[1]] = stretch
         told = {"frames": frames[None], "caption": [word or ""], "envelope_audio": heard}
-        embedded = {name: rows[0] for name, rows in pipeline.embed(told).items()}
+        embedded = {name: rows[0] for name, rows in pipeline.parts.embed(told).items()}
         names = ("video", "text", "audio") if word else ("video", "audio")
         volumes.append(float(gram_volume(torch.stack([embedded[name] for name in names]))))
     assert len(volumes) > 1 and max(volumes) - min(volumes) > 1e-4
