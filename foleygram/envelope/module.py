@@ -63,7 +63,8 @@ class EnvelopeModule(Stage):
         with self.draws(batch_index) as generator:
             if self.augment:
                 frame_rate = self.predictor.config.motion_frame_rate
-                motion, ages = augment_motion(motion, ages, generator, frame_rate=frame_rate)
+                motion, ages, still = augment_motion(motion, ages, generator, frame_rate=frame_rate)
+                envelope = envelope.masked_fill(still[:, None], 0.0)
             loss = self._loss(self.predictor(motion, ages), envelope)
         self.log("loss", loss, prog_bar=True, sync_dist=True)
         return loss

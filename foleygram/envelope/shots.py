@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SAME_FRAME = 0.25 / 255
+"""Mean difference of pixel values below which two frames are one frame, repeated."""
+
 
 class Shots(NamedTuple):
     """The distinct frames of a batch in one row, and where on the time grid each is on screen."""
@@ -34,7 +37,8 @@ def distinct_shots(motion: Tensor, ages: Tensor, frame_rate: float) -> Shots:
     count = motion.shape[1]
     stamps = torch.arange(count, device=ages.device) + 0.5 - ages.float() * frame_rate
     is_new = torch.ones(stamps.shape, dtype=torch.bool, device=ages.device)
-    is_new[:, 1:] = stamps.diff(dim=1) > 0.25
+    is_new[:, 1:] = (stamps.diff(dim=1) > 0.25) & frames_differ(motion)
+    stamps = torch.where(is_new, stamps, -torch.inf).cummax(dim=1).values
     shown = is_new.flatten().long().cumsum(0).reshape(stamps.shape) - 1
     clip = torch.nonzero(is_new)[:, 0]
     index = torch.arange(len(clip), device=ages.device)
@@ -43,6 +47,15 @@ def distinct_shots(motion: Tensor, ages: Tensor, frame_rate: float) -> Shots:
     frames = motion[is_new]
     frames = frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
     return Shots(frames, index - (~starts).long(), index + (~ends).long(), clip, shown, stamps)
+
+
+def frames_differ(motion: Tensor) -> Tensor:
+    """Whether each frame of motion (B, N, 3, M, M) differs from the one before it: (B, N - 1).
+
+    Files at 24, 30 or 60 frames per second often repeat the frames of a slower camera.
+    """
+    frames = motion.float() / 255 if motion.dtype == torch.uint8 else motion.float()
+    return (frames[:, 1:] - frames[:, :-1]).abs().mean((2, 3, 4)) > SAME_FRAME
 
 
 class _Block(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foleygram.datasets.datamodule import ClipDataModule
-from foleygram.envelope.augmentation import augment_motion, leave_out_frames
+from foleygram.envelope.augmentation import STILL_SHARE, augment_motion, drop_frames, move_camera
 from foleygram.envelope.module import EnvelopeModule, correlations
 from foleygram.envelope.predictor import EnvelopePredictor
 from foleygram.features.writer import write_cache
@@ -104,6 +104,21 @@ def test_augmentation_keeps_shapes_and_follows_its_generator() -> None:
     assert not torch.equal(first[0], other[0])
 
 
+def test_a_still_clip_shows_one_frame_and_stays_about_as_frequent_as_asked() -> None:
+    motion = torch.randint(0, 255, (1, 1, 3, SIZE, SIZE), dtype=torch.uint8).expand(400, 4, -1, -1, -1)
+    still = augment_motion(motion, torch.zeros(400, 4), step_generator(0, 0, 0), frame_rate=30.0)[2]
+    assert abs(still.float().mean() - STILL_SHARE) < 0.04
+
+
+def test_a_camera_that_does_not_shake_changes_every_frame_alike() -> None:
+    clip = torch.rand(1, 3, SIZE, SIZE).expand(5, -1, -1, -1)
+    seen = [move_camera(clip, torch.Generator().manual_seed(seed)) for seed in range(20)]
+    assert all(frames.shape == clip.shape and frames.isfinite().all() for frames in seen)
+    steady = [bool((frames == frames[:1]).all()) for frames in seen]
+    assert 1 <= sum(steady) <= 15
+    assert not any(torch.equal(frames, clip) for frames in seen)
+
+
 def test_steps_and_ranks_draw_apart() -> None:
     keys = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
     draws = {torch.rand((), generator=step_generator(*key)).item() for key in keys}
@@ -111,11 +126,11 @@ def test_steps_and_ranks_draw_apart() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_frames_left_out_are_replaced_by_the_one_before_with_its_age(seed: int) -> None:
+def test_dropped_frames_are_replaced_by_the_one_before_with_its_age(seed: int) -> None:
     times = (torch.arange(FRAMES) + 0.5) / 30
     stamps = torch.floor(times * 25) / 25
     clip = (stamps * 25).round().byte()[:, None, None, None].expand(-1, 3, 2, 2)
-    fewer, ages = leave_out_frames(clip, times - stamps, torch.Generator().manual_seed(seed), frame_rate=30.0)
+    fewer, ages = drop_frames(clip, times - stamps, torch.Generator().manual_seed(seed), frame_rate=30.0)
     torch.testing.assert_close(times - ages, fewer[:, 0, 0, 0] / 25, atol=1e-5, rtol=0)  # a frame keeps its own stamp
     assert (ages >= -1e-6).all()
     assert len(fewer[:, 0, 0, 0].unique()) <= len(clip[:, 0, 0, 0].unique())

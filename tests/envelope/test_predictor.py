@@ -229,8 +229,17 @@ def test_predictions_are_made_without_dropout() -> None:
 def test_a_frame_is_new_a_quarter_of_a_step_after_the_last() -> None:
     stamps = torch.tensor([[0.5, 0.7, 1.0, 2.0]])
     ages = (torch.arange(4) + 0.5 - stamps) / 30
-    shots = distinct_shots(torch.zeros(1, 4, 3, SIZE, SIZE), ages, 30.0)
-    assert shots.shown.tolist() == [[0, 0, 1, 2]]
+    motion = torch.arange(4, dtype=torch.uint8).reshape(1, 4, 1, 1, 1).expand(-1, -1, 3, SIZE, SIZE)
+    assert distinct_shots(motion, ages, 30.0).shown.tolist() == [[0, 0, 1, 2]]
+
+
+def test_repeated_frames_predict_what_the_slower_camera_s_file_predicts() -> None:
+    predictor = tiny_predictor().eval()
+    motion = torch.randint(0, 256, (1, 8, 3, SIZE, SIZE), dtype=torch.uint8).repeat_interleave(2, dim=1)
+    slow = ages_at(15.0, 16)[None]
+    noise = (torch.rand(motion.shape) < 0.05).byte()  # of the codec: 0.05 of 255 on average
+    repeated = predictor(motion ^ noise, torch.zeros(1, 16))
+    torch.testing.assert_close(repeated, predictor(motion, slow - 0.5 / 30), rtol=0.02, atol=0.02)
 
 
 def test_learns_when_a_dot_bounces_to_less_than_a_frame() -> None:
