@@ -61,16 +61,16 @@ def main() -> None:
             pipeline.encode = clock.timed("encoding", pipeline.encode)  # type: ignore[method-assign]
             pipeline._sample = clock.timed("sampling", pipeline._sample)  # type: ignore[method-assign]
             pipeline.generate = clock.timed("generating", pipeline.generate)  # type: ignore[method-assign]
-            reading, writing = folder.guarded, results.guarded
-            folder.guarded = clock.timed("reading", reading)  # type: ignore[attr-defined]
-            results.guarded = clock.timed("writing", writing)  # type: ignore[attr-defined]
+            reading, writing = folder.run_isolated, results.run_isolated
+            folder.run_isolated = clock.timed("reading", reading)  # type: ignore[attr-defined]
+            results.run_isolated = clock.timed("writing", writing)  # type: ignore[attr-defined]
             begun = time.perf_counter()
             outcome = generate_files(
                 dict.fromkeys(videos, Wish()), out, options.checkpoint, lambda pipeline=pipeline: pipeline,
                 sampling=Sampling(options.steps), rule=TakeRule(), delivery=Delivery(), batch_size=batch_size,
             )  # fmt: skip
             total = time.perf_counter() - begun
-            folder.guarded, results.guarded = reading, writing  # type: ignore[attr-defined]
+            folder.run_isolated, results.run_isolated = reading, writing  # type: ignore[attr-defined]
             spent = clock.spent
             decoding = spent["generating"] - spent["sampling"]
             waiting = total - spent["encoding"] - spent["generating"]

@@ -118,7 +118,7 @@ def test_the_picture_shows_frames_curve_and_what_was_before(video: Path, drawn: 
         (["{video}", "-o", "{out}/a.csv", "--from", "nothing.csv"], 1, "nothing.csv"),
         (["{video}", "-o", "{out}/a.csv", "--checkpoint", "nowhere"], 1, "nowhere"),
         (["{video}", "-o", "{out}/a.csv", "--from", "{drawn}", "--remove-hit", "1.15"], 1, "no hit within"),
-        (["{video}", "-o", "{out}/a.csv", "--from", "{drawn}", "--mute", "90:91"], 1, "90 s lies outside"),
+        (["{video}", "-o", "{out}/a.csv", "--from", "{drawn}", "--mute", "90:91"], 1, "90 s is outside"),
         (["{video}", "-o", "{out}/a.csv", "--from", "{drawn}", "--gain", "40dB"], 1, "full scale"),
         (["{video}", "--plot", "{out}/a.txt", "--from", "{drawn}"], 1, "a.txt"),
     ],

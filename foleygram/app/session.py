@@ -16,7 +16,7 @@ from foleygram.envelope.editing.hits import RATE
 from foleygram.envelope.editing.options import parse_edit
 from foleygram.envelope.envelope import Envelope
 from foleygram.evaluation.envelopes import ENVELOPE_RATE
-from foleygram.media.isolate import guarded, patience
+from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest, envelope_of_video
 from foleygram.production.batch_runner import Sampling, Take, take_seed
@@ -101,7 +101,7 @@ def close_session(session: Session | None) -> None:
 
 def own_sound(session: Session, spec: ClipSpec, limits: Limits) -> Envelope:
     """The envelope of the video's own sound; raises MediaError for a video that is silent."""
-    return guarded(envelope_of_video, session.video, spec, limits.seconds, timeout_sec=patience(limits.seconds))
+    return run_isolated(envelope_of_video, session.video, spec, limits.seconds, timeout_sec=time_limit(limits.seconds))
 
 
 class MadeTake(NamedTuple):
@@ -135,7 +135,7 @@ def make_take(
     _, obtained = envelopes_of_take(output.audio.mean(0), output.sample_rate, output.envelope)
     place = Path(tempfile.mkdtemp(prefix="take-", dir=session.folder))
     track = Track(f"{session.video.stem}-take{number}", output.audio.numpy(), output.sample_rate)
-    guarded(deliver, session.video, track, Delivery(), place, timeout_sec=patience(session.seconds))
+    run_isolated(deliver, session.video, track, Delivery(), place, timeout_sec=time_limit(session.seconds))
     sound, curve = place / f"{track.name}.wav", place / f"{track.name}.csv"
     [video] = set(place.iterdir()) - {sound}  # its suffix is what can carry the picture
     write_envelope(curve, output.envelope)

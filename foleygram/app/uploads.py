@@ -12,7 +12,7 @@ from torch import Tensor
 from foleygram.app.drawing import num_strip_frames
 from foleygram.app.limits import Limits
 from foleygram.media.audio import read_audio
-from foleygram.media.isolate import MediaError, guarded, patience
+from foleygram.media.isolate import MediaError, run_isolated, time_limit
 from foleygram.media.video import MediaInfo, decodable, open_media, picture_stream, probe, read_frames, segment_middles
 from foleygram.pipeline.request import VideoInput, read_video
 from foleygram.spec import ClipSpec
@@ -30,17 +30,17 @@ class Picture(NamedTuple):
 
 def read_picture(video: Path, spec: ClipSpec, limits: Limits) -> Picture:
     """Read a visitor's video; raises MediaError when it cannot be read or lasts too long."""
-    return guarded(_read_picture, video, spec, limits, timeout_sec=patience(limits.seconds))
+    return run_isolated(_read_picture, video, spec, limits, timeout_sec=time_limit(limits.seconds))
 
 
 def read_mono(path: Path, sample_rate: int, limits: Limits) -> Tensor:
     """A visitor's sound, mono (samples,), as far as the limit; raises MediaError for an unreadable or silent one."""
-    return guarded(_read_mono, path, sample_rate, limits.seconds, timeout_sec=patience(limits.seconds))
+    return run_isolated(_read_mono, path, sample_rate, limits.seconds, timeout_sec=time_limit(limits.seconds))
 
 
 def warm_up() -> None:
     """Start the process that reads, so that the first visitor does not wait for it."""
-    guarded(_ready, "the page")
+    run_isolated(_ready, "the page")
 
 
 def _ready(name: str) -> str:

@@ -14,7 +14,7 @@ from foleygram.evaluation.extraction import TOO_LARGE
 from foleygram.evaluation.onsets import peak
 from foleygram.evaluation.scores import ScoredClip
 from foleygram.media.audio import SOUND_FILES, fit_length, read_audio, sound_rate
-from foleygram.media.isolate import MediaError, guarded
+from foleygram.media.isolate import MediaError, run_isolated
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aiff", ".aif")
 """Preferred in this order over a video of the same name, whose sound may be a coarser copy."""
@@ -207,4 +207,4 @@ def guarded_unless_sound_file(read: Callable[..., Any], path: Path, **options: A
             return read(path, **options)
         except MemoryError as error:
             raise MediaError(f"{path}: {TOO_LARGE} ({error})") from None
-    return guarded(read, path, timeout_sec=READ_TIMEOUT_SEC, **options)
+    return run_isolated(read, path, timeout_sec=READ_TIMEOUT_SEC, **options)

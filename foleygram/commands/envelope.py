@@ -50,7 +50,13 @@ def envelope(
         list[str] | None, typer.Option(metavar="EDIT", help="LEVEL of the loudest moment: 0.3 or -10dB.")
     ] = None,
     frame_rate: Annotated[
-        float | None, typer.Option(min=1, help="Frames per second of an .edl; by default the film's.")
+        float | None, typer.Option(min=1, help="Frames per second of time code in files; by default the film's.")
+    ] = None,
+    timecode: Annotated[
+        str | None,
+        typer.Option(
+            help="First frame's label in an .edl, as 01:00:00:00 or 01:00:00;00 (drop-frame); default: the film's."
+        ),
     ] = None,
     decay: Annotated[float, typer.Option(min=0.001, help="Seconds until a hit read from notes is 20 dB down.")] = 0.1,
     checkpoint: Annotated[Path, typer.Option(help="Release folder with the predictor.")] = Path("checkpoints/mini"),
@@ -76,11 +82,12 @@ def envelope(
             check_name(path)
         for path in [*(out or ()), *([plot] if plot else [])]:
             path.parent.mkdir(parents=True, exist_ok=True)
-        followed = chosen_envelope(source, decay=decay)
+        info = probe(video)
+        followed = chosen_envelope(source, decay=decay, frame_rate=frame_rate or info.frame_rate)
         before = video_envelope(video, followed, checkpoint=checkpoint, device=pick_device(device))
         after = apply_edits(before, edits)
         for path in out or ():
-            write_envelope(path, after, frame_rate=frame_rate or probe(video).frame_rate)
+            write_envelope(path, after, frame_rate=frame_rate or info.frame_rate, start=timecode or info.start_timecode)
         if plot:
             draw_envelope(video, after, plot, before=before if edits else None)
     onsets = after.onsets()

@@ -16,7 +16,7 @@ from foleygram.evaluation.networks.pwc import PWCNet
 from foleygram.evaluation.networks.vggish import WHERE as WHERE_VGGISH
 from foleygram.evaluation.networks.vggish import Output, VGGish
 from foleygram.files import content_hash
-from foleygram.media.isolate import guarded
+from foleygram.media.isolate import run_isolated
 from foleygram.media.video import motion_times, probe, read_frames
 
 STACKS_AT_ONCE = 8
@@ -127,7 +127,7 @@ def _picture(clip: AudioClip, network: I3D, cache: FeatureCache | None) -> Featu
         kept = cache.read(key)
         if kept is not None:
             return kept
-    seconds = guarded(probe, clip.path).duration_sec - clip.start if clip.seconds is None else clip.seconds
+    seconds = run_isolated(probe, clip.path).duration_sec - clip.start if clip.seconds is None else clip.seconds
     times = motion_times(clip.start, seconds, FRAME_RATE)
     count = (len(times) - 1) // STACK
     if count < 1:
@@ -136,7 +136,7 @@ def _picture(clip: AudioClip, network: I3D, cache: FeatureCache | None) -> Featu
     for first in range(0, count, STACKS_AT_ONCE):
         last = min(count, first + STACKS_AT_ONCE)
         stretch = times[first * STACK : last * STACK + 1]
-        frames = guarded(read_frames, clip.path, stretch, size=SHORT_SIDE, squash=False).frames
+        frames = run_isolated(read_frames, clip.path, stretch, size=SHORT_SIDE, squash=False).frames
         parts.append(network(frames.unfold(0, STACK + 1, STACK).movedim(-1, 1)))
     rows = torch.cat(parts)
     if not bool(torch.isfinite(rows).all()):

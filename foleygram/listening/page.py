@@ -17,7 +17,7 @@ from foleygram.distributed import progress_bar
 from foleygram.files import atomic_path, file_hash
 from foleygram.listening.plan import ANCHOR, SCALES, Plan, Stimulus, Tasks, plan_trials
 from foleygram.media.audio import read_audio
-from foleygram.media.isolate import MediaError, guarded
+from foleygram.media.isolate import MediaError, run_isolated
 from foleygram.media.mux import mux
 from foleygram.media.video import probe
 
@@ -166,7 +166,7 @@ def _write_medium(path: Path, stimulus: Stimulus, plan: Plan, sources: Mapping[S
         check = next(c for c in plan.checks.values() if plan.media[c].clip == stimulus.clip)
         stimulus, noise_seed = plan.media[check], plan.seed
     source = sources[stimulus]
-    return guarded(blind_medium, source.sound, source.picture, path, noise_seed, timeout_sec=MEDIA_TIMEOUT_SEC)
+    return run_isolated(blind_medium, source.sound, source.picture, path, noise_seed, timeout_sec=MEDIA_TIMEOUT_SEC)
 
 
 def blind_medium(sound: Path, picture: Path | None, path: Path, noise_seed: int | None) -> float:

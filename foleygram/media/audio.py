@@ -17,14 +17,14 @@ from torch import Tensor
 from foleygram.files import atomic_path
 from foleygram.media.isolate import MediaError
 from foleygram.media.markers import Marker, with_cues
-from foleygram.media.video import decodable, open_media, start_sec
+from foleygram.media.video import decodable, open_media, sound_stream, start_sec
 
 BEATS_MEAN, BEATS_STD = 15.41663, 6.55582
 """Filterbank statistics that BEATs was trained with; it divides by twice the deviation."""
 SOUND_FILES = frozenset({".wav", ".flac", ".ogg"})
-"""Suffixes that soundfile reads piece by piece; everything else, and what it refuses, goes through PyAV."""
+"""Suffixes that soundfile reads; everything else, and what it refuses, is read with PyAV."""
 LONGEST_SEC = 6 * 3600.0
-"""A damaged header or a slip of the pen must not fill the memory: no more sound, nor envelope, is read of a file."""
+"""Longest sound or envelope that is read, so that a damaged header or a typo cannot fill the memory."""
 MAX_DRIFT_SEC = 0.04
 """How far a sound's time stamps may run from its sample count before they count as a gap or an overlap."""
 MAX_GAP_SEC = 600.0
@@ -42,10 +42,10 @@ def read_audio(
 ) -> Tensor:
     """Sound of a file from `start` for `seconds` (all of it by default) as float32 (channels, samples).
 
-    Times count from the picture's start where there is one. Surround is brought to stereo as players do (ITU-R BS.775);
-    two channels are averaged for mono, one is copied for stereo. Raises MediaError for a file without sound, an
-    unreadable one, samples that are no numbers, more than six hours of them, and, with `allow_silence=False`, for a
-    track that is silent throughout; ValueError for a negative start or length.
+    Times count from the video's first frame where there is one. Surround is mixed to stereo as players do (ITU-R
+    BS.775); two channels are averaged for mono, one is copied for stereo. Raises MediaError for a file without sound,
+    an unreadable one, samples that are not finite, more than six hours, and, with `allow_silence=False`, for a track
+    that is silent throughout; ValueError for a negative start or length.
     """
     path = Path(path)
     if start < 0 or (seconds is not None and seconds < 0):
@@ -59,7 +59,7 @@ def read_audio(
             "are read, so cut it, or export it again if its header is wrong"
         )
     if not np.isfinite(audio).all():
-        raise MediaError(f"{path}: it holds samples that are not finite; export it again")
+        raise MediaError(f"{path}: it has samples that are not finite; export it again")
     if not allow_silence and not audio.any():
         raise MediaError(f"{path}: its sound track is silent; choose a file with sound")
     return resample(_to_channels(torch.from_numpy(np.ascontiguousarray(audio)), channels), rate, sample_rate)
@@ -74,9 +74,7 @@ def sound_rate(path: str | Path) -> int:
         except soundfile.LibsndfileError:
             pass  # a container under a sound's name
     with open_media(path) as container:
-        if not container.streams.audio:
-            raise MediaError(f"{path}: there is no sound in it; choose a file with a sound track")
-        return int(container.streams.audio[0].codec_context.sample_rate)
+        return int(_known_sound(path, container).codec_context.sample_rate)
 
 
 def _read_any(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray, int]:
@@ -100,9 +98,7 @@ def _read_sound_file(path: Path, start: float, seconds: float | None) -> tuple[n
 
 def _read_container(path: Path, start: float, seconds: float | None) -> tuple[np.ndarray, int]:
     with open_media(path) as container:
-        if not container.streams.audio:
-            raise MediaError(f"{path}: there is no sound in it; choose a file with a sound track")
-        stream = container.streams.audio[0]
+        stream = _known_sound(path, container)
         rate = stream.codec_context.sample_rate
         begin = round(start * rate)
         end = None if seconds is None else begin + round(seconds * rate)
@@ -119,10 +115,19 @@ def _read_container(path: Path, start: float, seconds: float | None) -> tuple[np
     return _assembled(blocks, rate)[:, begin:end], rate
 
 
+def _known_sound(path: Path, container: InputContainer) -> Any:
+    stream = sound_stream(container)
+    if stream is None and container.streams.audio:
+        raise MediaError(f"{path}: its sound has an unknown codec; convert its sound to WAV")
+    if stream is None:
+        raise MediaError(f"{path}: there is no sound in it; choose a file with a sound track")
+    return stream
+
+
 def _positioned(container: InputContainer, stream: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """Blocks (channels, samples) of a stream, and the sample at which each starts, counted from the picture."""
-    # both tracks on one clock: a sound that starts late in the file starts late under the picture
-    origin = start_sec((container.streams.video or container.streams.audio)[0])
+    """Blocks (channels, samples) of a stream, and the sample at which each starts, counted from the video's start."""
+    # both streams on one clock: a sound that starts late in the file starts late under the video
+    origin = start_sec((container.streams.video or [stream])[0])
     rate = stream.codec_context.sample_rate
     layout = stream.codec_context.layout
     if 2 < layout.nb_channels <= 8 and not layout.name.startswith("ambisonic"):  # what FFmpeg knows how to mix
@@ -140,7 +145,7 @@ def _positioned(container: InputContainer, stream: Any) -> Iterator[tuple[int, n
 
 
 def _assembled(blocks: list[tuple[int, np.ndarray]], rate: int) -> np.ndarray:
-    """Sound (channels, samples) from time 0 on; blocks follow each other unless their stamps leave a real gap."""
+    """Sound (channels, samples) from time 0; blocks are contiguous unless their time stamps leave a real gap."""
     cursor, placed = blocks[0][0], []
     for position, block in blocks:
         if abs(position - cursor) > MAX_DRIFT_SEC * rate:
@@ -149,7 +154,7 @@ def _assembled(blocks: list[tuple[int, np.ndarray]], rate: int) -> np.ndarray:
         cursor += block.shape[1]
     audio = np.zeros((len(blocks[0][1]), max(0, *(at + block.shape[1] for at, block in placed))), np.float32)
     for at, block in placed:
-        if at + block.shape[1] > 0:  # what lies before the picture is not heard
+        if at + block.shape[1] > 0:  # sound before the video is dropped
             audio[:, max(at, 0) : at + block.shape[1]] = block[:, max(-at, 0) :]
     return audio
 
@@ -175,17 +180,17 @@ def fit_length(audio: Tensor, num_samples: int) -> Tensor:
 
 
 def write_audio(path: str | Path, audio: Tensor, sample_rate: int, *, markers: Sequence[Marker] = ()) -> None:
-    """Write sound (channels, samples) as a 16-bit WAV file, whole or not at all; beyond [-1, 1] it is clipped.
+    """Write sound (channels, samples) as a 16-bit WAV file, atomically; samples are clipped to [-1, 1].
 
     `markers` become its cue points. Raises ValueError for samples that are not finite and for a marker beyond the
     sound, OSError when the file cannot be written.
     """
     if not torch.isfinite(audio).all():
-        raise ValueError(f"{path}: the sound holds samples that are not finite, nothing was written")
+        raise ValueError(f"{path}: the sound has samples that are not finite; nothing was written")
     samples = audio.detach().float().cpu().clamp(-1, 1).T.numpy()
     encoded = io.BytesIO()
     soundfile.write(encoded, samples, sample_rate, subtype="PCM_16", format="WAV")
-    try:  # written from memory: soundfile's own errors do not tell a full disk from the rest
+    try:  # encoded in memory first: soundfile's own errors do not distinguish a full disk
         with atomic_path(Path(path)) as temporary:
             temporary.write_bytes(with_cues(encoded.getvalue(), markers) if markers else encoded.getbuffer())
     except OSError as error:
@@ -207,8 +212,9 @@ def _kaldi_filters(num_mel_bins: int, fft_length: int, sample_rate: int) -> Tens
 def kaldi_fbank(waveform: Tensor, sample_rate: int, num_mel_bins: int) -> Tensor:
     """Kaldi log-mel filterbank (..., frames, num_mel_bins) of sound (..., samples): 25 ms windows every 10 ms.
 
-    Povey window, DC removal, pre-emphasis 0.97, no dither. Computed in float64, because what pre-emphasis leaves of a
-    nearly silent frame is the last digits; MPS has none. Raises ValueError when the sound is shorter than a window.
+    Povey window, DC removal, pre-emphasis 0.97, no dither. Computed in float64 (float32 on MPS), because
+    pre-emphasis leaves only the last digits of a nearly silent frame. Raises ValueError when the sound is shorter than
+    a window.
     """
     length, hop = sample_rate * 25 // 1000, sample_rate * 10 // 1000
     if waveform.shape[-1] < length:

@@ -1,7 +1,8 @@
-"""Functions run in processes of their own, so that a damaged file brings no other down."""
+"""Runs functions in separate processes, so that a damaged file cannot take the caller down."""
 
 import errno
 import io
+import logging
 import multiprocessing
 import pickle
 import sys
@@ -14,29 +15,29 @@ from typing import Any
 from foleygram.files import error_text
 
 START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-"""How a worker starts; never by plain fork, which would copy this process's threads half."""
+"""Never plain fork, which would copy this process without its threads."""
 PIECE_BYTES = 1 << 24
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""No fault of the file that is read: there is no room for what is written."""
+"""Errors of the disk that is written to, not of the file that is read."""
 _starting = threading.Lock()
 
 
 class MediaError(ValueError):
-    """A media file that cannot be used; the message names the file and the way out."""
+    """A media file that cannot be used; the message names the file and what to do."""
 
 
-def patience(seconds: float) -> float:
-    """How long, in seconds, work on a film of `seconds` may take before it counts as hung: ten times that, and more."""
+def time_limit(seconds: float) -> float:
+    """Seconds after which work on a video of `seconds` counts as hung: five minutes and ten times its length."""
     return 300.0 + 10.0 * seconds
 
 
-def guarded(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 120.0, **options: Any) -> Any:
-    """Run `function` in a process of its own: a decoder that crashes or hangs on damage becomes a MediaError.
+def run_isolated(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 120.0, **options: Any) -> Any:
+    """Result of `function`, run in a process of its own: a crash, a hang or an error raises MediaError.
 
-    The first argument names the file in the message. Errors that the function raises become MediaErrors too.
+    The first argument is the file that the message names.
     """
     context: Any = multiprocessing.get_context(START)
-    if START == "forkserver":  # what the first call needs is imported once; a file then costs milliseconds
+    if START == "forkserver":  # imported once by the server; each later call starts in milliseconds
         context.set_forkserver_preload([function.__module__])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_report, args=(sender, function, arguments, options), daemon=True)
@@ -48,7 +49,7 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 
             raise MediaError(f"{arguments[0]}: decoding took more than {timeout_sec:g} s; the file seems damaged")
         outcome = _receive(receiver)
     except EOFError:
-        raise MediaError(f"{arguments[0]}: the decoder crashed on it; the file seems damaged") from None
+        raise MediaError(f"{arguments[0]}: the decoder crashed; the file seems damaged") from None
     finally:
         process.kill()
         process.join()
@@ -60,7 +61,7 @@ def guarded(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 
 
 @contextmanager
 def _without_main(function: Callable[..., Any]) -> Iterator[None]:
-    """Start a worker that does not run the caller's script again: its imports alone would cost seconds per file."""
+    """Start workers without running the caller's script again, whose imports would cost seconds per file."""
     with _starting:
         main = sys.modules["__main__"]
         if function.__module__ != main.__name__:
@@ -76,21 +77,29 @@ def _report(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...
         outcome: Any = function(*arguments, **options)
     except MediaError as error:
         outcome = error
-    except Exception as error:
+    except (ValueError, OSError) as error:
         full = isinstance(error, OSError) and error.errno in DISK_ERRORS
-        said = error_text(error) if full else f"{error!r}; check that it is a sound video"
-        outcome = MediaError(f"{arguments[0]}: {said}")
+        outcome = _named(arguments[0], error_text(error) + ("" if full else "; check that the video is valid"))
+    except MemoryError:
+        outcome = _named(arguments[0], "not enough memory to read it; make it shorter or smaller")
+    except Exception:  # a bug, or damage that a library answers with an error of Python's
+        logging.getLogger(__name__).exception("%s failed on %s", function.__name__, arguments[0])
+        outcome = _named(arguments[0], f"{function.__name__} failed on it; re-encode the video, and report this log")
     _send(sender, outcome)
 
 
-class _Pickler(pickle.Pickler):
-    """Leaves the content of tensors and arrays where it is: minutes of frames are not copied to be sent.
+def _named(file: Any, text: str) -> MediaError:
+    return MediaError(text if str(file) in text else f"{file}: {text}")
 
-    A pipe's own pickler would share memory that dies with the process.
+
+class _Pickler(pickle.Pickler):
+    """Pickles tensors and arrays out of band, so that minutes of frames are not copied.
+
+    torch's own reducer for pipes would share memory that ends with the process.
     """
 
     def reducer_override(self, obj: Any) -> Any:
-        torch = sys.modules.get("torch")  # there is no tensor without it, and not every worker needs it
+        torch = sys.modules.get("torch")  # not every worker imports it
         if torch is None or not isinstance(obj, torch.Tensor):
             return NotImplemented
         return torch.from_numpy, (obj.numpy(),)

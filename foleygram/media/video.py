@@ -1,6 +1,7 @@
-"""Probing and decoding pictures by time stamp."""
+"""Probing videos, and decoding their frames by time stamp."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,7 @@ INDEXED = frozenset({".mp4", ".m4v", ".mov"})
 """Containers whose frame index decord gets right; in a transport stream its frames are off by several."""
 
 Shrink = Callable[[Any], Tensor]
-"""From a decoded frame to a small upright picture."""
+"""From a decoded frame to a small upright image."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class MediaInfo:
     video_codec: str
     num_audio_channels: int
     audio_rate: int
+    start_timecode: str | None = None
+    """Label of the first frame, HH:MM:SS:FF or HH:MM:SS;FF, where the file has one."""
 
     @property
     def has_audio(self) -> bool:
@@ -75,23 +78,30 @@ def open_media(path: str | Path) -> InputContainer:
 
 
 def picture_stream(path: str | Path, container: InputContainer) -> Any:
-    """The stream that shows the video (cover art is none); raises MediaError without one or with an absurd size."""
+    """The video stream (not cover art); raises MediaError without one, of an unknown codec or of an absurd size."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise MediaError(f"{path}: there is no picture in it; give a video")
+    if streams[0].codec_context is None:
+        raise MediaError(f"{path}: its video has an unknown codec; re-encode it as H.264")
     width, height = streams[0].codec_context.width, streams[0].codec_context.height
     if not 0 < width * height <= MAX_PIXELS:
         raise MediaError(f"{path}: a picture of {width} x {height} pixels; re-encode it at a usual size")
     return streams[0]
 
 
+def sound_stream(container: InputContainer) -> Any:
+    """The first sound track with a known codec; None without one."""
+    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+
+
 def start_sec(stream: Any) -> float:
-    """When a stream starts on its file's clock, in seconds; every time in this package counts from the picture's."""
+    """Start of a stream on its file's clock, in seconds; times in this package count from the video stream's."""
     return float((stream.start_time or 0) * stream.time_base)
 
 
 def decodable(container: InputContainer, stream: Any) -> Iterator[Any]:
-    """Decoded frames of a stream; a packet that is damaged is passed over, as players do."""
+    """Decoded frames of a stream; damaged packets are skipped, as players do."""
     for packet in container.demux(stream):
         try:
             yield from packet.decode()
@@ -103,7 +113,7 @@ def probe(path: str | Path) -> MediaInfo:
     """Read a file's streams without decoding; raises MediaError when it is no readable video."""
     with open_media(path) as container:
         video = picture_stream(path, container)
-        audio = container.streams.audio[0] if container.streams.audio else None
+        audio = sound_stream(container)
         rate = float(video.average_rate or video.guessed_rate or 0)
         try:
             duration, count = _picture_extent(path, container, video)
@@ -123,11 +133,22 @@ def probe(path: str | Path) -> MediaInfo:
             video_codec=video.codec.canonical_name,
             num_audio_channels=audio.codec_context.channels if audio else 0,
             audio_rate=audio.codec_context.sample_rate if audio else 0,
+            start_timecode=start_timecode(container, video),
         )
 
 
+def start_timecode(container: InputContainer, video: Any) -> str | None:
+    """Label of the first frame, from the video's stream, the container or a time code track; None without one."""
+    others = [stream.metadata for stream in container.streams]
+    for metadata in (video.metadata, container.metadata, *others):
+        label = {key.lower(): value for key, value in metadata.items()}.get("timecode", "").strip()
+        if re.fullmatch(r"\d\d:[0-5]\d:[0-5]\d[:;.]\d\d", label):
+            return label
+    return None
+
+
 def _picture_extent(path: str | Path, container: InputContainer, video: Any) -> tuple[float, int]:
-    """Seconds and frames of the picture from its packets: headers lie in truncated and variable-rate files."""
+    """Seconds and frames of the picture from its packets: headers are wrong in truncated and variable-rate files."""
     packets = (packet for packet in container.demux(video) if packet.pts is not None and not packet.is_discard)
     stamps = sorted((packet.pts, packet.duration or 0) for packet in packets)
     if not stamps:
@@ -163,8 +184,8 @@ def read_frames(
 
     With `squash=False` they keep their proportions, the shorter side `size` (bilinear, antialiased). The frame shown
     at t is the last one stamped at or before t, counted from the first frame; before it, the first, and past the end,
-    the last. `fast` reads squashed ones with decord, for data known to be sound: on damage it can take the process
-    down. Raises MediaError when the picture cannot be decoded, ValueError for times that descend.
+    the last. `fast` reads squashed ones with decord, for files known to be valid: damage can crash the
+    process. Raises MediaError when the picture cannot be decoded, ValueError for times that descend.
     """
     times = np.asarray(times_sec, float)
     if not np.isfinite(times).all() or np.any(np.diff(times) < 0):

@@ -11,7 +11,7 @@ from typing import Any
 
 from foleygram.envelope.editing.files import CHOICES
 from foleygram.files import error_text, file_hash
-from foleygram.media.isolate import MediaError, guarded
+from foleygram.media.isolate import MediaError, run_isolated
 from foleygram.production.job import Wish, wish_files
 from foleygram.production.manifest import SKIPPED, TODO, Manifest, Row, cut_batches
 from foleygram.production.requests import Length, read_length
@@ -122,7 +122,7 @@ def _probed(manifest: Manifest, job: Job, content: str, spec: ClipSpec) -> Row:
         return row.failed(f"{job.video}: the output would overwrite it; choose another --out")
     try:
         timeout_sec = PROBE_TIMEOUT_SEC + job.video.stat().st_size / SLOWEST_BYTES_PER_SEC
-        length: Length = guarded(read_length, job.video, job.wish, spec, timeout_sec=timeout_sec)
+        length: Length = run_isolated(read_length, job.video, job.wish, spec, timeout_sec=timeout_sec)
     except (MediaError, OSError) as error:
         return row.failed(error_text(error))
     return replace(row, seconds=length.seconds, latents=length.latents, windows=length.windows)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from foleygram.envelope.envelope import Envelope
 from foleygram.files import atomic_path
-from foleygram.media.isolate import guarded, patience
+from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.media.video import probe, read_frames, segment_middles
 
 NUM_FRAMES, FRAME_SIZE = 9, 240
@@ -68,7 +68,7 @@ def draw_envelope(video: Path, envelope: Envelope, out: Path, *, before: Envelop
     `before` is the envelope as it was before edits, drawn as a line. Raises MediaError when the video cannot be read,
     ValueError for a format that is not known.
     """
-    strip: FilmStrip = guarded(read_strip, video, timeout_sec=patience(envelope.seconds))
+    strip: FilmStrip = run_isolated(read_strip, video, timeout_sec=time_limit(envelope.seconds))
     height = strip_height(strip)
     figure = Figure(figsize=(WIDTH_IN, height + 2.0 + 1.3), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)

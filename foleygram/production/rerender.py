@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from foleygram.envelope.editing.files import chosen_envelope
 from foleygram.files import file_hash
-from foleygram.media.isolate import guarded, patience
+from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest
 from foleygram.production.batch_runner import TakeRule, render_takes
@@ -44,8 +44,8 @@ def render_again(
     envelope = chosen_envelope(recorded.wish.envelope)
     spec = pipeline.spec
     seconds = recorded.extents[recorded.place].num_latents * spec.latent_hop / spec.sample_rate
-    request: SoundRequest = guarded(
-        read_request, recorded.video, recorded.wish, spec, envelope, timeout_sec=patience(seconds)
+    request: SoundRequest = run_isolated(
+        read_request, recorded.video, recorded.wish, spec, envelope, timeout_sec=time_limit(seconds)
     )
     places: list[Any] = list(recorded.extents)
     places[recorded.place] = replace(request, seed=recorded.seed)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foleygram.media.isolate import guarded, patience
+from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.production.batch_runner import Take
 from foleygram.production.export import Delivery, Track, deliver
 
@@ -36,7 +36,7 @@ def write_results(
     folder = work / uuid.uuid4().hex
     folder.mkdir(parents=True)
     try:
-        guarded(deliver, video, track, delivery, folder, timeout_sec=patience(output.envelope.seconds))
+        run_isolated(deliver, video, track, delivery, folder, timeout_sec=time_limit(output.envelope.seconds))
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         sidecar = folder / f"{name}.json"
         sidecar.write_text(json.dumps(record(files), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

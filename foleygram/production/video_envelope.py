@@ -7,7 +7,7 @@ import torch
 from foleygram.envelope.editing.files import CHOICES
 from foleygram.envelope.editing.hits import RATE
 from foleygram.envelope.envelope import Envelope
-from foleygram.media.isolate import guarded, patience
+from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.media.video import probe
 from foleygram.pipeline.conditions import envelope_of_request
 from foleygram.pipeline.release import load_part, read_index
@@ -29,7 +29,7 @@ def video_envelope(
     if isinstance(source, str):
         if source not in CHOICES:
             raise ValueError(f"envelope is {source!r}: give {', '.join(CHOICES)} or an Envelope")
-        own: Envelope = guarded(envelope_of_video, video, ClipSpec(), timeout_sec=patience(seconds))
+        own: Envelope = run_isolated(envelope_of_video, video, ClipSpec(), timeout_sec=time_limit(seconds))
         source = own
     return source.resampled(RATE).slice(0.0, seconds)
 
@@ -37,10 +37,10 @@ def video_envelope(
 def predicted_envelope(video: Path, checkpoint: Path, device: str | torch.device = "cpu") -> Envelope:
     """The envelope that `generate` follows for `video` when it is given none; loads the predictor alone."""
     spec = ClipSpec(**read_index(checkpoint)["spec"])
-    seen: VideoInput = guarded(read_video, video, spec, timeout_sec=patience(_length(video)))
+    seen: VideoInput = run_isolated(read_video, video, spec, timeout_sec=time_limit(_length(video)))
     predictor = load_part(checkpoint, "envelope_predictor")
     return envelope_of_request(predictor.eval().to(device), seen, "predicted", spec)
 
 
 def _length(video: Path) -> float:
-    return float(guarded(probe, video, timeout_sec=patience(0.0)).duration_sec)
+    return float(run_isolated(probe, video, timeout_sec=time_limit(0.0)).duration_sec)

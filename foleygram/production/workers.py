@@ -12,7 +12,7 @@ from typing import Any
 
 from foleygram.envelope.editing.files import chosen_envelope
 from foleygram.files import error_text
-from foleygram.media.isolate import guarded, patience
+from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.pipeline.pipeline import BatchPlaceholder, FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest
 from foleygram.production.batch_runner import CLIP_ERRORS, Sampling, Take, TakeRule, render_takes
@@ -93,7 +93,7 @@ class FolderRun:
         wish, spec = self.wishes[row.name], self.pipeline.spec
         try:
             envelope = chosen_envelope(wish.envelope)
-            return guarded(read_request, row.video, wish, spec, envelope, timeout_sec=patience(row.seconds))
+            return run_isolated(read_request, row.video, wish, spec, envelope, timeout_sec=time_limit(row.seconds))
         except (ValueError, OSError) as error:
             return error
 

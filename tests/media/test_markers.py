@@ -107,12 +107,13 @@ def frame_number(label: str, nominal: int, dropped: int) -> int:
     ),
 )
 def test_every_event_of_a_list_lies_on_its_frame(times: list[float], rates: tuple[float, int, int, float]) -> None:
-    told, nominal, dropped, exact = rates
-    written = edit_list([Marker(time, f"hit | {time}") for time in times], TimeCode.of(told), title="clip")
+    given_rate, nominal, dropped, exact = rates
+    written = edit_list([Marker(time, f"hit | {time}") for time in times], TimeCode.of(given_rate), title="clip")
     lines = written.split("\r\n")
     assert lines[:2] == ["TITLE: clip", "FCM: DROP FRAME" if dropped else "FCM: NON-DROP FRAME"]
     assert all(len(line) < 80 for line in lines)
     events = [match.groups() for line in lines if (match := EVENT.match(line))]
+    assert lines[2:4] == [f"* FRAMES PER SECOND: {exact:.6g}", f"* START: 01:00:00{';' if dropped else ':'}00"]
     located = [line.split()[2] for line in lines if line.startswith("* LOC: ")]
     assert [event[0] for event in events] == [f"{number:03d}" for number in range(1, len(times) + 1)]
     for time, event, place in zip(sorted(times), events, located, strict=True):
@@ -137,7 +138,7 @@ def test_reaper_s_table_has_its_columns_and_times() -> None:
     rows = list(csv.DictReader(io.StringIO(table)))
     assert list(rows[0]) == ["#", "Name", "Start", "End", "Length"]
     assert [tuple(row.values()) for row in rows] == [
-        ("M1", "b", "0:01:00.000", "", ""),
-        ("M2", 'a "loud", one', "1:02:05.000", "", ""),
-        ("R1", "door", "0:00:00.500", "0:01:01.250", "0:01:00.750"),
+        ("M1", "b", "0:00:59.9996", "", ""),
+        ("M2", 'a "loud", one', "1:02:05.0004", "", ""),
+        ("R1", "door", "0:00:00.5000", "0:01:01.2500", "0:01:00.7500"),
     ]

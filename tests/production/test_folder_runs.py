@@ -60,14 +60,14 @@ from multiprocessing import forkserver
 from pathlib import Path
 from foleygram.cli import main
 from foleygram.console import generate_with_progress
-from foleygram.media.isolate import guarded
+from foleygram.media.isolate import run_isolated
 from foleygram.production.manifest import Manifest
 from foleygram.production.batches import read_length
 from foleygram.production.job import Wish
 from foleygram.spec import ClipSpec
 
 count, out, video, *command = sys.argv[1:]
-guarded(read_length, Path(video), Wish(), ClipSpec())
+run_isolated(read_length, Path(video), Wish(), ClipSpec())
 # The forks share the server of processes that runs now; that it is no child of theirs must not make them start another.
 forkserver._forkserver.ensure_running = lambda: None
 

@@ -44,15 +44,15 @@ def test_the_time_limits_of_reading_and_writing_grow_with_the_film(tiny_release,
 
     limits = []
 
-    def spied(name, guarded):
+    def spied(name, run_isolated):
         def spy(function, *arguments, timeout_sec, **options):
             limits.append((name, timeout_sec))
-            return guarded(function, *arguments, timeout_sec=timeout_sec, **options)
+            return run_isolated(function, *arguments, timeout_sec=timeout_sec, **options)
 
         return spy
 
     for module in (folder, results):
-        monkeypatch.setattr(module, "guarded", spied(module.__name__.split(".")[-1], module.guarded))
+        monkeypatch.setattr(module, "run_isolated", spied(module.__name__.split(".")[-1], module.run_isolated))
     command = ["generate", "--checkpoint", tiny_release, "--steps", 1, "--device", "cpu", "--out", tmp_path / "out"]
     for seconds in (1.0, 9.0):
         video = write_flicker(tmp_path / f"{seconds}.mp4", seconds)

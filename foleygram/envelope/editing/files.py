@@ -1,4 +1,4 @@
-"""Envelopes as files: tables, JSON, curves at the audio rate, MIDI notes, and any recording as a guide."""
+"""Envelopes as files: tables, JSON, curves at the audio rate, MIDI notes, markers, and recordings as guides."""
 
 import io
 import json
@@ -9,40 +9,50 @@ import numpy as np
 from scipy.io import wavfile
 from torch import Tensor
 
-from foleygram.envelope.editing.hits import DECAY_SEC, RATE, draw_hits, find_hits, hit_markers, level_velocity
+from foleygram.envelope.editing.hits import (
+    DECAY_SEC,
+    RATE,
+    draw_hits,
+    find_hits,
+    hit_markers,
+    level_velocity,
+    list_hits,
+)
+from foleygram.envelope.editing.marker_files import edit_list_hits, text_hits
 from foleygram.envelope.editing.midi import encode_notes, parse_notes
 from foleygram.envelope.editing.tables import curve_table, marker_table, parse_table
 from foleygram.envelope.envelope import HIGHEST_RATE, SAMPLE_RATE, Envelope
 from foleygram.files import atomic_path
 from foleygram.media.audio import LONGEST_SEC, read_audio, sound_rate
-from foleygram.media.isolate import MediaError, guarded
-from foleygram.media.markers import edit_list, reaper_table, with_cues
+from foleygram.media.isolate import MediaError, run_isolated
+from foleygram.media.markers import cue_times, edit_list, reaper_table, with_cues
 from foleygram.media.timecode import TimeCode
 
 TABLES, NOTES = (".csv", ".tsv"), (".mid", ".midi")
 MARKERS, REAPER = "markers.csv", "reaper.csv"
-"""How the name of a table ends that is written with a row per hit, not per value; the second as Reaper reads it."""
+"""Suffixes of tables with a row per hit instead of per value; the second in Reaper's form."""
 WRITTEN = ".csv, .json, .wav, .mid, .edl, or markers.csv and reaper.csv for tables of hits"
 CHOICES = ("predicted", "audio")
-"""Envelopes that a command knows by a word: the picture's, and the one of the video's own sound."""
+"""Envelopes that have a name: predicted from the video, and measured on the video's own sound."""
 READ_TIMEOUT_SEC = 300.0
 ONE_SIDED = 0.05
 """A sound whose negative samples sum to less than this share of its positive ones is a curve, not a recording."""
 
 
-def read_envelope(path: str | Path, *, decay: float = DECAY_SEC) -> Envelope:
-    """The envelope that a file holds, in whatever form its suffix names.
+def read_envelope(path: str | Path, *, decay: float = DECAY_SEC, frame_rate: float | None = None) -> Envelope:
+    """The envelope in a file, by its suffix.
 
-    .csv and .tsv: a table (`tables.parse_table`), Reaper's markers among them; .json: what `write_envelope` wrote; .mid
-    and .midi: notes as hits that are 20 dB down after `decay` seconds; everything else is sound, either a curve at the
-    audio rate or a recording, whose own envelope it is. Raises FileNotFoundError, and ValueError naming the file, the
-    place in it and the value.
+    .csv and .tsv: a table (`tables.parse_table`); .json: what `write_envelope` wrote; .mid and .midi: notes as hits
+    that are 20 dB down after `decay` seconds; .txt and .edl: markers (`marker_files`), frames counted at `frame_rate`;
+    everything else is sound, either a curve at the audio rate or a recording, whose own envelope it is. Times that a
+    file lists beside its curve are kept exactly (`list_hits`). Raises FileNotFoundError, and ValueError naming the
+    file, the line and the value.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check the path")
     try:
-        envelope = _read(path, decay)
+        envelope = _read(path, decay, frame_rate)
         check_levels(envelope)
     except MediaError:
         raise
@@ -51,37 +61,41 @@ def read_envelope(path: str | Path, *, decay: float = DECAY_SEC) -> Envelope:
     return envelope
 
 
-def chosen_envelope(choice: str, *, decay: float = DECAY_SEC) -> str | Envelope:
-    """What `--envelope CHOICE` means: the words "predicted" and "audio" stand as they are, all else names a file.
+def chosen_envelope(choice: str, *, decay: float = DECAY_SEC, frame_rate: float | None = None) -> str | Envelope:
+    """The value of `--envelope CHOICE`: "predicted" and "audio" as they are, otherwise the envelope in that file.
 
-    Raises FileNotFoundError where there is no such file, and as `read_envelope` does.
+    Raises FileNotFoundError if there is no such file, and errors as `read_envelope` does.
     """
     if choice in CHOICES:
         return choice
     if not Path(choice).is_file():
         raise FileNotFoundError(f"{choice}: no such file; give {', '.join(CHOICES)} or a file")
-    return read_envelope(choice, decay=decay)
+    return read_envelope(choice, decay=decay, frame_rate=frame_rate)
 
 
 def check_name(path: Path) -> None:
-    """Raise ValueError for a name in whose form no envelope is written."""
+    """Raise ValueError for a suffix in which no envelope is written."""
     if path.suffix.lower() not in (".csv", ".json", ".wav", ".edl", *NOTES):
-        raise ValueError(f"{path}: an envelope is not written as {path.suffix or 'that'}; give {WRITTEN}")
+        raise ValueError(
+            f"{path}: an envelope is not written as {path.suffix or 'a file without suffix'}; give {WRITTEN}"
+        )
 
 
-def write_envelope(path: str | Path, envelope: Envelope, *, frame_rate: float | None = None) -> None:
-    """Write an envelope with its onsets, in the form that the file's name asks for, whole or not at all.
+def write_envelope(
+    path: str | Path, envelope: Envelope, *, frame_rate: float | None = None, start: str | None = None
+) -> None:
+    """Write an envelope with its onsets, in the form of the file's suffix, atomically.
 
     .csv, .json: its values and onsets; .wav: its curve, at 16 kHz in float32, with a cue point at each onset; .mid,
-    .edl (in frames of `frame_rate` per second), `markers.csv` and `reaper.csv`: its hits, which is less. Raises
-    ValueError for another name, levels above full scale, a frame rate that has no time code, and, in MIDI, no hit at
-    all; OSError when the file cannot be written.
+    .edl (in frames of `frame_rate` per second, the first labelled `start`), `markers.csv` and `reaper.csv`: its hits
+    without the curve. Raises ValueError for another suffix, levels above full scale, a frame rate that has no time
+    code, and, in MIDI, no hit at all; OSError when the file cannot be written.
     """
     path = Path(path)
     check_name(path)
     try:
         check_levels(envelope)
-        encoded = _encode(path, envelope, frame_rate)
+        encoded = _encode(path, envelope, frame_rate, start)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     try:
@@ -91,18 +105,22 @@ def write_envelope(path: str | Path, envelope: Envelope, *, frame_rate: float | 
         raise OSError(error.errno, f"{path}: cannot be written ({error.strerror}); check the folder") from error
 
 
-def _read(path: Path, decay: float) -> Envelope:
+def _read(path: Path, decay: float, frame_rate: float | None) -> Envelope:
     suffix = path.suffix.lower()
     if suffix in TABLES:
-        return parse_table(_text(path), decay=decay)
+        return parse_table(_text(path), decay=decay, frame_rate=frame_rate)
     if suffix == ".json":
         return _parse_json(_text(path))
     if suffix in NOTES:
         return draw_hits(parse_notes(path.read_bytes(), decay=decay))
     if suffix == ".edl":
-        raise ValueError("edit decision lists are written and not read; give the table or MIDI file beside it")
-    audio, rate = guarded(_read_sound, path, timeout_sec=READ_TIMEOUT_SEC)
-    return sound_envelope(audio, rate)
+        return draw_hits(edit_list_hits(_text(path), decay, frame_rate))
+    if suffix == ".txt":
+        return draw_hits(text_hits(_text(path), decay))
+    audio, rate = run_isolated(_read_sound, path, timeout_sec=READ_TIMEOUT_SEC)
+    envelope = sound_envelope(audio, rate)
+    cues = cue_times(path.read_bytes()) if suffix == ".wav" else []
+    return list_hits(envelope, cues) if cues else envelope
 
 
 def _read_sound(path: Path) -> tuple[Tensor, int]:
@@ -111,19 +129,19 @@ def _read_sound(path: Path) -> tuple[Tensor, int]:
 
 
 def sound_envelope(audio: Tensor, sample_rate: int) -> Envelope:
-    """The curve that a sound (channels, samples) draws where it has no negative half, else the envelope it has.
+    """The curve that a sound (channels, samples) without negative half draws; of any other sound, its RMS envelope.
 
     Raises ValueError for an empty sound.
     """
     mono = audio.float().mean(0).numpy()
     if not mono.size:
-        raise ValueError("there is no sound in it")
+        raise ValueError("it has no samples")
     if -mono.clip(max=0).sum() > ONE_SIDED * mono.clip(min=0).sum():
         return Envelope.from_audio(audio, sample_rate)
     return Envelope(mono.clip(min=0), sample_rate).resampled(RATE)
 
 
-def _encode(path: Path, envelope: Envelope, frame_rate: float | None) -> bytes:
+def _encode(path: Path, envelope: Envelope, frame_rate: float | None, start: str | None) -> bytes:
     suffix = path.suffix.lower()
     if path.name.lower().endswith(MARKERS):
         return marker_table(find_hits(envelope)).encode()
@@ -131,8 +149,8 @@ def _encode(path: Path, envelope: Envelope, frame_rate: float | None) -> bytes:
         return reaper_table(hit_markers(envelope)).encode()
     if suffix == ".edl":
         if frame_rate is None:
-            raise ValueError("an edit decision list counts frames: give the film's frame rate")
-        return edit_list(hit_markers(envelope), TimeCode.of(frame_rate), title=path.stem).encode()
+            raise ValueError("an edit decision list counts frames: give the video's frame rate")
+        return edit_list(hit_markers(envelope), TimeCode.of(frame_rate, start=start), title=path.stem).encode()
     if suffix == ".csv":
         return curve_table(envelope).encode()
     if suffix == ".json":
@@ -143,7 +161,7 @@ def _encode(path: Path, envelope: Envelope, frame_rate: float | None) -> bytes:
 
 
 def _curve_wav(envelope: Envelope) -> bytes:
-    """The curve at 16 kHz, the rate that envelopes are measured at, its onsets as cue points."""
+    """The curve at 16 kHz, at which envelopes are measured, with its onsets as cue points."""
     encoded = io.BytesIO()
     wavfile.write(encoded, SAMPLE_RATE, envelope.resampled(SAMPLE_RATE).values)
     return with_cues(encoded.getvalue(), hit_markers(envelope))
@@ -160,18 +178,27 @@ def _json(envelope: Envelope) -> str:
 
 def _parse_json(text: str) -> Envelope:
     try:
-        told = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not readable as JSON ({error})") from None
-    if not isinstance(told, dict) or not {"rate", "levels"} <= told.keys() or not isinstance(told["levels"], list):
+    if (
+        not isinstance(content, dict)
+        or not {"rate", "levels"} <= content.keys()
+        or not isinstance(content["levels"], list)
+    ):
         raise ValueError('it needs "rate" (values per second) and "levels" (a list of linear RMS values)')
-    levels = [_json_number(value, f"level {index}") for index, value in enumerate(told["levels"])]
-    return Envelope(np.array(levels), _json_number(told["rate"], "rate"))
+    levels = [_json_number(value, f"level {index}") for index, value in enumerate(content["levels"])]
+    curve = Envelope(np.array(levels), _json_number(content["rate"], "rate"))
+    onsets = content.get("onsets", [])
+    if not isinstance(onsets, list) or not all(isinstance(onset, dict) and "time" in onset for onset in onsets):
+        raise ValueError('"onsets" must be a list of objects with a "time" in seconds')
+    times = [_json_number(onset["time"], f"time of onset {index}") for index, onset in enumerate(onsets)]
+    return list_hits(curve, times) if times else curve
 
 
 def _json_number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} is {value!r:.40}, no number")
+        raise ValueError(f"{name} is {value!r:.40}, not a number")
     try:
         return float(value)
     except OverflowError:
@@ -179,14 +206,16 @@ def _json_number(value: Any, name: str) -> float:
 
 
 def _text(path: Path) -> str:
+    content = path.read_bytes()
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"  # Premiere writes UTF-16
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is no text in UTF-8 (byte {error.start})") from None
+        raise ValueError(f"it is not text in UTF-8 or UTF-16 (byte {error.start})") from None
 
 
 def check_levels(envelope: Envelope) -> None:
-    """Raise ValueError for levels that no sound has, and lengths and rates that no film needs."""
+    """Raise ValueError for levels above full scale, more than 48,000 values per second or six hours."""
     top = int(envelope.values.argmax())
     if envelope.values[top] > 1:
         raise ValueError(

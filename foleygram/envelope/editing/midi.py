@@ -9,16 +9,16 @@ from foleygram.envelope.editing.hits import Hit, level_velocity, velocity_level
 from foleygram.media.audio import LONGEST_SEC
 
 NOTE = 60
-"""The key that written notes have; read are those of every key and channel."""
-TICKS_PER_BEAT, TEMPO = 960, 500_000
-"""What is written has 120 beats per minute, so a tick is half a millisecond."""
+"""The key of written notes; notes of every key and channel are read."""
+TICKS_PER_BEAT, TEMPO = 5000, 500_000
+"""Written files have 120 beats per minute, so a tick is 0.1 ms."""
 MOST_BYTES = 2**20
 
 
 def parse_notes(data: bytes, *, decay: float) -> list[Hit]:
     """The notes of a standard MIDI file as hits, ascending, its tempo map followed; raises ValueError without any.
 
-    A note's length says nothing about a struck thing, so each hit is 20 dB down after `decay` seconds.
+    A note's length is not the decay of a struck object, so each hit is 20 dB down after `decay` seconds.
     """
     if len(data) > MOST_BYTES:
         raise ValueError(f"a MIDI file of {len(data)} bytes; at most {MOST_BYTES} are read")
@@ -27,7 +27,7 @@ def parse_notes(data: bytes, *, decay: float) -> list[Hit]:
         if file.ticks_per_beat <= 0:
             raise ValueError("its clock counts film frames and not beats")
         messages, now, notes = list(file), 0.0, []
-    except Exception as error:  # damage comes out of mido as whatever it tripped over
+    except Exception as error:  # mido has no error of its own for damaged files
         raise ValueError(f"not a readable MIDI file ({str(error) or type(error).__name__}); export it again") from None
     for message in messages:
         now += message.time

@@ -1,4 +1,4 @@
-"""Edits as commands name them: `--mute 1.0:1.5` and its kin, from text to a function."""
+"""Edits as command options, such as `--mute 1.0:1.5`: from text to a function."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from foleygram.envelope.editing.hits import DECAY_SEC, Hit
 
 
 def parse_edit(name: str, text: str) -> Edit:
-    """The edit that a command's option `--NAME TEXT` asks for; `FORMS` shows how each is written.
+    """The edit of a command's option `--NAME TEXT`; `FORMS` shows how each is written.
 
     Raises ValueError naming the option, what was written and an example.
     """
@@ -57,7 +57,7 @@ def _parse_quantise(text: str) -> Edit:
     try:
         frame_rate = float(Fraction(text.strip()))
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise ValueError(f"{text!r} is no frame rate") from None
+        raise ValueError(f"{text!r} is not a frame rate") from None
     if frame_rate <= 0:
         raise ValueError("a frame rate must be above 0")
     return lambda envelope: quantise(envelope, frame_rate)
@@ -97,13 +97,13 @@ def _fields(text: str, least: int, most: int) -> list[str]:
 
 
 def _parse_region(parts: list[str]) -> tuple[float, float]:
-    """START:END; a start left out is 0, an end left out the envelope's."""
+    """START:END; an empty start is 0, an empty end the envelope's."""
     if len(parts) != 2:
         raise ValueError("a region has a start and an end")
     start = _seconds(parts[0]) if parts[0].strip() else 0.0
     end = _seconds(parts[1]) if parts[1].strip() else math.inf
     if not 0 <= start < end:
-        raise ValueError("the end must come after the start, which must not be negative")
+        raise ValueError("the end must come after the start, and the start must not be negative")
     return start, end
 
 
@@ -113,7 +113,7 @@ def _number(text: str, unit: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{text!r} is no number" + (f" of {unit}" if unit else ""))
+        raise ValueError(f"{text!r} is not a number" + (f" of {unit}" if unit else ""))
     return value
 
 
@@ -130,5 +130,5 @@ def _decibels(text: str) -> float:
 def _level(text: str) -> float:
     level = 10 ** (_decibels(text) / 20) if text.strip().lower().endswith("db") else _number(text, "")
     if not 0 < level <= 1:
-        raise ValueError(f"a level of {level:g} does not lie between 0 and 1 (0 dB)")
+        raise ValueError(f"a level of {level:g} is not between 0 and 1 (0 dB)")
     return level

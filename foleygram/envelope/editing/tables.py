@@ -2,19 +2,19 @@
 
 import csv
 import math
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from foleygram.envelope.editing.hits import RATE, Hit, draw_hits, level_velocity, velocity_level
+from foleygram.envelope.editing.hits import RATE, Hit, draw_hits, level_velocity, list_hits, velocity_level
+from foleygram.envelope.editing.marker_files import premiere_hits, reaper_hits
 from foleygram.envelope.envelope import Envelope
 from foleygram.media.audio import LONGEST_SEC
 
-USUAL_VELOCITY = 64
 EVEN = 1e-3
 """Rows are evenly spaced when no time is off by more than this share of a step."""
+COLUMNS = "`time,level`, `time,velocity`, or the markers of Reaper (#,Name,Start) or Premiere (Marker Name, In)"
 
 
 class _Row(NamedTuple):
@@ -22,29 +22,38 @@ class _Row(NamedTuple):
     cells: dict[str, str]
 
 
-def parse_table(text: str, *, decay: float) -> Envelope:
+def parse_table(text: str, *, decay: float, frame_rate: float | None = None) -> Envelope:
     """The envelope of a table with the columns `time` and `level` (linear RMS), or `time` and `velocity`.
 
     Evenly spaced levels from time 0 on keep their rate; others are breakpoints, joined by straight lines, with silence
-    before the first. A marker is a hit that is 20 dB down after `decay` seconds: its own column's, else the argument's.
-    Reaper's table of markers is read as well: a name that ends in v1 to v127 tells the velocity, 64 where none does.
-    Further columns are passed over. Raises ValueError naming the line and the value.
+    before the first; a column `onset` lists the hits' exact times. A row with a velocity is a hit that is 20 dB down
+    after `decay` seconds: its own column's, else the argument's. Tables of markers that Reaper and Premiere export are
+    read too, Premiere's at `frame_rate`. Other columns are ignored. Raises ValueError naming the line and the value.
     """
     header, rows, decimal = _read_rows(text)
     if "time" in header and "level" in header:
-        return _curve(rows, decimal)
+        curve = _curve(rows, decimal)
+        listed = [_number(row, "onset", decimal, LONGEST_SEC) for row in rows if row.cells.get("onset", "").strip()]
+        return list_hits(curve, listed) if listed else curve
     if "time" in header and "velocity" in header:
         return draw_hits([_marker(row, decimal, decay) for row in rows])
     if {"#", "name", "start"} <= set(header):
-        return draw_hits([_reaper_marker(row, decay) for row in rows if row.cells["#"].strip()[:1].upper() != "R"])
-    raise ValueError(f"its columns are {', '.join(header) or 'none'}; it needs `time,level` or `time,velocity`")
+        return draw_hits(reaper_hits(rows, decay))
+    if {"marker name", "in"} <= set(header):
+        return draw_hits(premiere_hits(rows, decay, frame_rate))
+    raise ValueError(f"its columns are {', '.join(header) or 'none'}; it needs {COLUMNS}")
 
 
 def curve_table(envelope: Envelope) -> str:
-    """CSV with a row per value and, in the row nearest to it, each onset's own time in the column `onset`."""
-    onsets = {round(time * envelope.rate): f"{time:.4f}" for time in envelope.onsets()}
+    """CSV with a row per value and, in the nearest row that is free, each onset's own time in the column `onset`."""
+    onsets: dict[int, float] = {}
+    for time in envelope.onsets():
+        row = round(time * envelope.rate)
+        while row in onsets:
+            row += 1
+        onsets[min(row, len(envelope.values) - 1)] = time
     lines = [
-        f"{index / envelope.rate:.10g},{value:.9g},{onsets.get(index, '')}"
+        f"{index / envelope.rate:.10g},{value:.9g},{f'{onsets[index]:.4f}' if index in onsets else ''}"
         for index, value in enumerate(envelope.values)
     ]
     return "\n".join(["time,level,onset", *lines, ""])
@@ -57,16 +66,16 @@ def marker_table(hits: Sequence[Hit]) -> str:
 
 
 def _read_rows(text: str) -> tuple[list[str], list[_Row], str]:
-    """Names of the columns, the rows, and the decimal sign: a comma where something else parts the columns."""
+    """Names of the columns, the rows, and the decimal sign: a comma where another sign separates the columns."""
     first = text.lstrip().partition("\n")[0]
     delimiter = next((sign for sign in ";\t" if sign in first), ",")
     try:
         reader = csv.reader(text.splitlines(), delimiter=delimiter)
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
-        raise ValueError(f"it is no table ({error})") from None
+        raise ValueError(f"it is not a table ({error})") from None
     if len(lines) < 2:
-        raise ValueError("it holds no rows; write a line `time,level` or `time,velocity`, and a row for each time")
+        raise ValueError("it has no rows; write a line `time,level` or `time,velocity`, and a row for each time")
     header = [name.strip().lower() for name in lines[0][1]]
     rows = [_Row(line, dict(zip(header, cells, strict=False))) for line, cells in lines[1:]]
     return header, rows, "," if delimiter != "," else "."
@@ -80,9 +89,9 @@ def _number(row: _Row, name: str, decimal: str, most: float) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"line {row.line}: {name} {text!r} is no number")
+        raise ValueError(f"line {row.line}: {name} {text!r} is not a number")
     if not 0 <= value <= most:
-        raise ValueError(f"line {row.line}: {name} {text} lies outside 0 to {most:g}{_HINTS.get(name, '')}")
+        raise ValueError(f"line {row.line}: {name} {text} is outside 0 to {most:g}{_HINTS.get(name, '')}")
     return value
 
 
@@ -96,17 +105,6 @@ def _marker(row: _Row, decimal: str, decay: float) -> Hit:
         return Hit(time, velocity_level(velocity), own)
     except ValueError as error:
         raise ValueError(f"line {row.line}: {error}") from None
-
-
-def _reaper_marker(row: _Row, decay: float) -> Hit:
-    """A marker of Reaper's, whose ruler shows seconds, minutes or hours."""
-    text = row.cells.get("start", "").strip()
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
-        raise ValueError(f"line {row.line}: start {text!r} is no time; set Reaper's ruler to minutes and seconds")
-    time = sum(float(part) * 60**power for power, part in enumerate(reversed(text.split(":"))))
-    told = re.search(r"\bv(\d+)$", row.cells.get("name", "").strip())
-    cells = {"time": str(time), "velocity": told[1] if told else str(USUAL_VELOCITY)}
-    return _marker(_Row(row.line, cells), ".", decay)
 
 
 def _curve(rows: Sequence[_Row], decimal: str) -> Envelope:

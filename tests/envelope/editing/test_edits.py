@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foleygram.envelope.editing.edits import (
-    ON_FRAME_SEC,
-    USUAL_LEVEL,
+    DEFAULT_LEVEL,
     add_hit,
     apply_edits,
     gain,
@@ -122,7 +121,7 @@ def test_an_added_hit_s_own_level_is_the_usual_one() -> None:
     envelope = draw_hits([Hit(0.3, 0.05), Hit(0.8, 0.06), Hit(1.3, 0.17)], seconds=3.0)
     usual = float(np.median([hit.level for hit in find_hits(envelope)]))
     assert find_hits(add_hit(envelope, 2.4))[-1].level == pytest.approx(usual, rel=0.1)
-    assert add_hit(Envelope(np.zeros(300), RATE), 1.0).values.max() == pytest.approx(USUAL_LEVEL, rel=0.1)
+    assert add_hit(Envelope(np.zeros(300), RATE), 1.0).values.max() == pytest.approx(DEFAULT_LEVEL, rel=0.1)
 
 
 def test_an_added_hit_adds_its_power() -> None:
@@ -145,7 +144,7 @@ def test_a_removed_hit_leaves_its_neighbours_and_no_louder_value() -> None:
 
 
 def test_no_hit_to_remove_says_which_there_are() -> None:
-    with pytest.raises(ValueError, match=r"within 100 ms of 0.41 s; there are: 0.29"):
+    with pytest.raises(ValueError, match=r"within 100 ms of 0.41 s; there are: 0.300"):
         remove_hit(draw_hits([Hit(0.3, 0.1)], seconds=2.0), 0.41)
     with pytest.raises(ValueError, match="there are: none"):
         remove_hit(Envelope(np.zeros(300), RATE), 1.1)
@@ -156,7 +155,7 @@ def test_no_hit_to_remove_says_which_there_are() -> None:
 def test_quantised_onsets_lie_on_frames_and_stay_there(envelope: Envelope, frame_rate: float) -> None:
     on_frames = quantise(envelope, frame_rate)
     place = on_frames.onsets() * frame_rate
-    assert (np.abs(place - np.round(place)) / frame_rate <= ON_FRAME_SEC).all()
+    assert (np.abs(place - np.round(place)) / frame_rate <= 1e-9).all()
     assert np.array_equal(quantise(on_frames, frame_rate).values, on_frames.values)
     assert on_frames.values.shape == envelope.values.shape
     # A rise so small that it just counts may not do so once it is squeezed, and one that a steeper neighbour hid may
@@ -170,12 +169,12 @@ def test_clear_onsets_all_go_to_the_nearest_frame(frame_rate: float) -> None:
     hits = [Hit(0.3 + 0.273 * index, 0.05 + 0.01 * index, 0.08) for index in range(8)]
     envelope = draw_hits(hits, seconds=3.0)
     nearest = np.round(envelope.onsets() * frame_rate) / frame_rate
-    np.testing.assert_allclose(quantise(envelope, frame_rate).onsets(), nearest, atol=ON_FRAME_SEC)
+    np.testing.assert_allclose(quantise(envelope, frame_rate).onsets(), nearest, atol=1e-9)
 
 
 def test_two_onsets_of_one_frame_stay_two() -> None:
     envelope = draw_hits([Hit(0.42, 0.1, 0.03), Hit(0.58, 0.1, 0.03)], seconds=2.0)
-    np.testing.assert_allclose(quantise(envelope, 2.0).onsets(), [0.5, 1.0], atol=ON_FRAME_SEC)
+    np.testing.assert_allclose(quantise(envelope, 2.0).onsets(), [0.5, 1.0], atol=1e-9)
 
 
 @given(st.floats(1e-3, 1.0))
@@ -240,16 +239,16 @@ def test_edits_apply_in_the_order_given() -> None:
         ("gain", "1:2:-6", "no unit dB"),
         ("gain", "2:1:-6dB", "end must come after"),
         ("mute", "1", "a start and an end"),
-        ("mute", "a:b", "'a' is no number of s"),
-        ("mute", "nan:2", "no number"),
+        ("mute", "a:b", "'a' is not a number of s"),
+        ("mute", "nan:2", "not a number"),
         ("add-hit", "1:2", "level of 2"),
         ("add-hit", "-1:0.2", "-1 s"),
         ("add-hit", "1:0.1:0s", "decays within 0 s"),
         ("add-hit", "1:2:3:4", "4 parts"),
-        ("remove-hit", "soon", "'soon' is no number"),
-        ("quantise", "30/0", "no frame rate"),
+        ("remove-hit", "soon", "'soon' is not a number"),
+        ("quantise", "30/0", "not a frame rate"),
         ("quantise", "-30", "above 0"),
-        ("scale-peak", "1e999", "no number"),
+        ("scale-peak", "1e999", "not a number"),
     ],
 )
 def test_a_malformed_option_names_itself_and_the_way_out(name: str, text: str, complaint: str) -> None:
@@ -262,3 +261,18 @@ def test_a_malformed_option_names_itself_and_the_way_out(name: str, text: str, c
 def test_an_unknown_edit_lists_the_known() -> None:
     with pytest.raises(ValueError, match=r"'reverse'.*gain, mute"):
         parse_edit("reverse", "")
+
+
+@settings(deadline=None)
+@given(struck(), st.floats(-0.09, 0.3), st.floats(-12, 6))
+def test_edits_keep_known_times_exact(envelope: Envelope, seconds: float, decibels: float) -> None:
+    longer = draw_hits(find_hits(envelope), seconds=envelope.seconds + 0.5)
+    edited = gain(shift(longer, seconds), decibels)
+    np.testing.assert_allclose(edited.onsets(), longer.onsets() + seconds, atol=1e-9)
+    added = add_hit(edited, longer.seconds - 0.3, 0.1)
+    assert added.onsets()[-1] == longer.seconds - 0.3
+
+
+def test_a_mute_that_ends_in_a_sound_makes_an_onset_there() -> None:
+    envelope = draw_hits([Hit(0.5, 0.1, 0.05), Hit(1.0, 0.1, 1.5)], seconds=3.0)
+    np.testing.assert_allclose(mute(envelope, 0.9, 1.4).onsets(), [0.5, 1.4], atol=0.01)

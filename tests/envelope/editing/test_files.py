@@ -78,7 +78,7 @@ hit_lists = st.lists(
 def test_hits_come_back_from_midi_within_a_tick(hits: list[Hit]) -> None:
     found = parse_notes(encode_notes(hits), decay=0.1)
     hits = sorted(hits, key=lambda hit: hit.time)
-    np.testing.assert_allclose([hit.time for hit in found], [hit.time for hit in hits], atol=0.0005)
+    np.testing.assert_allclose([hit.time for hit in found], [hit.time for hit in hits], atol=0.00005)
     assert [level_velocity(hit.level) for hit in found] == [level_velocity(hit.level) for hit in hits]
 
 
@@ -139,7 +139,7 @@ def test_moved_markers_come_back_from_reaper() -> None:
     table = """#,Name,Start,End,Length,Color
 M1,hit 1 v90,0:01.250,,,
 R1,door v20,0:00.000,0:02.000,0:02.000,
-M2,added,2.5,,,FF0000
+M2,added v2,2.500,,,FF0000
 M3,hit 2 v127,1:00:00.5,,,
 """
     found = parse_table(table, decay=0.05)
@@ -147,11 +147,9 @@ M3,hit 2 v127,1:00:00.5,,,
         [Hit(1.25, velocity_level(90), 0.05), Hit(2.5, velocity_level(64), 0.05), Hit(3600.5, 0.25, 0.05)]
     )
     np.testing.assert_allclose(found.values, expected.values, atol=1e-7)
-    with pytest.raises(ValueError, match=r"line 2: start '5\.1\.00' is no time; set Reaper's ruler"):
-        parse_table("#,Name,Start,End,Length\nM1,,5.1.00,,\n", decay=0.05)
 
 
-def test_an_edit_list_needs_the_film_s_frames_and_is_not_read(tmp_path: Path) -> None:
+def test_an_edit_list_needs_the_frame_rate(tmp_path: Path) -> None:
     write_envelope(tmp_path / "clip.edl", struck(), frame_rate=29.97)
     lines = (tmp_path / "clip.edl").read_text().splitlines()
     assert lines[:2] == ["TITLE: clip", "FCM: DROP FRAME"]
@@ -159,10 +157,8 @@ def test_an_edit_list_needs_the_film_s_frames_and_is_not_read(tmp_path: Path) ->
     assert [line.split()[4] for line in lines if "AX" in line] == [
         f"00:00:{frame // 30:02d};{frame % 30:02d}" for frame in expected
     ]
-    with pytest.raises(ValueError, match="give the film's frame rate"):
+    with pytest.raises(ValueError, match="give the video's frame rate"):
         write_envelope(tmp_path / "other.edl", struck())
-    with pytest.raises(ValueError, match=r"clip\.edl: .*not read"):
-        read_envelope(tmp_path / "clip.edl")
 
 
 def test_tables_and_json_carry_the_onsets(tmp_path: Path) -> None:
@@ -171,12 +167,12 @@ def test_tables_and_json_carry_the_onsets(tmp_path: Path) -> None:
     rows = [line.split(",") for line in curve_table(envelope).splitlines()[1:]]
     marked = [(float(time), float(onset)) for time, _, onset in rows if onset]
     assert [onset for _, onset in marked] == pytest.approx([hit.time for hit in hits], abs=1e-4)
-    assert all(abs(time - onset) <= 0.5 / envelope.rate for time, onset in marked)
+    assert all(abs(time - onset) <= 0.5 / envelope.rate + 1e-9 for time, onset in marked)
     write_envelope(tmp_path / "clip.json", envelope)
-    told = json.loads((tmp_path / "clip.json").read_text())["onsets"]
-    assert [one["time"] for one in told] == pytest.approx([hit.time for hit in hits], abs=1e-4)
-    assert [one["level"] for one in told] == pytest.approx([hit.level for hit in hits], rel=1e-3)
-    assert [one["velocity"] for one in told] == [level_velocity(hit.level) for hit in hits]
+    written = json.loads((tmp_path / "clip.json").read_text())["onsets"]
+    assert [one["time"] for one in written] == pytest.approx([hit.time for hit in hits], abs=1e-4)
+    assert [one["level"] for one in written] == pytest.approx([hit.level for hit in hits], rel=1e-3)
+    assert [one["velocity"] for one in written] == [level_velocity(hit.level) for hit in hits]
 
 
 def test_breakpoints_are_joined_by_lines_and_silent_before_the_first() -> None:
@@ -238,7 +234,7 @@ def test_a_lopsided_recording_is_no_curve() -> None:
     wave = torch.sin(2 * torch.pi * 300 * clock)
     lopsided = torch.where(wave > 0, 0.5 * wave, 0.1 * wave)[None]  # a fifth of it below zero
     assert np.array_equal(sound_envelope(lopsided, 16_000).values, Envelope.from_audio(lopsided, 16_000).values)
-    with pytest.raises(ValueError, match="no sound"):
+    with pytest.raises(ValueError, match="no samples"):
         sound_envelope(torch.zeros(2, 0), 16_000)
 
 
@@ -277,13 +273,14 @@ BAD = {
     "alone.csv": ("time,level\n0.5,0.1\n", "one row, at 0.5 s.*velocity"),
     "forever.csv": ("time,level\n0,0\n1e12,0.1\n", "line 3: time 1e12"),
     "dense.csv": ("time,level\n0,0\n1e-9,0.1\n", "values per second"),
-    "binary.csv": (b"\xff\xfe\x00\x01", "UTF-8"),
+    "binary.csv": (b"\xff\xfe\x00\x01", "no rows"),
+    "latin.csv": ("time,level\n0,0.1 é".encode("latin-1"), "UTF-8"),
     "soft.markers.csv": ("time,velocity\n1,0\n", "line 2: a velocity of 0"),
     "hard.markers.csv": ("time,velocity\n1,64\n2,200\n", "line 3: velocity 200"),
     "still.markers.csv": ("time,velocity,decay\n1,64,0\n", "line 2: .*decays within 0"),
     "text.json": ("not json", "JSON"),
     "list.json": ("[1, 2]", '"rate"'),
-    "true.json": ('{"rate": 125, "levels": [0.1, true]}', "level 1 is True, no number"),
+    "true.json": ('{"rate": 125, "levels": [0.1, true]}', "level 1 is True, not a number"),
     "number.json": ('{"rate": 125, "levels": 5}', '"levels" .a list'),
     "half.json": ('{"levels": [0.1]}', '"rate"'),
     "word.json": ('{"rate": 125, "levels": [0.1, "x"]}', "level 1 is 'x'"),
@@ -293,7 +290,7 @@ BAD = {
     "loud.json": ('{"rate": 125, "levels": [0, 3]}', "reaches 3 at 0.008 s"),
     "slow.json": ('{"rate": 0.00001, "levels": [0, 1]}', "100000 s"),
     "still.json": ('{"rate": 0, "levels": [0, 1]}', "rate must be positive"),
-    "nested.json": ('{"rate": 125, "levels": [' + "[" * 900 + "]" * 900 + "]}", r"level 0 is \[{40}, no number"),
+    "nested.json": ('{"rate": 125, "levels": [' + "[" * 900 + "]" * 900 + "]}", r"level 0 is \[{40}, not a number"),
     "beyond.json": ('{"rate": 125, "levels": [1e39]}', "value 0 .*finite"),
     "none.json": ('{"rate": 125, "levels": []}', "one row"),
     "text.mid": ("not MIDI at all", "MIDI"),
@@ -343,7 +340,7 @@ def test_a_recording_with_samples_that_are_no_numbers_is_refused(tmp_path: Path)
 
 
 def test_a_name_without_a_known_form_is_not_written(tmp_path: Path) -> None:
-    for name, complaint in (("clip.mp3", "not written as .mp3"), ("clip", "not written as that")):
+    for name, complaint in (("clip.mp3", "not written as .mp3"), ("clip", "not written as a file without suffix")):
         with pytest.raises(ValueError, match=complaint):
             write_envelope(tmp_path / name, struck())
     with pytest.raises(ValueError, match=r"clip\.mid: .*no hit"):
