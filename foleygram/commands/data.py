@@ -17,18 +17,40 @@ def render(
         Literal["balanced", "real"], typer.Option(help="Materials evenly, or as in the real set.")
     ] = "balanced",
     test_share: Annotated[float, typer.Option(help="Share of the videos in test.txt.")] = 0.25,
-    sample_rate: Annotated[int, typer.Option(help="Rate of the sound, in Hz.")] = 16_000,
+    sample_rate: Annotated[
+        int | None, typer.Option(help="Rate of the sound, in Hz; default 16000 (drumstick), 44100 (physics).")
+    ] = None,
+    world: Annotated[
+        Literal["drumstick", "physics"],
+        typer.Option(help="Flat drawings of a drumstick, or scenes simulated and rendered with MuJoCo."),
+    ] = "drumstick",
+    sounds: Annotated[
+        Path | None, typer.Option(help="Physics: folder of recorded sounds with an index.csv; default: synthesis.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
-    """Render drumstick videos with sound, in Greatest Hits' own layout."""
-    from foleygram.synthetic.drumstick.render import render_dataset
-
+    """Render videos with sound, in Greatest Hits' own layout."""
     with reported():
         first, _, last = seconds.partition(":")
-        ids = render_dataset(
-            out, num_videos=videos, seed=seed, seconds=(float(first), float(last or first)), shares=shares,
-            test_share=test_share, sample_rate=sample_rate, num_workers=workers,
-        )  # fmt: skip
+        span = (float(first), float(last or first))
+        if world == "physics":
+            from foleygram.synthetic.physics.render import render_dataset as render_physics
+
+            if shares != "balanced":
+                raise ValueError("--shares real is of --world drumstick")
+            ids = render_physics(
+                out, num_videos=videos, seed=seed, seconds=span, test_share=test_share,
+                sample_rate=sample_rate or 44_100, sounds=sounds, num_workers=workers,
+            )  # fmt: skip
+        else:
+            from foleygram.synthetic.drumstick.render import render_dataset
+
+            if sounds:
+                raise ValueError("--sounds is of --world physics")
+            ids = render_dataset(
+                out, num_videos=videos, seed=seed, seconds=span, shares=shares, test_share=test_share,
+                sample_rate=sample_rate or 16_000, num_workers=workers,
+            )  # fmt: skip
     typer.echo(f"{len(ids)} videos in {out}")
 
 

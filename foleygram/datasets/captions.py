@@ -12,12 +12,18 @@ def caption(events: Sequence[Event]) -> str:
 
     Materials come in the order of their first appearance; where no event has one, the sentence names none.
     """
+    what = predicate(events)
+    return f"A person {what} with a wooden stick." if what else UNLABELLED
+
+
+def predicate(events: Sequence[Event]) -> str | None:
+    """`hits|scratches|hits and scratches {materials}`; None where no event has a material."""
     materials = list(dict.fromkeys(event.material for event in events if event.material))
     actions = {event.action for event in events if event.action}
     if not materials:
-        return UNLABELLED
+        return None
     verb = "hits and scratches" if actions >= {"hit", "scratch"} else "scratches" if "scratch" in actions else "hits"
-    return f"A person {verb} {_list(materials)} with a wooden stick."
+    return f"{verb} {_list(materials)}"
 
 
 def _list(names: list[str]) -> str:

@@ -73,8 +73,9 @@ class GreatestHits(MediaClips):
         return self.root / f"{video_id}{endings[0]}"
 
     def caption(self, clip: Clip) -> str:
-        """The sentence that a clip's events make."""
-        return caption(clip.events)
+        """The video's own sentence where it has a `_caption.txt`, as rendered ones have; else what its events say."""
+        own = self._files.get(f"{clip.video_id}_caption.txt")
+        return own.read_text(encoding="utf-8-sig").strip() if own else caption(clip.events)
 
 
 def _duration(path: Path) -> float:

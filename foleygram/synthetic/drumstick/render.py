@@ -1,23 +1,19 @@
 """Renders drumstick videos with sound in Greatest Hits' own layout on disk (paper notes, section 5)."""
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import soundfile
-from rich.progress import track
 
+from foleygram.datasets.clip import Event
 from foleygram.files import atomic_path
 from foleygram.synthetic.drumstick.frames import write_video
 from foleygram.synthetic.drumstick.scene import MATERIALS, Scene, draw_scene
 from foleygram.synthetic.drumstick.sound import render_sound
+from foleygram.synthetic.folder import check_request, run_jobs, video_id, write_events, write_lists, write_sound
 
 Shares = Literal["balanced", "real"]
-Job = tuple[Path, int, int, tuple[float, float], Shares, int]
 TWO_MATERIALS = 0.25
 """Share of videos in which the stick moves between two objects."""
 
@@ -47,9 +43,8 @@ def plan_video(
         rest = [name for name in names if name != material]
         other = str(rng.choice(rest, p=_real_shares(rest) if shares == "real" else None))
     length = round(float(rng.uniform(*seconds)), 3)
-    day = datetime(2000, 1, 1) + timedelta(days=seed % 5000, seconds=11 * index)
     scene = draw_scene(material, length, other, (seed, index, 2))
-    return VideoPlan(day.strftime("%Y-%m-%d-%H-%M-%S"), scene, (seed, index))
+    return VideoPlan(video_id(seed, index, year=2000), scene, (seed, index))
 
 
 def _real_shares(names: list[str]) -> np.ndarray:
@@ -74,39 +69,12 @@ def render_dataset(
     Videos already there are kept, so a killed run goes on. Every object belongs to one video, so the splits
     share none. Raises ValueError for a count, share or duration that cannot be rendered.
     """
-    _check(num_videos, seconds, test_share, sample_rate)
+    check_request(num_videos, seconds, test_share, sample_rate)
     out.mkdir(parents=True, exist_ok=True)
     jobs = [(out, seed, index, seconds, shares, sample_rate) for index in range(num_videos)]
-    if num_workers <= 1:
-        ids = [_render_video(*job) for job in track(jobs, "rendering", disable=not progress, transient=True)]
-    else:
-        ids = _render_parallel(jobs, num_workers, progress)
-    in_test = [int((i + 1) * test_share) > int(i * test_share) for i in range(num_videos)]
-    for name, wanted in (("train.txt", False), ("test.txt", True)):
-        with atomic_path(out / name) as path:
-            path.write_text("".join(f"{i}\n" for i, test in zip(ids, in_test, strict=True) if test is wanted))
+    ids = run_jobs(_render_video, jobs, num_workers, progress)
+    write_lists(out, ids, test_share)
     return ids
-
-
-def _check(num_videos: int, seconds: tuple[float, float], test_share: float, sample_rate: int) -> None:
-    if num_videos < 1:
-        raise ValueError(f"{num_videos} videos: ask for at least one")
-    if not 1.0 <= seconds[0] <= seconds[1] <= 3600:
-        raise ValueError(f"videos of {seconds[0]} to {seconds[1]} seconds: give FROM:TO between 1 and 3600")
-    if not 0 <= test_share <= 1:
-        raise ValueError(f"a test share of {test_share}: it must lie in [0, 1]")
-    if not 8000 <= sample_rate <= 192_000:
-        raise ValueError(f"a sample rate of {sample_rate} Hz: use 8000 to 192000")
-
-
-def _render_parallel(jobs: list[Job], num_workers: int, progress: bool) -> list[str]:
-    # Fresh processes: a fork would copy whatever threads and locks the caller holds.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-        futures = [pool.submit(_render_video, *job) for job in jobs]
-        for done in track(as_completed(futures), "rendering", len(jobs), disable=not progress, transient=True):
-            done.result()
-    return [future.result() for future in futures]
 
 
 def _render_video(
@@ -118,18 +86,16 @@ def _render_video(
     if video.exists() and sound.exists() and times.exists():
         return plan.video_id
     audio = render_sound(plan.scene, sample_rate)
-    with atomic_path(sound) as path:
-        soundfile.write(path, audio, sample_rate, subtype="PCM_16", format="WAV")
-    with atomic_path(times) as path:
-        path.write_text("".join(_event_lines(plan.scene)))
+    write_sound(sound, audio, sample_rate)
+    write_events(times, _events(plan.scene))
     with atomic_path(video) as path:
         write_video(path, plan.scene, audio, sample_rate, plan.seed)
     return plan.video_id
 
 
-def _event_lines(scene: Scene) -> list[str]:
-    lines = []
+def _events(scene: Scene) -> list[Event]:
+    events = []
     for event in scene.events:
         material = scene.things[event.thing].material
-        lines.append(f"{event.time:.6f} {material} {event.action} {MATERIALS[material].reaction}\n")
-    return lines
+        events.append(Event(event.time, material, event.action, MATERIALS[material].reaction))
+    return events

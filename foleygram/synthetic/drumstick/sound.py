@@ -15,7 +15,7 @@ def render_sound(scene: Scene, sample_rate: int) -> np.ndarray:
     dry = np.zeros(num_samples + sample_rate, np.float64)
     for event in scene.events:
         thing = scene.things[event.thing]
-        sound = _scrape(thing, event, sample_rate) if event.action == "scratch" else _strike(thing, event, sample_rate)
+        sound = _scrape(thing, event, sample_rate) if event.action == "scratch" else strike(thing, event, sample_rate)
         _add(dry, sound, event.time * sample_rate)
     rng = np.random.default_rng(scene.seed)
     length = round(scene.room_decay * 1.2 * sample_rate)
@@ -41,9 +41,10 @@ def _level(speed: float) -> float:
     return 10 ** ((-20 + 20 * speed) / 20)
 
 
-def _band_noise(
+def band_noise(
     rng: np.random.Generator, num_samples: int, center: float, octaves: float, sample_rate: int
 ) -> np.ndarray:
+    """Noise (num_samples,) of unit RMS around `center` Hz, `octaves` wide."""
     size = 1 << int(np.ceil(np.log2(num_samples)))
     frequencies = np.fft.rfftfreq(size, 1 / sample_rate)[1:]
     shape = np.exp(-0.5 * (np.log2(frequencies / center) / (octaves / 2)) ** 2)
@@ -53,13 +54,14 @@ def _band_noise(
     return noise / (np.sqrt((noise**2).mean()) + 1e-12)
 
 
-def _strike(thing: Thing, event: StickEvent, sample_rate: int) -> np.ndarray:
+def strike(thing: Thing, event: StickEvent, sample_rate: int) -> np.ndarray:
+    """The sound (samples,) of one hit on a thing, as loud and bright as its speed."""
     ranges, rng = MATERIALS[thing.material], np.random.default_rng(event.seed)
     seconds = max([0.15, 5 * thing.noise_decay, 1.3 * ranges.grain_spread, *(1.1 * thing.decays)])
     time = np.arange(round(seconds * sample_rate)) / sample_rate
     modes = _modes(thing, event, time, sample_rate, rng)
     center = thing.noise_center * (0.75 + 0.5 * event.speed)
-    burst = _band_noise(rng, len(time), center, ranges.noise_octaves, sample_rate) * np.exp(-time / thing.noise_decay)
+    burst = band_noise(rng, len(time), center, ranges.noise_octaves, sample_rate) * np.exp(-time / thing.noise_decay)
     sound = np.sqrt(1 - thing.noise) * modes + np.sqrt(thing.noise) * 0.6 * burst
     sound *= 1 - np.exp(-time / ranges.attack)
     if thing.grains:
@@ -90,7 +92,7 @@ def _grains(thing: Thing, num_samples: int, sample_rate: int, rng: np.random.Gen
     for time, gain in zip(times, gains, strict=True):
         start = round(time * sample_rate)
         center = thing.noise_center * rng.uniform(0.8, 1.3)
-        grain = gain * fade * _band_noise(rng, length, center, 0.6, sample_rate)
+        grain = gain * fade * band_noise(rng, length, center, 0.6, sample_rate)
         end = min(num_samples, start + length)
         track[start:end] += grain[: max(0, end - start)]
     return track
@@ -100,13 +102,13 @@ def _scrape(thing: Thing, event: StickEvent, sample_rate: int) -> np.ndarray:
     ranges, rng = MATERIALS[thing.material], np.random.default_rng(event.seed)
     time = np.arange(round((event.duration + 0.03) * sample_rate)) / sample_rate
     speed = scrape_speed(event, event.time + time)
-    noise = _band_noise(rng, len(time), thing.scratch_center, max(ranges.noise_octaves, 0.8), sample_rate)
+    noise = band_noise(rng, len(time), thing.scratch_center, max(ranges.noise_octaves, 0.8), sample_rate)
     ringing = np.zeros_like(noise)
     for frequency, gain in zip(thing.frequencies, thing.gains, strict=True):
         if frequency < 0.47 * sample_rate:
-            ringing += 0.5 * gain * _band_noise(rng, len(time), frequency, 0.12, sample_rate)
+            ringing += 0.5 * gain * band_noise(rng, len(time), frequency, 0.12, sample_rate)
     body = (noise * np.sqrt(thing.noise + 0.2) + ringing) * speed / max(event.speed, 1e-6)
-    contact = _strike(thing, event, sample_rate) / _level(event.speed)
+    contact = strike(thing, event, sample_rate) / _level(event.speed)
     sound = np.zeros(max(len(body), len(contact)))
     sound[: len(body)] += 0.3 * ranges.level * body
     sound[: len(contact)] += 0.45 * contact

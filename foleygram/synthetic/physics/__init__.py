@@ -1,0 +1,1 @@
+"""A world simulated and rendered with MuJoCo: contacts make the sound. Needs the extra `foleygram[render]`."""

@@ -1,0 +1,140 @@
+"""Renders videos of the physical world with sound, in Greatest Hits' own layout on disk."""
+
+import os
+import sys
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from foleygram.files import atomic_path
+from foleygram.synthetic.encoding import draw_encoding, encode
+from foleygram.synthetic.folder import (
+    check_request,
+    in_test,
+    run_jobs,
+    video_id,
+    write_events,
+    write_lists,
+    write_sound,
+)
+from foleygram.synthetic.recordings import RecordedSounds
+
+SIZES = ((108, 192), (120, 160), (90, 160), (144, 192), (128, 128), (160, 90))
+SIZE_SHARES = (0.42, 0.17, 0.17, 0.1, 0.07, 0.07)
+RATES = (Fraction(15), Fraction(20), Fraction(24), Fraction(25), Fraction(30))
+RATE_SHARES = (0.34, 0.1, 0.13, 0.13, 0.3)
+ATTEMPTS = 20
+"""Scenes drawn for one video before it is given up."""
+
+
+def render_dataset(
+    out: Path,
+    *,
+    num_videos: int,
+    seed: int,
+    seconds: tuple[float, float] = (4.0, 4.0),
+    test_share: float = 0.25,
+    sample_rate: int = 44_100,
+    sounds: Path | None = None,
+    num_workers: int = 2,
+    progress: bool = True,
+) -> list[str]:
+    """Write `num_videos` videos, sounds and event times below `out`, and both splits' lists; returns the ids.
+
+    Videos already there are kept, so a killed run goes on. With `sounds`, a folder with an index, things sound as
+    recorded; those of test videos come from other sources. A scene that fails is drawn anew from the next seed.
+    Raises ValueError for a count, share or duration that cannot be rendered, RuntimeError where OpenGL is missing.
+    """
+    check_request(num_videos, seconds, test_share, sample_rate)
+    check_opengl()
+    out.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (out, seed, index, seconds, sample_rate, sounds, "test" if in_test(index, test_share) else "train")
+        for index in range(num_videos)
+    ]  # fmt: skip
+    ids = run_jobs(_render_video, jobs, num_workers, progress)
+    write_lists(out, ids, test_share)
+    return ids
+
+
+def check_opengl() -> None:
+    """Choose a backend that renders without a screen; raises RuntimeError with what to install where there is none."""
+    os.environ.setdefault("MUJOCO_GL", "osmesa")
+    try:
+        import mujoco
+
+        with mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8):
+            pass
+    except ModuleNotFoundError as error:
+        raise RuntimeError(f"the world 'physics' needs {error.name}: pip install 'foleygram[render]'") from error
+    except Exception as error:
+        raise RuntimeError(
+            f"no OpenGL by MUJOCO_GL={os.environ['MUJOCO_GL']} ({str(error) or type(error).__name__}): "
+            "install libosmesa6 (Debian, Ubuntu), or set MUJOCO_GL=egl on a machine with a GPU, or use --world drumstick"
+        ) from error
+
+
+@lru_cache(maxsize=2)
+def _recorded(folder: Path, sample_rate: int, split: str) -> RecordedSounds:
+    return RecordedSounds(folder, sample_rate=sample_rate, split=split)  # type: ignore[arg-type]
+
+
+def _render_video(
+    out: Path, seed: int, index: int, seconds: tuple[float, float], sample_rate: int, sounds: Path | None, split: str
+) -> str:
+    name = video_id(seed, index, year=1985)
+    video, sound, times, text = (
+        out / f"{name}_{end}" for end in ("denoised.mp4", "denoised.wav", "times.txt", "caption.txt")
+    )
+    if all(path.exists() for path in (video, sound, times, text)):
+        return name
+    import mujoco
+
+    recorded = _recorded(sounds, sample_rate, split) if sounds else None
+    for attempt in range(ATTEMPTS):
+        try:
+            _write_video(video, sound, times, text, (seed, index, attempt), seconds, sample_rate, recorded)
+            return name
+        except (ValueError, FloatingPointError, mujoco.FatalError) as error:
+            print(f"{name}: scene {attempt} failed ({type(error).__name__}: {error}); drawn anew", file=sys.stderr)
+    raise RuntimeError(f"{name}: {ATTEMPTS} scenes failed, the last as named above; use another --seed")
+
+
+def _write_video(
+    video: Path,
+    sound: Path,
+    times: Path,
+    text: Path,
+    seed: tuple[int, int, int],
+    seconds: tuple[float, float],
+    sample_rate: int,
+    recorded: RecordedSounds | None,
+) -> None:
+    from foleygram.synthetic.physics.camera import Sensor
+    from foleygram.synthetic.physics.scenes import draw_scene
+    from foleygram.synthetic.physics.sound import render_sound
+
+    rng = np.random.default_rng(seed)
+    scene = draw_scene(round(float(rng.uniform(*seconds)), 3), rng)
+    size = SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
+    rate = float(RATES[rng.choice(len(RATES), p=RATE_SHARES)])
+    moments = np.arange(int(scene.seconds * rate)) / rate
+    frames = np.stack(list(scene.film(moments, Sensor(rng, scene.seconds, size))))
+    audio = render_sound(
+        scene.contacts,
+        scene.impacts,
+        scene.materials,
+        scene.tool_material,
+        scene.seconds,
+        sample_rate,
+        rng,
+        recorded=recorded,
+    )
+    write_sound(sound, audio, sample_rate)
+    write_events(times, scene.events)
+    with atomic_path(text) as path:
+        path.write_text(scene.caption + "\n", encoding="utf-8")
+    with atomic_path(video) as path:
+        encode(path, frames, moments, draw_encoding(rng), audio, sample_rate)
