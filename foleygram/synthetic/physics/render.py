@@ -72,7 +72,7 @@ def check_opengl() -> None:
     except Exception as error:
         raise RuntimeError(
             f"no OpenGL by MUJOCO_GL={os.environ['MUJOCO_GL']} ({str(error) or type(error).__name__}): "
-            "install libosmesa6 (Debian, Ubuntu), or set MUJOCO_GL=egl on a machine with a GPU, or use --world drumstick"
+            "install libosmesa6 (Debian, Ubuntu), set MUJOCO_GL=egl on a machine with a GPU, or use --world drumstick"
         ) from error
 
 
