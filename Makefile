@@ -5,14 +5,14 @@ SHELL := bash
 .NOTPARALLEL:
 .PHONY: demo test lint bench full-size parity msclap-parity train-mini
 
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p && break; done)
 RUN := .venv/bin/python
 FOLEYGRAM := $(RUN) -m foleygram
 READY := .venv/.installed
 
 $(READY): pyproject.toml constraints.txt
-	@test -x $(RUN) || test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; install one, or: make PYTHON=/path/to/python"; exit 1; }
+	@test -x $(RUN) || test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.14 found; install one, or: make PYTHON=/path/to/python"; exit 1; }
 	test -x $(RUN) || $(PYTHON) -m venv .venv
 	$(RUN) -m pip install --quiet -c constraints.txt -e '.[app,dev]'
 	touch $@

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from foleygram.commands import app as page
-from foleygram.commands import data, envelope, evaluate, experiment, generate, listening, train, weights
+from foleygram.commands import data, doctor, envelope, evaluate, experiment, generate, listening, train, weights
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,6 +39,7 @@ app.command(cls=envelope.EnvelopeCommand)(envelope.envelope)
 app.command()(evaluate.evaluate)
 app.command()(listening.listening)
 app.command("app")(page.serve_page)
+app.command()(doctor.doctor)
 app.command()(data.judge)
 app.command()(data.cache)
 

@@ -12,6 +12,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+PACKAGE = Path(__file__).parent
+
+
+def shipped(path: str | os.PathLike[str]) -> Path:
+    """`path`, or what foleygram ships under that name (`checkpoints/mini`, `configs/...`) if there is no such path.
+
+    So an installed foleygram takes the names that the documentation uses from any working directory.
+    """
+    path = Path(path)
+    if not path.exists() and path.parts[:1] in (("checkpoints",), ("configs",)):
+        for root in (PACKAGE / "shipped", PACKAGE.parent):  # in a wheel; in a clone
+            if (root / path).exists():
+                return root / path
+    return path
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:

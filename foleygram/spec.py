@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from foleygram.files import shipped
+
 
 @dataclass(frozen=True)
 class ClipSpec:
@@ -79,7 +81,7 @@ class ClipSpec:
 def read_spec(path: Path) -> ClipSpec:
     """The clip's rates from a YAML of `ClipSpec` fields or a release's index; raises ValueError naming what is odd."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(shipped(path).read_text(encoding="utf-8"))
         return ClipSpec(**content.get("spec", content))
     except (TypeError, AttributeError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {error}; it must hold fields of ClipSpec") from error

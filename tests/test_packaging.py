@@ -1,10 +1,20 @@
-"""What an installation relies on: pins within the ranges that pyproject.toml states."""
+"""What an installation relies on: pins within their ranges, shipped files found from any folder, `foleygram doctor`."""
 
+import re
+import shutil
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from typer.testing import CliRunner
+
+from foleygram.cli import app
+from foleygram.commands.train import _shipped_configs
+from foleygram.files import shipped
+from foleygram.pipeline.release import read_index
+from foleygram.spec import read_spec
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,3 +28,59 @@ def test_constraints_pin_every_direct_dependency_within_its_range() -> None:
         wanted = Requirement(text)
         assert pins[canonicalize_name(wanted.name)] in wanted.specifier, text
     assert not any("+" in version for version in pins.values())
+
+
+def test_shipped_names_work_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_index(Path("checkpoints/mini"))["_class_name"] == "FoleyGRAMPipeline"
+    assert read_spec(Path("configs/mini/clip.yaml")).seconds == 4
+    assert shipped("checkpoints/other") == Path("checkpoints/other")
+    assert shipped("weights/mini") == Path("weights/mini")
+    (tmp_path / "checkpoints" / "mini").mkdir(parents=True)
+    assert shipped("checkpoints/mini") == Path("checkpoints/mini")  # one's own comes first
+    with pytest.raises(FileNotFoundError):
+        read_index(Path("checkpoints/mini"))
+
+
+def test_train_takes_a_shipped_config_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = str(ROOT / "configs" / "mini" / "envelope.yaml")
+    asked = ["fit", "--config", "configs/mini/envelope.yaml", "--config=configs/mini/envelope.yaml", "-c", "x.yaml"]
+    assert _shipped_configs(asked) == ["fit", "--config", written, f"--config={written}", "-c", "x.yaml"]
+
+
+def run_doctor(*arguments):
+    return CliRunner().invoke(app, ["doctor", *map(str, arguments)])
+
+
+def test_doctor_finds_nothing_missing_in_the_shipped_release():
+    ran = run_doctor()
+    assert ran.exit_code == 0
+    assert "h264" in ran.output
+    assert "nothing is missing" in ran.output
+
+
+def test_doctor_names_the_part_that_a_release_lacks(tiny_release, tmp_path):
+    shutil.copytree(tiny_release, tmp_path / "release")
+    shutil.rmtree(tmp_path / "release" / "vae")
+    ran = run_doctor(tmp_path / "release")
+    assert ran.exit_code == 1
+    assert re.search(r"vae +missing +Apache-2.0 +foleygram weights export\n", ran.output)
+    assert "1 missing" in ran.output
+
+
+def test_doctor_says_how_to_get_the_weights_of_a_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = run_doctor("configs/greatest_hits/alignment.yaml")
+    assert ran.exit_code == 1
+    assert re.search(r"weights/bert-base +missing +Apache-2.0 +foleygram weights fetch bert-base\n", ran.output)
+    assert re.search(r"weights/BEATs_iter3_plus_AS2M.pt +missing +MIT +by hand: ", ran.output)
+    assert re.search(r"clip.yaml +0.0 MB", ran.output)
+
+
+@pytest.mark.parametrize("content", ["a: [", "\xff"])
+def test_doctor_names_a_file_that_is_not_yaml(tmp_path, content):
+    (tmp_path / "odd.yaml").write_bytes(content.encode("latin-1"))
+    ran = run_doctor(tmp_path / "odd.yaml")
+    assert ran.exit_code == 1
+    assert "odd.yaml: not a YAML file" in ran.output

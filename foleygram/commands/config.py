@@ -6,11 +6,14 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from foleygram.files import shipped
+
 
 def read_options(context: typer.Context, path: Path | None) -> Path | None:
     """Take the options that the command line does not give from a YAML file; exit code 2 for a key that is none."""
     if path is None:
         return None
+    path = shipped(path)
     if not path.is_file():
         raise typer.BadParameter(f"{path}: no such file", context)
     try:

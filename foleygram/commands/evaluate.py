@@ -7,6 +7,7 @@ import typer
 
 from foleygram.commands.config import Config
 from foleygram.commands.errors import reported
+from foleygram.files import shipped
 
 
 def evaluate(
@@ -84,7 +85,8 @@ def evaluate(
             from foleygram.benchmark.settings import choose_conditions
 
             report = run(
-                checkpoint, data, split, conditions=choose_conditions(conditions.split(","), controls=controls),
+                shipped(checkpoint), data, split,
+                conditions=choose_conditions(conditions.split(","), controls=controls),
                 metrics=chosen, num_inference_steps=steps, guidance_scale=guidance, seed=seed, limit=limit,
                 batch_size=batch_size, sounds=sounds_folder(out), **networks,
             )  # fmt: skip

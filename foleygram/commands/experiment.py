@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foleygram.commands.errors import reported
+from foleygram.files import shipped
 
 if TYPE_CHECKING:
     from foleygram.experiments.conditioning import Run
@@ -147,6 +148,7 @@ def _training(
     from foleygram.pipeline.release import INDEX
 
     media = media or out / "media"
+    checkpoint, configs = shipped(checkpoint), shipped(configs)
     cache_media(media, rendered, scored, checkpoint / INDEX)
     budget = Budget(
         alignment_steps=alignment_steps, generation_steps=generation_steps, clips=limit or QUICK_CLIPS,
@@ -167,7 +169,7 @@ def _run(
     from foleygram.console import pick_device
 
     return partial(
-        evaluate, checkpoint, data, split, num_inference_steps=steps or (QUICK_STEPS if quick else STEPS),
+        evaluate, shipped(checkpoint), data, split, num_inference_steps=steps or (QUICK_STEPS if quick else STEPS),
         guidance_scale=guidance, seed=seed, limit=_limit(quick, limit), batch_size=batch_size,
         sounds=sounds_folder(out), cache=features_folder(out), device=pick_device(device),
     )  # fmt: skip

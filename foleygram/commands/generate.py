@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from foleygram.commands.errors import reported
+from foleygram.files import shipped
 
 
 def generate(
@@ -113,7 +114,7 @@ def generate(
         wish = Wish(prompt, negative_prompt, envelope, seed, reference_audio, parse_weights(weights), segments)
         beneath = None if mix_original is None else parse_level(mix_original)
         failed = generate_with_progress(
-            read_wishes(find_videos(source), wish, sheet), out, checkpoint or Path("checkpoints/mini"),
+            read_wishes(find_videos(source), wish, sheet), out, shipped(checkpoint or "checkpoints/mini"),
             sampling=Sampling(steps, guidance, control_scale, dtype=dtype), rule=TakeRule(takes, max_e_l1),
             delivery=Delivery(container, audio_codec, beneath, stems, lufs, timeline), batch_size=batch_size,
             overwrite=overwrite, dry_run=dry_run, device=device, offload=offload,

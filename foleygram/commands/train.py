@@ -4,11 +4,13 @@ import re
 import sys
 import traceback
 from importlib import import_module
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from foleygram.commands.errors import failed
+from foleygram.files import shipped
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
@@ -50,7 +52,7 @@ def train(context: typer.Context) -> None:
             save_config_kwargs={"overwrite": True},
             trainer_defaults={"callbacks": [PartsTable()], "enable_model_summary": False},
             seed_everything_default=0,
-            args=context.args,
+            args=_shipped_configs(context.args),
         )
     except torch.OutOfMemoryError as error:
         raise failed(
@@ -62,6 +64,12 @@ def train(context: typer.Context) -> None:
         ) from None
     except (OSError, ValueError, FloatingPointError, MisconfigurationException, Preempted) as error:
         raise failed(ValueError(_first_line(error))) from None
+
+
+def _shipped_configs(arguments: list[str]) -> list[str]:
+    """The arguments with the path of a shipped YAML in place of its name, where there is no such file here."""
+    found = [str(shipped(one)) if before in ("--config", "-c") else one for before, one in pairwise(["", *arguments])]
+    return [f"--config={shipped(one[9:])}" if one.startswith("--config=") else one for one in found]
 
 
 def _stage_cli() -> type["LightningCLI"]:

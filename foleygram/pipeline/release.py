@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors.torch import load_file, save_file
 
-from foleygram.files import atomic_path, file_hash, read_json, share, write_json
+from foleygram.files import atomic_path, file_hash, read_json, share, shipped, write_json
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
@@ -115,16 +115,17 @@ def find_release(name: str | Path) -> Path:
     Raises FileNotFoundError for an absent folder or hub id, PermissionError for a gated one, ConnectionError without a
     network.
     """
+    name = shipped(name)
     check_folder(name)
-    if Path(name).is_dir():
-        return Path(name)
+    if name.is_dir():
+        return name
     with explained(str(name), str(name)):
         return Path(snapshot_download(str(name), allow_patterns=[INDEX, *(f"{part}/*" for part in PARTS)]))
 
 
 def read_index(folder: Path) -> dict[str, Any]:
     """The index of a release folder; raises FileNotFoundError or ValueError naming what is wrong with it."""
-    path = folder / INDEX
+    path = shipped(folder) / INDEX
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file; {folder} is no release folder (the shipped one is checkpoints/mini)"
@@ -213,7 +214,7 @@ def load_part(folder: Path, name: str, torch_dtype: torch.dtype = torch.float32)
 
     Raises FileNotFoundError or ValueError naming what is absent, damaged or does not fit.
     """
-    kind, path = part_class(name), folder / name
+    kind, path = part_class(name), shipped(folder) / name
     if issubclass(kind, torch.nn.Module):
         return load_network(kind, path, torch_dtype=torch_dtype, pickles=False)
     check_folder(path)

@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
+from foleygram.files import shipped
 from foleygram.weights.state_dict import UNREADABLE, refuse_misfits, refuse_no_numbers, without_chatter
 
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
@@ -47,6 +48,7 @@ def load_network(
     Raises FileNotFoundError for what is absent, PermissionError for what is gated, ConnectionError without a network,
     ValueError naming the file that is damaged, of another class, or whose keys or shapes do not fit its config.
     """
+    name = shipped(name)
     source = f"{name}/{subfolder}" if subfolder else str(name)
     check_folder(name, subfolder)
     folder = Path(name) / subfolder

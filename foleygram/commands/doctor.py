@@ -1,0 +1,148 @@
+"""`foleygram doctor`: what this machine and a release or configuration have, and what is missing."""
+
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+import yaml
+
+from foleygram.commands.errors import reported
+from foleygram.files import shipped
+
+PATH_KEYS = {
+    "checkpoint", "data", "encoders", "folder", "judge", "path", "pretrained_model_name_or_path", "root", "spec",
+}  # fmt: skip
+"""Keys of the shipped YAML files whose values are files or folders that must exist."""
+REMEDIES = (
+    ("data/rendered/cache", "foleygram cache"),
+    ("data/rendered", "foleygram render"),
+    ("data/", "docs/data.md"),
+    ("cache/", "foleygram cache"),
+    ("runs/", "train the stage before"),
+)
+DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "aac", "opus", "flac")
+ENCODERS = ("libx264", "aac", "libopus", "flac", "pcm_s24le")
+
+
+class Item(NamedTuple):
+    """A file or folder: its size in bytes, None if it is missing; its licence; and how to get it."""
+
+    name: str
+    size: int | None
+    licence: str
+    remedy: str
+
+
+def doctor(
+    target: Annotated[Path, typer.Argument(metavar="[CONFIG|RELEASE]", help="A YAML file or a release folder.")] = Path(
+        "checkpoints/mini"
+    ),
+) -> None:
+    """List device, precision and codecs, and each file a release or YAML needs; exit code 1 if one is missing."""
+    with reported():
+        path = shipped(target)
+        if not path.exists():
+            raise FileNotFoundError(f"{target}: no such file or folder")
+        for name, value in machine():
+            typer.echo(f"{name:<10} {value}")
+        items = release_items(path) if path.is_dir() else config_items(path)
+        typer.echo(f"\n{path}")
+        for item in items:
+            state = "missing" if item.size is None else f"{item.size / 1e6:.1f} MB"
+            typer.echo(f"  {item.name:<44} {state:>10}  {item.licence:<28} {item.remedy if item.size is None else ''}")
+        missing = sum(item.size is None for item in items)
+        typer.echo(f"{missing} missing" if missing else "nothing is missing")
+    raise typer.Exit(1 if missing else 0)
+
+
+def machine() -> Iterator[tuple[str, str]]:
+    """What generating depends on here, as (name, value)."""
+    import av
+    import torch
+
+    from foleygram.console import pick_device
+
+    yield "foleygram", f"{version('foleygram')}, Python {platform.python_version()} on {sys.platform}"
+    yield "torch", f"{torch.__version__}, {torch.get_num_threads()} CPU threads"
+    device = pick_device("auto")
+    yield "device", device.type if device.type != "cuda" else f"cuda, {torch.cuda.get_device_name(device)}"
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    yield "precision", f"float32, float16, bfloat16{'' if native else ' (without speed-up)'}"
+    for name, codecs, mode in (("decodes", DECODERS, "r"), ("encodes", ENCODERS, "w")):
+        yield name, ", ".join(codec for codec in codecs if _has_codec(av, codec, mode))
+    yield "the page", _installed("gradio") or "not installed: pip install 'foleygram[app]'"
+    for name in ("torchvision", "torchaudio"):
+        if found := _installed(name):
+            yield "warning", f"{name} {found} is installed; a build for another torch stops foleygram from importing"
+
+
+def _has_codec(av: Any, name: str, mode: str) -> bool:
+    try:
+        av.codec.Codec(name, mode)
+    except ValueError:
+        return False
+    return True
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def release_items(folder: Path) -> list[Item]:
+    """Every part of a release folder, and its index."""
+    from foleygram.pipeline.release import INDEX, OPTIONAL, PARTS, licences_of
+
+    licences = licences_of(folder)
+    names = [name for name in PARTS if name in licences or name not in OPTIONAL]
+    remedy = "foleygram weights export"
+    return [Item(name, _size(folder / name), licences.get(name, ""), remedy) for name in (INDEX, *names)]
+
+
+def config_items(path: Path) -> list[Item]:
+    """Every file and folder that a YAML file reads. Raises ValueError for what is not YAML."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a YAML file ({error})") from error
+    found = dict.fromkeys(_paths(content))
+    return [_config_item(name, path.parent) for name in found]
+
+
+def _paths(content: Any) -> Iterator[str]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key in PATH_KEYS and isinstance(value, str):
+                yield value
+            else:
+                yield from _paths(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _paths(value)
+
+
+def _config_item(name: str, beside: Path) -> Item:
+    from foleygram.weights.download import SOURCES
+
+    path = next((path for path in (shipped(name), beside / name) if path.exists()), Path(name))
+    source_name = next((one for one in SOURCES if one in name.lower()), None) if "weights/" in name else None
+    if source_name is None:
+        remedy = next((remedy for start, remedy in REMEDIES if name.startswith(start)), "")
+        return Item(name, _size(path), "", remedy)
+    source = SOURCES[source_name]
+    remedy = f"foleygram weights fetch {source_name}" if source.hub_id else f"by hand: {source.page}"
+    return Item(name, _size(path), source.licence, remedy)
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file, or of the files in a folder; None if there is nothing."""
+    if path.is_file():
+        return path.stat().st_size
+    files = [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) if files else None
