@@ -40,8 +40,12 @@ def train(context: typer.Context) -> None:
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # frozen parts are to stay in it
     # Lightning's own call of what PyTorch has deprecated, and an advertisement.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-    said = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    said.addFilter(lambda record: "litlogger" not in record.getMessage())
+    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    rank_zero.addFilter(lambda record: "litlogger" not in record.getMessage())
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.stream = sys.stderr  # Lightning keeps the stream of its import, which may be closed by now
 
     for old, new in MOVED_MODULES.items():
         sys.modules.setdefault(old, import_module(new))
