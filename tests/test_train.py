@@ -77,3 +77,14 @@ def test_class_paths_of_version_0_1_still_load(tmp_path: Path) -> None:
         )
         assert result.exit_code == 0, result.output
     assert found == set(renamed.values())
+
+
+@pytest.mark.parametrize("objective", ["GramLoss.eps=0.0", "TriangleLoss.root=false", "AnchorInfoNCE.anchor=video"])
+def test_an_objectives_own_options_are_known_to_the_command_line(objective: str) -> None:
+    name, option = objective.split(".", 1)
+    chosen = f"--model.init_args.objective=foleygram.alignment.losses.{name}"
+    options = [f"--model.init_args.objective.init_args.{given}" for given in (option, "temperature=0.2")]
+    config = str(CONFIGS / "mini" / "alignment.yaml")
+    result = CliRunner().invoke(app, ["train", "fit", "--config", config, chosen, *options, "--print_config"])
+    assert result.exit_code == 0 and option.replace("=", ": ") in result.output, result.output
+    assert "temperature: 0.2" in result.output

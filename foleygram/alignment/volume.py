@@ -1,4 +1,4 @@
-"""Volume of the parallelotope that k vectors span: how far apart modalities are (GRAM, arXiv 2412.11959, section 3)."""
+"""Volume of the parallelotope of k vectors (GRAM, arXiv 2412.11959, sec. 3) and area of a triangle of three."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 DEFAULT_EPS = 1e-8
-"""Added to the determinant: equal vectors have volume 1e-4, and a finite gradient."""
+"""Added to the determinant, so that the gradient stays finite: a volume of 1e-3 reads 0.5% too large, 0 reads 1e-4."""
 ROWS_PER_CHUNK = 128
-"""Anchors worked on at a time: their temporaries stay in the cache, and out of the peak memory."""
+"""Anchors processed at a time, so that temporaries fit the CPU cache and do not add to peak memory."""
 
 
 def gram_volume(vectors: Tensor, eps: float = DEFAULT_EPS) -> Tensor:
@@ -46,6 +46,23 @@ def volume_matrix(anchor: Tensor, *others: Tensor, eps: float = DEFAULT_EPS) -> 
         if len(rest) == 2:
             return _TripletVolumes.apply(anchor, rest[0], rest[1] - rest[0], eps)
         return _root(_determinant(_pairwise_gram(anchor, rest)), eps)
+
+
+def triangle_areas(anchor: Tensor, first: Tensor, second: Tensor, eps: float = DEFAULT_EPS) -> Tensor:
+    """Areas (A, B) of the triangles of anchor i (A, d) with rows j of `first` and `second` (B, d) (arXiv 2509.24734).
+
+    1/2 sqrt(|u|^2 |v|^2 - (u.v)^2 + eps) of two edges u, v; precision and gradient as in `gram_volume`. Raises
+    ValueError when the shapes do not fit.
+    """
+    if anchor.ndim != 2 or first.shape != second.shape or first.shape[1:] != anchor.shape[1:]:
+        shapes = [tuple(tensor.shape) for tensor in (anchor, first, second)]
+        raise ValueError(f"shapes {shapes}: expected an anchor (A, d) and two others (B, d) with equal B and d")
+    with torch.autocast(anchor.device.type, enabled=False):
+        anchor, first, second = (_exact(tensor) for tensor in (anchor, first, second))
+        side = second - first  # shared by all triangles of row j
+        squares = anchor.square().sum(-1)[:, None] - 2 * anchor @ first.mT + first.square().sum(-1)
+        products = anchor @ side.mT - (first * side).sum(-1)
+        return 0.5 * _root(squares * side.square().sum(-1) - products.square(), eps)
 
 
 def _exact(tensor: Tensor) -> Tensor:

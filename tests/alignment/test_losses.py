@@ -16,12 +16,13 @@ from foleygram.alignment.losses import (
     GramLoss,
     PairwiseInfoNCE,
     Symile,
+    TriangleLoss,
     equal_captions,
     gram_contrastive_loss,
     symmetric_loss,
 )
 
-OBJECTIVES = [GramLoss, AnchorInfoNCE, PairwiseInfoNCE, Symile]
+OBJECTIVES = [GramLoss, TriangleLoss, AnchorInfoNCE, PairwiseInfoNCE, Symile]
 
 
 def clips(batch: int, dim: int = 64) -> list[torch.Tensor]:
@@ -30,10 +31,84 @@ def clips(batch: int, dim: int = 64) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_strangers_cost_about_log_batch(objective: type[ContrastiveObjective]) -> None:
+def test_random_embeddings_cost_the_log_of_the_number_of_candidates(objective: type[ContrastiveObjective]) -> None:
     batch = 64
     loss = objective(temperature=1.0)(*clips(batch, 4096), [str(n) for n in range(batch)])
-    assert loss.item() == pytest.approx(math.log(batch), abs=0.35 if objective is Symile else 0.02)
+    candidates = batch**2 if objective is Symile else batch
+    assert loss.item() == pytest.approx(math.log(candidates), abs=0.6 if objective is Symile else 0.02)
+
+
+@pytest.mark.parametrize("constant", [0, 1, 2])
+def test_symile_with_a_constant_modality_costs_log_batch(constant: int) -> None:
+    """Triples with another clip's constant are as good as the own one, so each of the B costs the same."""
+    batch = 32
+    parts = [torch.eye(batch)] * 3  # the others match perfectly
+    parts[constant] = torch.full((batch, batch), batch**-0.5)
+    loss = Symile(temperature=0.01, label_smoothing=0.0)(*parts, [str(n) for n in range(batch)])
+    assert loss.item() == pytest.approx(math.log(32), abs=1e-4)
+
+
+def test_symile_takes_mismatched_triples_for_negatives() -> None:
+    video, text, audio = clips(4, 8)
+    every = [(i, j, k) for i in range(4) for j in range(4) for k in range(4)]
+    products = torch.tensor([(video[i] * text[j] * audio[k]).sum() for i, j, k in every]).reshape(4, 4, 4)
+    logits = products * 8**0.5 / 0.07
+    own = torch.arange(4) * 5
+    expected = sum(cross_entropy(logits.movedim(axis, 0).flatten(1), own) for axis in range(3)) / 3
+    loss = Symile(label_smoothing=0.0)(video, text, audio, list("abcd"))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_symile_leaves_out_triples_of_clips_with_equal_captions() -> None:
+    video, text, audio = clips(3, 8)
+    logits = torch.einsum("id,jd,kd->ijk", video, text, audio) * 8**0.5 / 0.07
+    same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)  # clips 0 and 1
+    excluded = same[:, :, None] & same[:, None]
+    for clip in range(3):
+        excluded[clip, clip, clip] = False
+    kept = logits.masked_fill(excluded, -torch.inf)
+    own = torch.arange(3) * 4
+    expected = sum(cross_entropy(kept.movedim(axis, 0).flatten(1), own) for axis in range(3)) / 3
+    loss = Symile(label_smoothing=0.0)(video, text, audio, ["a", "a", "b"])
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("anchor", ["video", "text", "audio"])
+def test_the_anchors_counterparts_are_never_compared(anchor: str) -> None:
+    batch = 8
+    parts = dict.fromkeys(("video", "text", "audio"), torch.eye(batch, 64)) | {anchor: torch.eye(batch, 64).roll(8, 1)}
+    captions = [str(n) for n in range(batch)]
+    loss = AnchorInfoNCE(anchor=anchor, label_smoothing=0.0)(*parts.values(), captions)
+    assert loss.item() == pytest.approx(math.log(batch))  # the two others match perfectly, which does not count
+    matched = AnchorInfoNCE(anchor=anchor, temperature=0.3, label_smoothing=0.0)(*[torch.eye(batch, 64)] * 3, captions)
+    assert matched.item() == pytest.approx(math.log(1 + (batch - 1) * math.exp(-1 / 0.3)), rel=1e-5)
+
+
+def test_an_unknown_anchor_is_refused() -> None:
+    with pytest.raises(ValueError, match="anchor is 'image'"):
+        AnchorInfoNCE(anchor="image")
+
+
+def test_triangle_without_its_root_is_the_authors_code() -> None:
+    video, text, audio = clips(5, 8)
+    edges = [[torch.stack([t - v, t - a]) for v, a in zip(video, audio, strict=True)] for t in text]
+    areas = torch.tensor([[torch.linalg.det(e @ e.T) / 2 for e in row] for row in edges]) / 0.07
+    expected = sum(cross_entropy(-part, torch.arange(5), label_smoothing=0.1) for part in (areas, areas.T)) / 2
+    loss = TriangleLoss(root=False)(video, text, audio, list("abcde"))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-8, 1e-4])
+def test_eps_reaches_the_volumes_of_the_loss(eps: float) -> None:
+    vectors = torch.eye(2, 8)  # matched volumes are 0, and mismatched ones too: every logit is -sqrt(eps) / tau
+    objective = GramLoss(eps=eps, label_smoothing=0.0)
+    text = vectors.clone().requires_grad_()
+    loss = objective(vectors, text, vectors.roll(1, 0), ["a", "b"])
+    assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
+    loss.backward()
+    assert text.grad is not None and text.grad.isfinite().all()
+    other = gram_contrastive_loss(vectors, vectors, temperature=1.0, label_smoothing=0.0, eps=eps)
+    assert other.item() == pytest.approx(math.log(1 + math.exp(eps**0.5 - (1 + eps) ** 0.5)), rel=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [0.07, 0.3])
@@ -57,9 +132,9 @@ def test_text_is_the_anchor_of_one_clips_pair_in_both_directions(smoothing: floa
 
 
 @pytest.mark.parametrize("sizes", [(3, 4), (4, 3), (0, 0)])
-def test_rows_without_a_counterpart_are_refused(sizes: tuple[int, int]) -> None:
+def test_unpaired_embeddings_are_refused(sizes: tuple[int, int]) -> None:
     texts, pairs = (torch.zeros(size, 8) for size in sizes)
-    with pytest.raises(ValueError, match="must be of one clip"):
+    with pytest.raises(ValueError, match="row i and column i of one clip"):
         gram_contrastive_loss(texts, pairs, pairs, temperature=0.07)
 
 
@@ -76,7 +151,7 @@ def test_equal_captions_are_no_negatives(objective: type[ContrastiveObjective]) 
     loss.backward()
     assert loss.isfinite() and all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in inputs)
     same = objective()(*clips(6), ["x"] * 6)
-    assert same.item() == pytest.approx(0.0, abs=1e-6)  # nobody is left to tell apart
+    assert same.item() == pytest.approx(0.0, abs=1e-6)  # no negative is left
     unmasked = objective(mask_equal=False)(*clips(6), ["x"] * 6)
     torch.testing.assert_close(unmasked, objective()(*clips(6), list("abcdef")))
 
@@ -102,12 +177,18 @@ def test_masked_columns_are_as_if_they_were_not_there() -> None:
 
 
 def formula(name: str, tau: float, smoothing: float) -> float:
-    """Each objective in words of its paper, one clip after another, by torch's own cross entropy."""
+    """Each objective from its paper's formula, clip by clip, with torch's cross entropy."""
     video, text, audio = (part.double() for part in clips(5))
 
     def rows(score: Callable[[int, int], torch.Tensor]) -> torch.Tensor:
         logits = torch.stack([torch.stack([score(i, j) for j in range(5)]) for i in range(5)]) / tau
         return cross_entropy(logits, torch.arange(5), label_smoothing=smoothing)
+
+    def area(i: int, j: int) -> torch.Tensor:
+        """By Heron's formula, from the lengths of the sides."""
+        a, b, c = (text[i] - video[j]).norm(), (text[i] - audio[j]).norm(), (video[j] - audio[j]).norm()
+        half = (a + b + c) / 2
+        return (half * (half - a) * (half - b) * (half - c)).sqrt()
 
     def volume(i: int, j: int) -> torch.Tensor:
         stacked = torch.stack([text[i], video[j], audio[j]])
@@ -117,12 +198,14 @@ def formula(name: str, tau: float, smoothing: float) -> float:
         return (rows(lambda i, j: a[i] @ b[j]) + rows(lambda i, j: b[i] @ a[j])) / 2
 
     def product(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        return rows(lambda i, j: 8 * (a[i] * b[j] * c[j]).sum())  # 8: the root of 64 dimensions
+        logits = torch.einsum("id,jd,kd->ijk", a, b, c).flatten(1) * 8 / tau  # 8: the root of 64 dimensions
+        return cross_entropy(logits, torch.arange(5) * 6, label_smoothing=smoothing)
 
     text_video, text_audio, video_audio = info_nce(text, video), info_nce(text, audio), info_nce(video, audio)
     products = product(video, text, audio) + product(text, video, audio) + product(audio, video, text)
     return {
         "GramLoss": (rows(lambda i, j: -volume(i, j)) + rows(lambda i, j: -volume(j, i))) / 2,
+        "TriangleLoss": (rows(lambda i, j: -area(i, j)) + rows(lambda i, j: -area(j, i))) / 2,
         "AnchorInfoNCE": (text_video + text_audio) / 2,
         "PairwiseInfoNCE": (text_video + text_audio + video_audio) / 3,
         "Symile": products / 3,

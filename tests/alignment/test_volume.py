@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from foleygram.alignment.volume import DEFAULT_EPS, ROWS_PER_CHUNK, _root, gram_volume, volume_matrix
+from foleygram.alignment.volume import DEFAULT_EPS, ROWS_PER_CHUNK, _root, gram_volume, triangle_areas, volume_matrix
 
 
 def unit(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -163,3 +163,27 @@ def test_shapes_that_do_not_fit_are_named(message: str, tensors: list[torch.Tens
 def test_no_vector_has_no_volume(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="k >= 1"):
         gram_volume(torch.zeros(shape))
+
+
+def test_triangle_areas_are_half_the_parallelograms() -> None:
+    anchor, first, second = (unit(n, 6, seed=seed) for seed, n in enumerate((4, 5, 5)))
+    expected = [
+        [0.5 * torch.linalg.det(edges @ edges.T).sqrt() for edges in (torch.stack([a - t, b - t]) for a, b in pairs)]
+        for t, pairs in ((t, list(zip(first.double(), second.double(), strict=True))) for t in anchor.double())
+    ]
+    torch.testing.assert_close(triangle_areas(anchor, first, second).double(), torch.tensor(expected).double())
+
+
+def test_an_equilateral_triangle_has_its_area() -> None:
+    corners = torch.eye(3)
+    area = triangle_areas(corners[:1], corners[1:2], corners[2:])
+    assert area.item() == pytest.approx(math.sqrt(3) / 2)  # sides of sqrt 2
+    collapsed = corners[:1].clone().requires_grad_()
+    flat = triangle_areas(collapsed, corners[:1], corners[:1])
+    flat.backward()
+    assert flat.item() == pytest.approx(0.5e-4) and bool(collapsed.grad.isfinite().all())
+
+
+def test_triangles_of_other_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected an anchor"):
+        triangle_areas(torch.zeros(2, 4), torch.zeros(3, 4), torch.zeros(2, 4))
