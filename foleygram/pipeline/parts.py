@@ -55,17 +55,20 @@ class Encoders:
 
         Where a network cannot be moved, all go back to where they were before the error is raised.
         """
-        before, self._resident = self.device, None
+        networks, cpu = self.networks(), torch.device("cpu")
+        before = {
+            name: self.device if self._resident is None or name in self._resident else cpu for name in networks
+        }
         try:
-            for name, network in self.networks().items():
+            for name, network in networks.items():
                 if dtype is not None:
                     nn.Module.to(network, dtype_of(name, dtype))  # diffusers' own warns of modules to keep in float32
                 network.to(torch.device(device))
-        except (RuntimeError, AssertionError):  # AssertionError: torch without CUDA
-            for network in self.networks().values():
-                network.to(before)
+        except Exception:
+            for name, network in networks.items():
+                network.to(before[name])
             raise
-        self.device = torch.device(device)
+        self.device, self._resident = torch.device(device), None
         return self
 
     def enable_model_cpu_offload(self, device: str | torch.device = "cuda") -> Self:

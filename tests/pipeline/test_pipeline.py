@@ -171,6 +171,19 @@ def test_a_pipeline_is_brought_to_a_dtype_or_loaded_in_it(tiny_release, pipeline
     assert torch.equal(first, again) and torch.isfinite(first).all()
 
 
+@pytest.mark.parametrize("offloaded", [False, True])
+def test_a_pipeline_that_cannot_be_moved_stays_usable(tiny_release, offloaded):
+    pipeline = FoleyGRAMPipeline.from_pretrained(tiny_release)
+    if offloaded:
+        pipeline.enable_model_cpu_offload("cpu")
+    video, options = seen(pipeline, 2.0), {"num_inference_steps": 2}
+    before = pipeline(video, **options).audio
+    with pytest.raises((RuntimeError, AssertionError, NotImplementedError)):
+        pipeline.to("cuda:99" if not torch.cuda.is_available() else "xla")
+    assert pipeline.device == torch.device("cpu")
+    assert torch.equal(pipeline(video, **options).audio, before)
+
+
 def test_windows_cover_a_long_video(pipeline):
     starts = window_seconds(7.3, pipeline.spec)
     assert starts[0] == 0 and starts == sorted(starts)
