@@ -155,9 +155,9 @@ class RecordedSounds:
 
 
 def source_of(row: dict[str, str]) -> str:
-    """The recording that a file of an index was cut from: its package and its name without trailing numbers."""
+    """The recording that a file of an index was cut from: its package and name without a final number (1, 1b)."""
     path = Path(row["path"])
-    name = re.sub(r"[ _-]*\d*[ _-]*[a-z]?$", "", re.sub(r"\d+", "0", path.stem.lower())).rstrip("0_- ")
+    name = re.sub(r"[ _-]*0[ _-]*[a-z]?$", "", re.sub(r"\d+", "0", path.stem.lower())).rstrip("0_- ")
     return f"{row['source package or repo']}:{path.parent}/{name}"
 
 

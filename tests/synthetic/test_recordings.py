@@ -75,10 +75,19 @@ def test_an_index_without_a_column_or_usable_files_is_refused_by_name(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "names", [("pan_1.wav", "pan_2.wav", "pan12.wav"), ("foil_on_mic_1a.mp3", "foil_on_mic_2b.mp3")]
+    "names",
+    [
+        ("pan_1.wav", "pan_2.wav", "pan12.wav"),
+        ("foil_on_mic_1a.mp3", "foil_on_mic_2b.mp3"),
+        ("chain.mp3", "chain_1.mp3", "chain_1b.mp3", "chain2.mp3"),
+    ],
 )
 def test_files_of_one_recording_share_a_source(names: tuple[str, ...]) -> None:
     assert len({source_of(row(name)) for name in names}) == 1
+
+
+def test_names_that_differ_in_a_final_letter_are_two_sources() -> None:
+    assert source_of(row("chain.mp3")) != source_of(row("chains.mp3"))
 
 
 def test_splits_have_their_shares() -> None:
