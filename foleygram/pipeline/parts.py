@@ -56,9 +56,7 @@ class Encoders:
         Where a network cannot be moved, all go back to where they were before the error is raised.
         """
         networks, cpu = self.networks(), torch.device("cpu")
-        before = {
-            name: self.device if self._resident is None or name in self._resident else cpu for name in networks
-        }
+        before = {name: self.device if self._resident is None or name in self._resident else cpu for name in networks}
         try:
             for name, network in networks.items():
                 if dtype is not None:
