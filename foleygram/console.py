@@ -158,8 +158,8 @@ def print_outcome(console: Console, outcome: Outcome, container: str) -> None:
 def _remarks(row: Row, container: str) -> Iterator[str]:
     if not row.onsets:
         yield "its envelope has no onset, so hardly anything sounds; --envelope says when (docs/envelope.md)"
-    if f"{row.name}.{container}" not in row.written:
-        yield f"{container} cannot carry its picture's codec, so it is {row.name}.mkv"
+    if row.reason:
+        yield row.reason
 
 
 def takes_table(rows: Sequence[Row]) -> Table:

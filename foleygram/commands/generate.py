@@ -53,7 +53,8 @@ def generate(
     control_scale: Annotated[float, typer.Option(help="Weight of the envelope.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
     container: Annotated[
-        Literal["mp4", "mov", "mkv", "webm"], typer.Option(help="Of the video; MKV where it cannot carry the picture.")
+        Literal["mp4", "mov", "mkv", "webm"],
+        typer.Option(help="Of the film; MKV or MOV where it cannot carry the video."),
     ] = "mp4",
     audio_codec: Annotated[
         Literal["aac", "flac", "opus", "pcm"] | None, typer.Option(help="Of the video's sound; AAC, in WebM Opus.")

@@ -189,7 +189,7 @@ def blind_medium(sound: Path, picture: Path | None, path: Path, noise_seed: int 
         raise MediaError(
             f"{picture}: browsers do not show {info.video_codec}; re-encode as one of {known}, or --media audio"
         )
-    mux(picture, audio, SAMPLE_RATE, path.with_suffix(".mp4"))
+    mux(picture, audio, SAMPLE_RATE, path.with_suffix(".mp4"), keep_extras=False)
     return max(seconds, info.duration_sec)
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from heapq import heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ MAX_GAP_SEC = 120.0
 TIE_SEC = 1e-5
 """Rounding of time stamps: a frame stamped this little after a moment counts as shown at it."""
 SEEK_MARGIN_SEC = 0.5
+UNSTAMPED = frozenset({"avi", "h264", "hevc", "mpegvideo", "m4v"})
+"""Formats without time stamps of display: the demuxer guesses them, wrongly where frames are reordered."""
 INDEXED = frozenset({".mp4", ".m4v", ".mov"})
 """Containers whose frame index decord gets right; in a transport stream its frames are off by several."""
 
@@ -101,10 +104,20 @@ def start_sec(stream: Any) -> float:
 
 
 def decodable(container: InputContainer, stream: Any) -> Iterator[Any]:
-    """Decoded frames of a stream; damaged packets are skipped, as players do."""
+    """Decoded frames of a stream; damaged packets are skipped, as players do.
+
+    Formats without time stamps of display count frames as they are decoded: frames take those times in order.
+    """
+    unstamped = container.format.name in UNSTAMPED and stream.type == "video"
+    waiting: list[int] = []
     for packet in container.demux(stream):
+        if unstamped and packet.dts is not None:
+            heappush(waiting, packet.dts)
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                if waiting:
+                    frame.pts = heappop(waiting)
+                yield frame
         except av.error.InvalidDataError:
             continue
 
@@ -149,8 +162,10 @@ def start_timecode(container: InputContainer, video: Any) -> str | None:
 
 def _picture_extent(path: str | Path, container: InputContainer, video: Any) -> tuple[float, int]:
     """Seconds and frames of the picture from its packets: headers are wrong in truncated and variable-rate files."""
-    packets = (packet for packet in container.demux(video) if packet.pts is not None and not packet.is_discard)
-    stamps = sorted((packet.pts, packet.duration or 0) for packet in packets)
+    kind = "dts" if container.format.name in UNSTAMPED else "pts"
+    packets = [packet for packet in container.demux(video) if packet.size and not packet.is_discard]
+    times = [(getattr(packet, kind), packet.duration or 0) for packet in packets]
+    stamps = sorted((stamp, duration) for stamp, duration in times if stamp is not None)
     if not stamps:
         raise MediaError(f"{path}: the picture has no frames; the file is damaged or cut short")
     gap = max((float((b - a) * video.time_base) for (a, _), (b, _) in pairwise(stamps)), default=0.0)

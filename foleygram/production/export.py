@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from foleygram.envelope.editing.hits import hit_markers
 from foleygram.envelope.envelope import Envelope
 from foleygram.media.audio import fit_length, read_audio, resample, sound_rate, write_audio
+from foleygram.media.isolate import MediaError
 from foleygram.media.loudness import loudness_gain
 from foleygram.media.markers import Marker, Region, edit_list, reaper_table
 from foleygram.media.mux import SOUNDS, SoundCodec, mux
@@ -30,9 +30,9 @@ class Delivery:
     """In which form a sound is handed over."""
 
     container: Literal["mp4", "mov", "mkv", "webm"] = "mp4"
-    """Matroska stands in where it cannot carry the picture's codec."""
+    """Another stands in where it cannot carry the video: mkv, mov, mp4, in this order."""
     codec: SoundCodec | None = None
-    """None: AAC, in WebM Opus."""
+    """None: AAC, in Matroska FLAC, in WebM Opus."""
     mix_original_db: float | None = None
     """Level at which the video's own sound lies beneath, in dB; None leaves it out."""
     stems: bool = False
@@ -41,7 +41,7 @@ class Delivery:
     """Loudness of what lies beneath the picture (ITU-R BS.1770); None leaves the level as it is."""
 
     timeline: bool = False
-    """Also the onsets as an edit decision list, where the picture's rate has time code, and as Reaper's table."""
+    """Also the onsets as an edit decision list, where the frame rate has time code, and as Reaper's table."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a sound codec that does not go into the container."""
@@ -74,11 +74,12 @@ class Track:
     """Number and samples of each other take."""
 
 
-def deliver(video: Path, track: Track, delivery: Delivery, folder: Path) -> None:
-    """Write a track, the video with it, its stems and its other takes below `folder`; levels change together.
+def deliver(video: Path, track: Track, delivery: Delivery, folder: Path) -> list[str]:
+    """Write a track, the video with it, its stems and its other takes below `folder`; returns notes on what is missing.
 
-    Sounds carry their onsets as cue points.
+    Levels change together. Sounds have their onsets as cue points. A video that no container can carry leaves the WAV.
     """
+    notes = []
     audio, rate = torch.from_numpy(track.samples), track.sample_rate
     beneath, beneath_rate = audio, rate
     if delivery.mix_original_db is not None and probe(video).has_audio:
@@ -87,7 +88,8 @@ def deliver(video: Path, track: Track, delivery: Delivery, folder: Path) -> None
     markers = onset_markers(audio, rate)
     write_audio(folder / f"{track.name}.wav", gain * audio, rate, markers=markers)
     if delivery.timeline:
-        write_timeline(folder / track.name, video, markers, [0.0, *track.edges, audio.shape[-1] / rate])
+        bounds = [0.0, *track.edges, audio.shape[-1] / rate]
+        notes += write_timeline(folder / track.name, video, markers, bounds)
     for name, stem in stems(audio, rate, track.edges) if delivery.stems else ():
         path = folder / "stems" / track.name / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +99,12 @@ def deliver(video: Path, track: Track, delivery: Delivery, folder: Path) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         take = torch.from_numpy(samples)
         write_audio(path, gain * take, rate, markers=onset_markers(take, rate))
-    mux(video, gain * beneath, beneath_rate, folder / f"{track.name}.{delivery.container}", codec=delivery.codec)
+    path = folder / f"{track.name}.{delivery.container}"
+    try:
+        notes += mux(video, gain * beneath, beneath_rate, path, codec=delivery.codec).notes
+    except MediaError as error:
+        notes.append(f"no film beside the WAV: {error}")
+    return notes
 
 
 def onset_markers(audio: Tensor, sample_rate: int) -> list[Marker]:
@@ -105,18 +112,22 @@ def onset_markers(audio: Tensor, sample_rate: int) -> list[Marker]:
     return hit_markers(Envelope.from_audio(audio, sample_rate), audio.shape[-1] / sample_rate)
 
 
-def write_timeline(stem: Path, video: Path, markers: Sequence[Marker], bounds: Sequence[float]) -> None:
+def write_timeline(stem: Path, video: Path, markers: Sequence[Marker], bounds: Sequence[float]) -> list[str]:
     """Write `markers`, as Reaper's table with the segments between `bounds` (seconds), and as an edit decision list.
 
-    Of the list there is none where the picture's rate has no time code, or there are too many markers for one.
+    The list starts at the video's time code. Where there cannot be one, the note that is returned says why.
     """
     spans = list(pairwise(bounds))
     regions = [Region(*span, f"segment {number}") for number, span in enumerate(spans, start=1)]
     table = reaper_table(markers, regions if len(regions) > 1 else ())
     stem.with_name(f"{stem.name}.reaper.csv").write_text(table, encoding="utf-8")
-    with suppress(ValueError):
-        listed = edit_list(markers, TimeCode.of(probe(video).frame_rate), title=stem.name)
-        stem.with_name(f"{stem.name}.edl").write_text(listed, encoding="utf-8", newline="")
+    info = probe(video)
+    try:
+        listed = edit_list(markers, TimeCode.of(info.frame_rate, start=info.start_timecode), title=stem.name)
+    except ValueError as error:
+        return [f"no edit decision list: {error}"]
+    stem.with_name(f"{stem.name}.edl").write_text(listed, encoding="utf-8", newline="")
+    return []
 
 
 def mixed_with_original(video: Path, audio: Tensor, sample_rate: int, level_db: float) -> tuple[Tensor, int]:

@@ -61,7 +61,7 @@ def render_again(
 
     work = out / WORK
     try:
-        written = write_results(
+        written, _ = write_results(
             recorded.video, recorded.name, outcome, Delivery(**recorded.record["delivery"]), record,
             edges=[region.end for region in request.regions()[:-1]], work=work, out=out,
         )  # fmt: skip

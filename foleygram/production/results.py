@@ -25,8 +25,8 @@ def write_results(
     edges: Sequence[float],
     work: Path,
     out: Path,
-) -> tuple[str, ...]:
-    """Write the results called `name` below `out`, by way of `work`; returns their names, relative to `out`.
+) -> tuple[tuple[str, ...], list[str]]:
+    """Write the results called `name` below `out`, by way of `work`; returns their names, relative to `out`, and notes.
 
     The first take is delivered, the others lie beside it as sounds. Raises what writing raises, with nothing left.
     """
@@ -36,14 +36,16 @@ def write_results(
     folder = work / uuid.uuid4().hex
     folder.mkdir(parents=True)
     try:
-        run_isolated(deliver, video, track, delivery, folder, timeout_sec=time_limit(output.envelope.seconds))
+        notes: list[str] = run_isolated(
+            deliver, video, track, delivery, folder, timeout_sec=time_limit(output.envelope.seconds)
+        )
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         sidecar = folder / f"{name}.json"
         sidecar.write_text(json.dumps(record(files), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         for relative, path in {**files, sidecar.name: sidecar}.items():
             (out / relative).parent.mkdir(parents=True, exist_ok=True)
             path.replace(out / relative)
-        return (*files, sidecar.name)
+        return (*files, sidecar.name), notes
     finally:
         shutil.rmtree(folder)
 

@@ -131,10 +131,11 @@ class FolderRun:
         begun = time.monotonic()
         if isinstance(outcome, list):
             try:
-                written = self._write(row, batch, edges, outcome)
+                written, notes = self._write(row, batch, edges, outcome)
                 remove_results(self.manifest.out, set(row.written) - set(written))
                 row = replace(
-                    row, state=DONE, onsets=len(outcome[0].output.envelope.onsets()), written=written,
+                    row, state=DONE, reason="; ".join(notes), written=written,
+                    onsets=len(outcome[0].output.envelope.onsets()),
                     takes=tuple(_figures(take) for take in outcome if take.score),
                     seconds_spent=round(spent + time.monotonic() - begun, 2),
                 )  # fmt: skip
@@ -145,7 +146,9 @@ class FolderRun:
         with self._journal:
             self.manifest.record(row, self.rank)
 
-    def _write(self, row: Row, batch: Sequence[Row], edges: Sequence[float], takes: Sequence[Take]) -> tuple[str, ...]:
+    def _write(
+        self, row: Row, batch: Sequence[Row], edges: Sequence[float], takes: Sequence[Take]
+    ) -> tuple[tuple[str, ...], list[str]]:
         extents = [BatchPlaceholder(other.latents, other.windows) for other in batch]
 
         def record(results: Mapping[str, Path]) -> dict[str, Any]:

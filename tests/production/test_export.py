@@ -125,8 +125,28 @@ def test_without_time_code_there_is_a_table_and_no_list(write_flicker, tmp_path,
     video = write_flicker(tmp_path / "v.mp4", 1.0)
     odd = dataclasses.replace(probe(video), frame_rate=27.3)
     monkeypatch.setattr(delivery, "probe", lambda _: odd)
-    deliver(video, Track("a", knocks([0.4], 1.0, 16_000), 16_000), Delivery(timeline=True), tmp_path)
+    (note,) = deliver(video, Track("a", knocks([0.4], 1.0, 16_000), 16_000), Delivery(timeline=True), tmp_path)
+    assert note.startswith("no edit decision list: 27.3 frames per second")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a.reaper.csv", "a.wav", "v.mp4"]
+
+
+def test_the_list_starts_at_the_film_s_time_code(write_flicker, tmp_path, monkeypatch):
+    from foleygram.production import export as delivery
+
+    video = write_flicker(tmp_path / "v.mp4", 1.0)
+    coded = dataclasses.replace(probe(video), frame_rate=29.97, start_timecode="10:00:00:00")
+    monkeypatch.setattr(delivery, "probe", lambda _: coded)
+    deliver(video, Track("a", knocks([0.4], 1.0, 16_000), 16_000), Delivery(timeline=True), tmp_path)
+    listed = (tmp_path / "a.edl").read_text()
+    assert "FCM: NON-DROP FRAME" in listed and "* LOC: 10:00:00:12 " in listed
+
+
+def test_a_video_that_no_container_carries_leaves_the_wav(write_flicker, tmp_path, monkeypatch):
+    monkeypatch.setattr("foleygram.media.mux.takes_codec", lambda *_: False)
+    video = write_flicker(tmp_path / "v.mp4", 1.0)
+    (note,) = deliver(video, Track("a", tone(1.0, 16_000), 16_000), Delivery(), tmp_path)
+    assert note.startswith("no film beside the WAV: ") and "re-encode it" in note
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "v.mp4"]
 
 
 def test_a_video_without_sound_has_nothing_to_mix(write_flicker, tmp_path):
