@@ -115,10 +115,9 @@ def find_release(name: str | Path) -> Path:
     Raises FileNotFoundError for an absent folder or hub id, PermissionError for a gated one, ConnectionError without a
     network.
     """
-    name = shipped(name)
+    if shipped(name).is_dir():
+        return shipped(name)
     check_folder(name)
-    if name.is_dir():
-        return name
     with explained(str(name), str(name)):
         return Path(snapshot_download(str(name), allow_patterns=[INDEX, *(f"{part}/*" for part in PARTS)]))
 

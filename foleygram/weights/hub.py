@@ -48,7 +48,7 @@ def load_network(
     Raises FileNotFoundError for what is absent, PermissionError for what is gated, ConnectionError without a network,
     ValueError naming the file that is damaged, of another class, or whose keys or shapes do not fit its config.
     """
-    name = shipped(name)
+    name = shipped(name) if shipped(name).exists() else name  # a path would lose the ./ that tells it from a hub id
     source = f"{name}/{subfolder}" if subfolder else str(name)
     check_folder(name, subfolder)
     folder = Path(name) / subfolder
