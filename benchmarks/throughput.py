@@ -15,11 +15,10 @@ from typing import Any
 from benchmarks.heldout import parse_options
 from foleygram.pipeline.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
 from foleygram.pipeline.release import read_index
-from foleygram.production import results
-from foleygram.production import workers as folder
+from foleygram.production import export, workers
 from foleygram.production.batch_runner import Sampling, TakeRule
-from foleygram.production.export import Delivery
-from foleygram.production.job import Wish
+from foleygram.production.export import ExportOptions
+from foleygram.production.job import JobOptions
 from foleygram.production.run import generate_files
 
 BATCHES = (1, 4, 16)
@@ -61,16 +60,16 @@ def main() -> None:
             pipeline.encode = clock.timed("encoding", pipeline.encode)  # type: ignore[method-assign]
             pipeline._sample = clock.timed("sampling", pipeline._sample)  # type: ignore[method-assign]
             pipeline.generate = clock.timed("generating", pipeline.generate)  # type: ignore[method-assign]
-            reading, writing = folder.run_isolated, results.run_isolated
-            folder.run_isolated = clock.timed("reading", reading)  # type: ignore[attr-defined]
-            results.run_isolated = clock.timed("writing", writing)  # type: ignore[attr-defined]
+            reading, writing = workers.run_isolated, export.run_isolated
+            workers.run_isolated = clock.timed("reading", reading)  # type: ignore[attr-defined]
+            export.run_isolated = clock.timed("writing", writing)  # type: ignore[attr-defined]
             begun = time.perf_counter()
             outcome = generate_files(
-                dict.fromkeys(videos, Wish()), out, options.checkpoint, lambda pipeline=pipeline: pipeline,
-                sampling=Sampling(options.steps), rule=TakeRule(), delivery=Delivery(), batch_size=batch_size,
+                dict.fromkeys(videos, JobOptions()), out, options.checkpoint, lambda pipeline=pipeline: pipeline,
+                sampling=Sampling(options.steps), rule=TakeRule(), export=ExportOptions(), batch_size=batch_size,
             )  # fmt: skip
             total = time.perf_counter() - begun
-            folder.run_isolated, results.run_isolated = reading, writing  # type: ignore[attr-defined]
+            workers.run_isolated, export.run_isolated = reading, writing  # type: ignore[attr-defined]
             spent = clock.spent
             decoding = spent["generating"] - spent["sampling"]
             waiting = total - spent["encoding"] - spent["generating"]

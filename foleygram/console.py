@@ -1,4 +1,4 @@
-"""What people see: a progress bar with the time left, and tables."""
+"""Terminal output: progress bars with the time left, and tables."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,30 +13,28 @@ from foleygram.pipeline.convert import PartFacts
 from foleygram.pipeline.parts import DTYPES
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.production.batch_runner import Sampling, TakeRule
-from foleygram.production.batches import ALREADY_THERE
-from foleygram.production.export import Delivery
-from foleygram.production.job import Wish
+from foleygram.production.export import ExportOptions
+from foleygram.production.job import JobOptions
 from foleygram.production.manifest import DONE, FAILED, MANIFEST, Row
-from foleygram.production.provenance import differences, read_sidecar, surroundings
-from foleygram.production.rerender import render_again
-from foleygram.production.run import Outcome, generate_files
+from foleygram.production.plan import ALREADY_DONE
+from foleygram.production.provenance import current_environment, differences, read_sidecar
+from foleygram.production.rerender import rerender
+from foleygram.production.run import RunOutcome, generate_files
 
-SHOWN_ROWS = 100
-"""Files of the closing table; the manifest holds them all."""
-
+MAX_TABLE_ROWS = 100
+"""Files in the closing table; the manifest lists all."""
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-"""Of a progress bar."""
 TAKES_LEGEND = (
-    "Kept is the first of each file: half of a take's rank is obedience to the envelope (E-L1, lag, leak), half the "
-    "GRAM volume of picture, words and sound. That volume comes from the encoders that steered the sound: no "
-    "independent judge."
+    "The first take of each file is kept: half of its rank is how well it follows the envelope (E-L1, lag, leak), half "
+    "the GRAM volume of video, prompt and sound. The volume comes from the encoders that condition the model: it is "
+    "no independent judge."
 )
 
 
 def pick_device(device: str) -> torch.device:
-    """The device that a name stands for; `auto`: CUDA, then MPS, then the CPU. A bare `cuda` is this process's own.
+    """The device `device`; `auto` is CUDA, then MPS, then the CPU; `cuda` is the local rank's GPU.
 
-    Raises ValueError for an absent one.
+    Raises ValueError if it is not available.
     """
     if device in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", process_place().local_rank % torch.cuda.device_count())
@@ -46,27 +44,27 @@ def pick_device(device: str) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {device}: not usable here ({error}); try auto") from None
+        raise ValueError(f"--device {device}: not available ({error}); try auto") from None
     return chosen
 
 
 def generate_with_progress(
-    wishes: Mapping[Path, Wish],
+    options: Mapping[Path, JobOptions],
     out: Path,
     checkpoint: Path,
     *,
     sampling: Sampling,
     rule: TakeRule,
-    delivery: Delivery,
+    export: ExportOptions,
     batch_size: int,
     overwrite: bool,
     dry_run: bool,
     device: str,
     offload: bool,
 ) -> int:
-    """Run `generate_files` with progress bars and print its table; returns the number of files that failed.
+    """Run `generate_files` with a progress bar and print its table; returns the number of files that failed.
 
-    Started by torchrun or srun, every process does its share of the batches and the first one prints.
+    Under torchrun or srun, the processes share the batches and the first one prints.
     """
 
     def load() -> FoleyGRAMPipeline:
@@ -75,63 +73,65 @@ def generate_with_progress(
     with joined_processes() as place:
         console = Console(quiet=not place.first)
         with Progress(*COLUMNS, console=console, transient=True) as bar:
-            task = bar.add_task("reading lengths", total=len(wishes))
+            task = bar.add_task("reading lengths", total=len(options))
 
             def begun(steps: int) -> Callable[[int, str], None]:
                 bar.update(task, total=steps, completed=0, description="generating")
                 return lambda done, names: bar.update(task, completed=done, description=names[:40])
 
             outcome = generate_files(
-                wishes, out, checkpoint, load, sampling=sampling, rule=rule, delivery=delivery, batch_size=batch_size,
+                options, out, checkpoint, load, sampling=sampling, rule=rule, export=export, batch_size=batch_size,
                 overwrite=overwrite, dry_run=dry_run, place=place, begun=begun,
                 planned=lambda done: bar.update(task, completed=done),
             )  # fmt: skip
-        print_outcome(console, outcome, delivery.container)
+        print_outcome(console, outcome)
         if not dry_run:
-            console.print(
-                f"{out}: the results; {MANIFEST} there has a line for each file", markup=False, soft_wrap=True
-            )
+            print_line(console, f"results are in {out}; {MANIFEST} there lists every file")
     return outcome.num_failed
 
 
-def render_again_with_progress(
+def rerender_with_progress(
     path: Path, video: Path | None, out: Path, checkpoint: Path | None, *, device: str, offload: bool
 ) -> int:
-    """Render what a sidecar recorded once more and say whether the bytes are the same; returns how many files differ.
+    """Render a recorded result again and print which files have the same bytes; returns how many differ.
 
-    On a CPU as many threads work as did then, because another number rounds otherwise.
+    Uses the recorded number of threads, because another number rounds differently on a CPU.
     """
-    console, recorded, chosen = Console(), read_sidecar(path, video), pick_device(device)
-    folder = checkpoint or Path(recorded.record["checkpoint"]["folder"])
-    torch.set_num_threads(recorded.record["threads"])
-    here = surroundings(folder, chosen)
-    for difference in differences(recorded.record, here):
-        console.print(f"the bytes may differ: {difference}", style="yellow", markup=False, soft_wrap=True)
-    pipeline = load_pipeline(folder, chosen, offload=offload, dtype=recorded.sampling.dtype)
+    console, sidecar, chosen = Console(), read_sidecar(path, video), pick_device(device)
+    folder = checkpoint or Path(sidecar.record["checkpoint"]["folder"])
+    torch.set_num_threads(sidecar.record["threads"])
+    environment = current_environment(folder, chosen)
+    for difference in differences(sidecar.record, environment):
+        print_line(console, f"the bytes may differ: {difference}", style="yellow")
+    pipeline = load_pipeline(folder, chosen, offload=offload, dtype=sidecar.sampling.dtype)
     with Progress(*COLUMNS, console=console, transient=True) as bar:
-        task = bar.add_task(recorded.video.name[:40], total=recorded.sampling.num_inference_steps)
-        again = render_again(pipeline, recorded, here, out, callback=lambda step: bar.update(task, completed=step))
+        task = bar.add_task(sidecar.video.name[:40], total=sidecar.sampling.num_inference_steps)
+        again = rerender(pipeline, sidecar, environment, out, callback=lambda step: bar.update(task, completed=step))
     for name in again.written:
-        told = "differs from the record" if name in again.changed else "the same bytes"
         if not name.endswith(".json"):
-            console.print(f"{out / name}: {told}", markup=False, soft_wrap=True)
+            print_line(console, f"{out / name}: {'differs from the record' if name in again.changed else 'same bytes'}")
     return len(again.changed)
 
 
 def load_pipeline(
     checkpoint: Path, device: torch.device, *, offload: bool, dtype: str = "float32"
 ) -> FoleyGRAMPipeline:
-    """A release on `device`, or with `offload` each of its networks there for its own step alone."""
+    """The pipeline of a release on `device`; with `offload` each network is there only while it runs."""
     pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint, DTYPES[dtype])
     return pipeline.enable_model_cpu_offload(device) if offload else pipeline.to(device)
 
 
-def print_outcome(console: Console, outcome: Outcome, container: str) -> None:
-    """The closing table, then one line per file that failed, was left as it is, or has another container."""
+def print_line(console: Console, text: str, style: str | None = None) -> None:
+    """Print `text` on one line as it is, without markup."""
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_outcome(console: Console, outcome: RunOutcome) -> None:
+    """Print the closing table, the takes, and a line for each file that failed, was kept or needs a remark."""
     table = Table(Column("file", overflow="fold"), "seconds", "envelope", "onsets", "batch", "seconds spent")
-    for row in outcome.rows[:SHOWN_ROWS]:
+    for row in outcome.rows[:MAX_TABLE_ROWS]:
         name, length, batch = row.video.name, f"{row.seconds:.2f}", str(row.batch)
-        if row.name in outcome.kept:
+        if row.name in outcome.skipped:
             table.add_row(name, "-", "-", "-", "-", "already there")
         elif row.state == DONE:
             table.add_row(name, length, row.envelope, str(row.onsets), batch, f"{row.seconds_spent:.1f}")
@@ -140,41 +140,43 @@ def print_outcome(console: Console, outcome: Outcome, container: str) -> None:
         else:
             table.add_row(name, length, row.envelope, "-", batch, row.state)
     console.print(table)
-    compared = [row for row in outcome.rows[:SHOWN_ROWS] if row.takes and row.name not in outcome.kept]
-    if compared:
-        console.print(takes_table(compared), TAKES_LEGEND)
-    if len(outcome.rows) > SHOWN_ROWS:
-        console.print(f"and {len(outcome.rows) - SHOWN_ROWS} more files; all of them in the manifest")
+    scored = [row for row in outcome.rows[:MAX_TABLE_ROWS] if row.takes and row.name not in outcome.skipped]
+    if scored:
+        console.print(takes_table(scored), TAKES_LEGEND)
+    if len(outcome.rows) > MAX_TABLE_ROWS:
+        console.print(f"and {len(outcome.rows) - MAX_TABLE_ROWS} more files, listed in the manifest")
     for row in outcome.rows:
         if row.state == FAILED:
-            console.print(f"failed: {row.reason}", style="red", highlight=False, markup=False, soft_wrap=True)
-        elif outcome.kept.get(row.name, ALREADY_THERE) != ALREADY_THERE:
-            console.print(f"{row.video.name}: {outcome.kept[row.name]}", markup=False, soft_wrap=True)
-        elif row.name not in outcome.kept and row.state == DONE:
-            for said in _remarks(row, container):
-                console.print(f"{row.video.name}: {said}", markup=False, soft_wrap=True)
+            print_line(console, f"failed: {row.reason}", style="red")
+        elif outcome.skipped.get(row.name, ALREADY_DONE) != ALREADY_DONE:
+            print_line(console, f"{row.video.name}: {outcome.skipped[row.name]}")
+        elif row.name not in outcome.skipped and row.state == DONE:
+            for remark in _remarks(row):
+                print_line(console, f"{row.video.name}: {remark}")
 
 
-def _remarks(row: Row, container: str) -> Iterator[str]:
+def _remarks(row: Row) -> Iterator[str]:
     if not row.onsets:
-        yield "its envelope has no onset, so hardly anything sounds; --envelope says when (docs/envelope.md)"
+        yield "no onsets found: the track is near-silent; set the timing with --envelope (docs/envelope.md)"
     if row.reason:
         yield row.reason
 
 
 def takes_table(rows: Sequence[Row]) -> Table:
-    """Every take of each row with both its scores, the one that was kept first."""
+    """Scores of every take, the kept one first."""
     table = Table(Column("file", overflow="fold"), "take", "E-L1", "of the level", "lag, ms", "leak, dB", "volume")
     for row in rows:
-        for number, l1, share, volume, lag, leak in row.takes:
-            measured = [f"{figure:.0f}" if figure == figure else "-" for figure in (lag, leak)]
-            table.add_row(row.video.name, f"{number:.0f}", f"{l1:.4f}", f"{share:.0%}", *measured, f"{volume:.3f}")
+        for number, l1, relative_l1, volume, *lag_and_leak in row.takes:
+            measured = ["-" if value != value else f"{value:.0f}" for value in lag_and_leak]
+            table.add_row(
+                row.video.name, f"{number:.0f}", f"{l1:.4f}", f"{relative_l1:.0%}", *measured, f"{volume:.3f}"
+            )
     return table
 
 
 def print_parts(folder: Path, parts: list[PartFacts]) -> None:
-    """What a release folder holds, part by part, and which share of it stage 2 trains."""
-    table = Table("part", "class", "parameters", "stage 2", "licence", title=f"{folder}: every hash agrees")
+    """Print the parts of a release, and the share of parameters that stage 2 trains."""
+    table = Table("part", "class", "parameters", "stage 2", "licence", title=f"{folder}: all hashes match")
     for part in parts:
         state = "trained" if part.trained_in_stage_2 else "frozen"
         table.add_row(part.name, part.kind, f"{part.parameters:,}" if part.parameters else "-", state, part.licence)

@@ -20,7 +20,7 @@ from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest, envelope_of_video
 from foleygram.production.batch_runner import Sampling, Take, take_seed
-from foleygram.production.export import Delivery, Track, deliver
+from foleygram.production.export import ExportOptions, Track, write_track
 from foleygram.production.takes import TakeScore, envelopes_of_take, score_take
 from foleygram.spec import ClipSpec
 
@@ -135,7 +135,7 @@ def make_take(
     _, obtained = envelopes_of_take(output.audio.mean(0), output.sample_rate, output.envelope)
     place = Path(tempfile.mkdtemp(prefix="take-", dir=session.folder))
     track = Track(f"{session.video.stem}-take{number}", output.audio.numpy(), output.sample_rate)
-    run_isolated(deliver, session.video, track, Delivery(), place, timeout_sec=time_limit(session.seconds))
+    run_isolated(write_track, session.video, track, ExportOptions(), place, timeout_sec=time_limit(session.seconds))
     sound, curve = place / f"{track.name}.wav", place / f"{track.name}.csv"
     [video] = set(place.iterdir()) - {sound}  # its suffix is what can carry the picture
     write_envelope(curve, output.envelope)

@@ -14,116 +14,119 @@ def generate(
     *,
     source: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="VIDEO_OR_FOLDER", help="A video, or a folder with videos; not those of its subfolders."
-        ),
+        typer.Argument(metavar="VIDEO_OR_FOLDER", help="A video, or a folder of videos (subfolders are ignored)."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Release folder; checkpoints/mini by default.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="What sounds, in words.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What must not sound.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Description of the sound.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="Description of sounds to avoid.")] = None,
     envelope: Annotated[
         str,
         typer.Option(
             metavar="predicted|audio|FILE",
-            help="Predict the envelope from the picture, take the video's own sound's, or a file's: "
-            ".csv, .json, .mid, a curve or a guide as .wav (docs/envelope.md).",
+            help="Timing and loudness: predicted from the video, measured on its own sound, or read from a "
+            ".csv, .json, .mid or .wav file (docs/envelope.md).",
         ),
     ] = "predicted",
     reference_audio: Annotated[
-        Path | None, typer.Option(help="A sound to take after, of any length and rate; a video's track will do.")
+        Path | None, typer.Option(help="A sound to imitate: a sound file or a video with sound.")
     ] = None,
     weights: Annotated[
-        str, typer.Option(help="How much each speaks, as video=1,text=0.5,audio=0.")
+        str, typer.Option(help="Weight of each condition, such as video=1,text=0.5,audio=0.")
     ] = "video=1,text=1,audio=2",
     segment: Annotated[
-        list[str] | None, typer.Option(help="FROM:TO:PROMPT, in seconds: words for a stretch; may be given again.")
+        list[str] | None, typer.Option(help="FROM:TO:PROMPT: a prompt for a time span, in seconds; repeatable.")
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(help="CSV of each file's prompt, negative_prompt, envelope, seed, reference, weights, from, to."),
+        typer.Option(
+            help="CSV with options per file: columns file, prompt, negative_prompt, envelope, seed, reference, "
+            "weights, from, to."
+        ),
     ] = None,
-    takes: Annotated[int, typer.Option(min=1, help="Takes of each file; the best one is kept.")] = 1,
+    takes: Annotated[int, typer.Option(min=1, help="Takes per file; the best one becomes the video's sound.")] = 1,
     max_e_l1: Annotated[
         float | None,
-        typer.Option(min=0, help="Up to four more takes while E-L1 is above this share of the level asked for."),
+        typer.Option(
+            min=0, help="Make up to four more takes while E-L1, relative to the envelope's mean level, is above this."
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 25,
-    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
-    control_scale: Annotated[float, typer.Option(help="Weight of the envelope.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 turns guidance off.")] = 5.0,
+    control_scale: Annotated[float, typer.Option(help="Weight of the envelope condition.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     container: Annotated[
         Literal["mp4", "mov", "mkv", "webm"],
-        typer.Option(help="Of the film; MKV or MOV where it cannot carry the video."),
+        typer.Option(help="Container; MKV or MOV if it cannot hold the video."),
     ] = "mp4",
     audio_codec: Annotated[
-        Literal["aac", "flac", "opus", "pcm"] | None, typer.Option(help="Of the video's sound; AAC, in WebM Opus.")
+        Literal["aac", "flac", "opus", "pcm"] | None,
+        typer.Option(help="Codec of the sound; default AAC, in WebM Opus."),
     ] = None,
     mix_original: Annotated[
-        str | None, typer.Option(metavar="DB", help="Keep the video's own sound beneath, at a level such as -12dB.")
+        str | None, typer.Option(metavar="DB", help="Keep the video's own sound underneath, with a gain such as -12dB.")
     ] = None,
-    stems: Annotated[bool, typer.Option("--stems", help="Also a sound file per segment.")] = False,
+    stems: Annotated[bool, typer.Option("--stems", help="Also write a sound file per segment.")] = False,
     lufs: Annotated[
-        float | None, typer.Option(min=-70, max=0, help="Loudness of the video's sound (BS.1770), as -23.")
+        float | None, typer.Option(min=-70, max=0, help="Loudness of the video's sound (ITU-R BS.1770), such as -23.")
     ] = None,
     timeline: Annotated[
-        bool, typer.Option("--timeline", help="Also the onsets for an editor: an .edl and Reaper's table.")
+        bool, typer.Option("--timeline", help="Also write the onsets as an .edl and a Reaper table.")
     ] = False,
     from_sidecar: Annotated[
-        Path | None, typer.Option(help="Render again what this .json records; a video says where its input lies now.")
+        Path | None, typer.Option(help="Render the result of this .json record again; name the video if it has moved.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     offload: Annotated[
-        bool, typer.Option("--offload", help="Keep networks in main memory, each on the device for its step alone.")
+        bool, typer.Option("--offload", help="Keep networks in main memory, each on the device only while it runs.")
     ] = False,
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"],
         typer.Option(
-            help="What the networks compute in; the last two take half the memory. Times and envelopes stay float32."
+            help="Precision of the networks; 16 bits take half the memory. Diffusion times and envelopes stay float32."
         ),
     ] = "float32",
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Clips of the model's own length at once; a longer video counts as several.")
+        int, typer.Option(min=1, help="Clips of the model's length per batch; a longer video counts as several.")
     ] = 4,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do files again that are done.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Generate files again that are done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done; write nothing.")] = False,
 ) -> None:
     """Generate synchronised sound for a video or a folder of videos."""
     with reported():
         if from_sidecar:
-            unheard = sorted(_given(context) - {"source", "out", "checkpoint", "from_sidecar", "device", "offload"})
-            if unheard:
-                options = ", ".join(f"--{name.replace('_', '-')}" for name in unheard)
-                raise ValueError(f"--from-sidecar renders what {from_sidecar} records; leave out {options}")
-            from foleygram.console import render_again_with_progress
+            used = {"source", "out", "checkpoint", "from_sidecar", "device", "offload"}
+            given = {name for name in context.params if _is_given(context, name)}
+            if given - used:
+                names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given - used))
+                raise ValueError(f"--from-sidecar renders what {from_sidecar} records; leave out {names}")
+            from foleygram.console import rerender_with_progress
 
-            if render_again_with_progress(from_sidecar, source, out, checkpoint, device=device, offload=offload):
+            if rerender_with_progress(from_sidecar, source, out, checkpoint, device=device, offload=offload):
                 raise typer.Exit(1)
             return
         if source is None:
-            raise typer.BadParameter("give a video or a folder of videos, or --from-sidecar")
+            raise typer.BadParameter("give a video, a folder of videos, or --from-sidecar")
         from foleygram.console import generate_with_progress
         from foleygram.datasets.folder import find_videos
         from foleygram.envelope.editing.files import chosen_envelope
         from foleygram.production.batch_runner import Sampling, TakeRule
-        from foleygram.production.export import Delivery, parse_level
-        from foleygram.production.job import Wish, parse_segment, parse_weights
-        from foleygram.production.sheet import read_wishes
+        from foleygram.production.export import ExportOptions, parse_level
+        from foleygram.production.job import JobOptions, parse_segment, parse_weights, read_job_options
 
-        chosen_envelope(envelope)  # what cannot be read is said before anything begins
+        chosen_envelope(envelope)  # an unreadable file fails before anything starts
         segments = tuple(parse_segment(text) for text in segment or ())
-        wish = Wish(prompt, negative_prompt, envelope, seed, reference_audio, parse_weights(weights), segments)
-        beneath = None if mix_original is None else parse_level(mix_original)
+        options = JobOptions(prompt, negative_prompt, envelope, seed, reference_audio, parse_weights(weights), segments)
+        original_db = None if mix_original is None else parse_level(mix_original)
         failed = generate_with_progress(
-            read_wishes(find_videos(source), wish, sheet), out, shipped(checkpoint or "checkpoints/mini"),
+            read_job_options(find_videos(source), options, sheet), out, shipped(checkpoint or "checkpoints/mini"),
             sampling=Sampling(steps, guidance, control_scale, dtype=dtype), rule=TakeRule(takes, max_e_l1),
-            delivery=Delivery(container, audio_codec, beneath, stems, lufs, timeline), batch_size=batch_size,
+            export=ExportOptions(container, audio_codec, original_db, stems, lufs, timeline), batch_size=batch_size,
             overwrite=overwrite, dry_run=dry_run, device=device, offload=offload,
         )  # fmt: skip
     if failed:
         raise typer.Exit(1)
 
 
-def _given(context: typer.Context) -> set[str]:
-    """Names of the parameters that the command line gives."""
-    return {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+def _is_given(context: typer.Context, name: str) -> bool:
+    return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"

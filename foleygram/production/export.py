@@ -1,11 +1,14 @@
-"""From samples to files; runs in a process of its own, because copying a damaged picture can crash or hang it."""
+"""Writes the files of one result: sound, video with the sound, stems, takes, timeline, and the record beside them."""
 
+import json
 import math
-from collections.abc import Sequence
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,40 +17,40 @@ from torch import Tensor
 from foleygram.envelope.editing.hits import hit_markers
 from foleygram.envelope.envelope import Envelope
 from foleygram.media.audio import fit_length, read_audio, resample, sound_rate, write_audio
-from foleygram.media.isolate import MediaError
+from foleygram.media.isolate import MediaError, run_isolated, time_limit
 from foleygram.media.loudness import loudness_gain
 from foleygram.media.markers import Marker, Region, edit_list, reaper_table
 from foleygram.media.mux import SOUNDS, SoundCodec, mux
 from foleygram.media.timecode import TimeCode
 from foleygram.media.video import probe
+from foleygram.production.batch_runner import Take
 
 STEM_FADE_SEC = 0.02
-"""One stem gives way to the next within this; together they are the whole."""
+"""Cross-fade between consecutive stems; the sum of all stems is the whole sound."""
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """In which form a sound is handed over."""
+class ExportOptions:
+    """Which files are written, and in which formats."""
 
     container: Literal["mp4", "mov", "mkv", "webm"] = "mp4"
-    """Another stands in where it cannot carry the video: mkv, mov, mp4, in this order."""
+    """MKV, MOV or MP4, in this order, replaces a container that cannot hold the video."""
     codec: SoundCodec | None = None
-    """None: AAC, in Matroska FLAC, in WebM Opus."""
+    """Default: AAC, in MKV FLAC, in WebM Opus."""
     mix_original_db: float | None = None
-    """Level at which the video's own sound lies beneath, in dB; None leaves it out."""
+    """Gain in dB of the video's own sound under the new one; None leaves it out."""
     stems: bool = False
-    """Also a file per segment."""
+    """Also a sound file per segment."""
     lufs: float | None = None
-    """Loudness of what lies beneath the picture (ITU-R BS.1770); None leaves the level as it is."""
-
+    """Loudness of the video's sound (ITU-R BS.1770); None keeps the level."""
     timeline: bool = False
-    """Also the onsets as an edit decision list, where the frame rate has time code, and as Reaper's table."""
+    """Also the onsets as an EDL, if the frame rate has time code, and as a Reaper table."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a sound codec that does not go into the container."""
-        there = SOUNDS[f".{self.container}"]
-        if self.codec is not None and self.codec not in there:
-            raise ValueError(f"{self.codec} does not go into {self.container}; there are {', '.join(there)}")
+        """Raise ValueError if the container cannot hold the sound codec."""
+        codecs = SOUNDS[f".{self.container}"]
+        if self.codec is not None and self.codec not in codecs:
+            raise ValueError(f"{self.codec} cannot be stored in {self.container}; give one of {', '.join(codecs)}")
 
 
 def parse_level(text: str) -> float:
@@ -57,40 +60,91 @@ def parse_level(text: str) -> float:
     except ValueError:
         level = math.nan
     if not -120 <= level <= 24:
-        raise ValueError(f"--mix-original {text}: write a level in decibels, as -12dB")
+        raise ValueError(f"--mix-original {text}: write a level in decibels, such as -12dB")
     return level
 
 
 @dataclass(frozen=True)
 class Track:
-    """The sound for one video: what its files are called, samples (channels, n), their rate in Hz, the other takes."""
+    """The sound of one video: base name of its files, samples (channels, n), rate in Hz, and the other takes."""
 
     name: str
     samples: np.ndarray
     sample_rate: int
     edges: tuple[float, ...] = ()
-    """Where one segment ends and the next begins, in seconds."""
+    """Times in seconds at which segments meet."""
     others: tuple[tuple[int, np.ndarray], ...] = ()
     """Number and samples of each other take."""
 
 
-def deliver(video: Path, track: Track, delivery: Delivery, folder: Path) -> list[str]:
-    """Write a track, the video with it, its stems and its other takes below `folder`; returns notes on what is missing.
+def export_result(
+    video: Path,
+    name: str,
+    takes: Sequence[Take],
+    options: ExportOptions,
+    record: Callable[[Mapping[str, Path]], dict[str, Any]],
+    *,
+    edges: Sequence[float],
+    work: Path,
+    out: Path,
+) -> tuple[tuple[str, ...], list[str]]:
+    """Write the results `name` into `work`, then move them to `out` together.
 
-    Levels change together. Sounds have their onsets as cue points. A video that no container can carry leaves the WAV.
+    Returns their paths relative to `out`, and notes on what could not be written.
+    The first take becomes the video's sound, the others are written beside it. `record` maps the files by name to the
+    content of `name`.json, which is moved last. If writing raises, nothing is left.
+    """
+    output = takes[0].output
+    others = tuple((take.number, take.output.audio.numpy()) for take in takes[1:])
+    track = Track(name, output.audio.numpy(), output.sample_rate, tuple(edges), others)
+    folder = work / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    try:
+        notes: list[str] = run_isolated(
+            write_track, video, track, options, folder, timeout_sec=time_limit(output.envelope.seconds)
+        )
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        sidecar = folder / f"{name}.json"
+        sidecar.write_text(json.dumps(record(files), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        files[sidecar.name] = sidecar
+        for relative, path in files.items():
+            (out / relative).parent.mkdir(parents=True, exist_ok=True)
+            path.replace(out / relative)
+        return tuple(files), notes
+    finally:
+        shutil.rmtree(folder)
+
+
+def remove_results(out: Path, names: Iterable[str]) -> None:
+    """Remove files below `out` that an earlier run wrote, and the folders that become empty."""
+    for name in names:
+        path = out / name
+        if not path.resolve().is_relative_to(out.resolve()):  # an edited manifest
+            continue
+        path.unlink(missing_ok=True)
+        for folder in path.parents[: len(Path(name).parents) - 1]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def write_track(video: Path, track: Track, options: ExportOptions, folder: Path) -> list[str]:
+    """Write a track, the video with it, its stems and other takes below `folder`, all with the same gain.
+
+    Returns notes on what could not be written; a video that no container can hold leaves the WAV. Runs in a process of
+    its own, because copying a damaged video can crash or hang. WAVs have cue points at onsets.
     """
     notes = []
     audio, rate = torch.from_numpy(track.samples), track.sample_rate
-    beneath, beneath_rate = audio, rate
-    if delivery.mix_original_db is not None and probe(video).has_audio:
-        beneath, beneath_rate = mixed_with_original(video, audio, rate, delivery.mix_original_db)
-    gain = 1.0 if delivery.lufs is None else loudness_gain(beneath, beneath_rate, delivery.lufs)
+    mixed, mixed_rate = audio, rate
+    if options.mix_original_db is not None and probe(video).has_audio:
+        mixed, mixed_rate = mix_with_original(video, audio, rate, options.mix_original_db)
+    gain = 1.0 if options.lufs is None else loudness_gain(mixed, mixed_rate, options.lufs)
     markers = onset_markers(audio, rate)
     write_audio(folder / f"{track.name}.wav", gain * audio, rate, markers=markers)
-    if delivery.timeline:
+    if options.timeline:
         bounds = [0.0, *track.edges, audio.shape[-1] / rate]
         notes += write_timeline(folder / track.name, video, markers, bounds)
-    for name, stem in stems(audio, rate, track.edges) if delivery.stems else ():
+    for name, stem in split_stems(audio, rate, track.edges) if options.stems else ():
         path = folder / "stems" / track.name / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_audio(path, gain * stem, rate)
@@ -99,23 +153,23 @@ def deliver(video: Path, track: Track, delivery: Delivery, folder: Path) -> list
         path.parent.mkdir(parents=True, exist_ok=True)
         take = torch.from_numpy(samples)
         write_audio(path, gain * take, rate, markers=onset_markers(take, rate))
-    path = folder / f"{track.name}.{delivery.container}"
+    path = folder / f"{track.name}.{options.container}"
     try:
-        notes += mux(video, gain * beneath, beneath_rate, path, codec=delivery.codec).notes
+        notes += mux(video, gain * mixed, mixed_rate, path, codec=options.codec).notes
     except MediaError as error:
         notes.append(f"no film beside the WAV: {error}")
     return notes
 
 
 def onset_markers(audio: Tensor, sample_rate: int) -> list[Marker]:
-    """The onsets of a sound (channels, n), named, with their MIDI velocity."""
+    """Markers at the onsets of a sound (channels, n), with their MIDI velocity."""
     return hit_markers(Envelope.from_audio(audio, sample_rate), audio.shape[-1] / sample_rate)
 
 
 def write_timeline(stem: Path, video: Path, markers: Sequence[Marker], bounds: Sequence[float]) -> list[str]:
-    """Write `markers`, as Reaper's table with the segments between `bounds` (seconds), and as an edit decision list.
+    """Write `markers` as a Reaper table, with the segments between `bounds` (seconds), and as an EDL.
 
-    The list starts at the video's time code. Where there cannot be one, the note that is returned says why.
+    The EDL starts at the video's time code. If it cannot be written, the returned note says why.
     """
     spans = list(pairwise(bounds))
     regions = [Region(*span, f"segment {number}") for number, span in enumerate(spans, start=1)]
@@ -123,28 +177,31 @@ def write_timeline(stem: Path, video: Path, markers: Sequence[Marker], bounds: S
     stem.with_name(f"{stem.name}.reaper.csv").write_text(table, encoding="utf-8")
     info = probe(video)
     try:
-        listed = edit_list(markers, TimeCode.of(info.frame_rate, start=info.start_timecode), title=stem.name)
+        events = edit_list(markers, TimeCode.of(info.frame_rate, start=info.start_timecode), title=stem.name)
     except ValueError as error:
         return [f"no edit decision list: {error}"]
-    stem.with_name(f"{stem.name}.edl").write_text(listed, encoding="utf-8", newline="")
+    stem.with_name(f"{stem.name}.edl").write_text(events, encoding="utf-8", newline="")
     return []
 
 
-def mixed_with_original(video: Path, audio: Tensor, sample_rate: int, level_db: float) -> tuple[Tensor, int]:
-    """A sound (channels, n) over the video's own at `level_db`, at the higher of both rates, mono only if both are."""
+def mix_with_original(video: Path, audio: Tensor, sample_rate: int, gain_db: float) -> tuple[Tensor, int]:
+    """`audio` (channels, n) plus the video's own sound at `gain_db`, and the rate: the higher of the two.
+
+    The mix is mono only if both are.
+    """
     rate = max(sample_rate, sound_rate(video))
     own = read_audio(video, sample_rate=rate, channels=min(2, max(len(audio), probe(video).num_audio_channels)))
-    over = resample(audio, sample_rate, rate)
-    return over + 10 ** (level_db / 20) * fit_length(own, over.shape[-1]), rate
+    audio = resample(audio, sample_rate, rate)
+    return audio + 10 ** (gain_db / 20) * fit_length(own, audio.shape[-1]), rate
 
 
-def stems(audio: Tensor, sample_rate: int, edges: Sequence[float]) -> list[tuple[str, Tensor]]:
-    """The parts of a sound (channels, n) between `edges` (seconds), each as long as the whole; they add up to it."""
+def split_stems(audio: Tensor, sample_rate: int, edges: Sequence[float]) -> list[tuple[str, Tensor]]:
+    """The sound (channels, n) cut at `edges` (seconds) into named stems of full length, which add up to it."""
     times = torch.arange(audio.shape[-1]) / sample_rate
-    begun = [torch.ones_like(times), *(((times - edge) / STEM_FADE_SEC + 0.5).clamp(0, 1) for edge in edges)]
-    ended = [*begun[1:], torch.zeros_like(times)]
-    bounds = [0.0, *edges, audio.shape[-1] / sample_rate]
+    starts = [torch.ones_like(times), *(((times - edge) / STEM_FADE_SEC + 0.5).clamp(0, 1) for edge in edges)]
+    ends = [*starts[1:], torch.zeros_like(times)]
+    spans = pairwise([0.0, *edges, audio.shape[-1] / sample_rate])
     return [
-        (f"{number}_{bounds[number - 1]:.2f}-{bounds[number]:.2f}", audio * (now - later))
-        for number, (now, later) in enumerate(zip(begun, ended, strict=True), start=1)
+        (f"{number}_{begin:.2f}-{end:.2f}", audio * (fade_in - fade_out))
+        for number, ((begin, end), fade_in, fade_out) in enumerate(zip(spans, starts, ends, strict=True), start=1)
     ]

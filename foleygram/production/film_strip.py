@@ -1,4 +1,4 @@
-"""A film strip, and the envelope drawn beneath it: what a person looks at before and after an edit."""
+"""Draws a video as a film strip with its envelope beneath, before and after edits."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,37 +18,37 @@ NUM_FRAMES, FRAME_SIZE = 9, 240
 WIDTH_IN, LEFT, RIGHT = 11.0, 0.075, 0.985
 DRAWN, BEFORE, ONSET, MUTED = "#e8a33d", "#5b84b1", "#222222", "#555555"
 LABELLED = 24
-"""With more onsets than this their times would run into each other, and are left out."""
+"""Onsets are labelled with their times up to this many; more would overlap."""
 
 
 class FilmStrip(NamedTuple):
-    """Frames of a video, each standing for an equal share of it."""
+    """Frames at the middles of equal parts of a video."""
 
     times: np.ndarray
-    """(N,) moments shown, in seconds."""
+    """(N,) times of the frames, in seconds."""
     frames: Tensor
-    """uint8 (N, 3, size, size), squashed."""
+    """uint8 (N, 3, size, size), resized to a square."""
     seconds: float
     aspect: float
-    """Height of a frame over its width."""
+    """Height of the video over its width."""
 
 
 def read_strip(video: Path) -> FilmStrip:
-    """The strip of a video; raises MediaError when it cannot be read."""
+    """The film strip of a video; raises MediaError if it cannot be read."""
     info = probe(video)
     times = segment_middles(0.0, info.duration_sec, NUM_FRAMES)
-    # One by one, so that what lies between them in a long film is not decoded.
+    # One by one, so that the frames between them are not decoded.
     frames = torch.cat([read_frames(video, time, size=FRAME_SIZE).frames for time in times[:, None]])
     return FilmStrip(times, frames, info.duration_sec, info.height / info.width)
 
 
 def strip_height(strip: FilmStrip) -> float:
-    """Height in inches that leaves the frames their shape in a figure `WIDTH_IN` wide."""
+    """Height in inches that keeps the frames' aspect in a figure `WIDTH_IN` wide."""
     return WIDTH_IN * (RIGHT - LEFT) / NUM_FRAMES * strip.aspect
 
 
 def draw_strip(axes: Any, strip: FilmStrip) -> None:
-    """Draw frames side by side on a time axis, each centred on the moment it shows."""
+    """Draw the frames side by side on a time axis, each centred on its time."""
     shade = {"facecolor": "black", "alpha": 0.45, "lw": 0, "pad": 1.5}
     half = strip.seconds / NUM_FRAMES / 2 * 0.97
     for time, frame in zip(strip.times, strip.frames, strict=True):
@@ -63,10 +63,10 @@ def draw_strip(axes: Any, strip: FilmStrip) -> None:
 
 
 def draw_envelope(video: Path, envelope: Envelope, out: Path, *, before: Envelope | None = None) -> None:
-    """Draw an envelope with its onsets under the video's film strip; the suffix of `out` names the picture's format.
+    """Draw an envelope and its onsets under the video's film strip into `out`, in the format of its suffix.
 
-    `before` is the envelope as it was before edits, drawn as a line. Raises MediaError when the video cannot be read,
-    ValueError for a format that is not known.
+    `before` is the envelope before edits, drawn as a line. Raises MediaError if the video cannot be read, ValueError
+    for an unknown format.
     """
     strip: FilmStrip = run_isolated(read_strip, video, timeout_sec=time_limit(envelope.seconds))
     height = strip_height(strip)
@@ -85,7 +85,7 @@ def draw_envelope(video: Path, envelope: Envelope, out: Path, *, before: Envelop
         try:
             figure.savefig(temporary)
         except ValueError as error:
-            raise ValueError(f"{out}: cannot be drawn ({error}); name it .png") from None
+            raise ValueError(f"{out}: cannot be drawn ({error}); use .png, .svg or .pdf") from None
 
 
 def _draw_curve(axes: Any, envelope: Envelope, before: Envelope | None) -> None:

@@ -1,18 +1,27 @@
-"""What is asked of one file: words, envelope, reference, seed, weights, segments, as options and tables say it."""
+"""Options of one video: those given for all videos, overridden by a CSV table or a YAML file beside the video."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from foleygram.envelope.editing.files import CHOICES
+from foleygram.files import read_csv
 from foleygram.pipeline.request import DEFAULT_WEIGHTS, ModalityWeights
+
+FIELDS = ("prompt", "negative_prompt", "envelope", "seed", "reference", "weights")
+"""Fields that a table or a YAML file can override, besides `segments`."""
+SEGMENT_FIELDS = ("from", "to", "prompt", "reference")
+OVERRIDE_SUFFIXES = (".foley.yaml", ".foley.json")
+"""`clip.foley.yaml` holds the overrides of `clip.mp4`."""
 
 
 @dataclass(frozen=True)
-class SegmentWish:
-    """A stretch of a video, in seconds, with words or a reference sound of its own."""
+class SegmentOptions:
+    """A time span of a video, in seconds, with its own prompt or reference sound."""
 
     start: float
     end: float
@@ -21,103 +30,125 @@ class SegmentWish:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is asked of one file's sound."""
+class JobOptions:
+    """What the sound of one video should be."""
 
     prompt: str | None = None
     negative_prompt: str | None = None
     envelope: str = "predicted"
-    """`predicted`, `audio` for the video's own sound's, or a file."""
+    """`predicted`, `audio` (the video's own sound), or a file."""
     seed: int = 0
     reference: Path | None = None
     """A sound file, or a video with sound, of any length and rate."""
     weights: ModalityWeights = DEFAULT_WEIGHTS
-    segments: tuple[SegmentWish, ...] = ()
+    segments: tuple[SegmentOptions, ...] = ()
+
+    def files(self) -> list[Path]:
+        """The files that the options refer to, sorted, without repeats."""
+        paths = {self.reference, *(segment.reference for segment in self.segments)} - {None}
+        return sorted(paths | ({Path(self.envelope)} if self.envelope not in CHOICES else set()))  # type: ignore[arg-type]
+
+    def record(self) -> dict[str, Any]:
+        """The options as JSON that `override` reads, with absolute paths."""
+
+        def absolute(path: Path | None) -> str | None:
+            return None if path is None else str(path.absolute())
+
+        return {
+            "prompt": self.prompt,
+            "negative_prompt": self.negative_prompt,
+            "envelope": self.envelope if self.envelope in CHOICES else absolute(Path(self.envelope)),
+            "seed": self.seed,
+            "reference": absolute(self.reference),
+            "weights": self.weights._asdict(),
+            "segments": [
+                {"from": s.start, "to": s.end, "prompt": s.prompt, "reference": absolute(s.reference)}
+                for s in self.segments
+            ],
+        }
 
 
-FIELDS = ("prompt", "negative_prompt", "envelope", "seed", "reference", "weights")
-"""What a table or a file beside a video may say of it, besides `segments`."""
-SEGMENT_FIELDS = ("from", "to", "prompt", "reference")
+@dataclass(frozen=True)
+class Job:
+    """A video, the name of its results, its options, and a hash of everything else the results depend on."""
+
+    video: Path
+    name: str
+    options: JobOptions
+    settings: str
 
 
-def told_wish(wish: Wish, told: Mapping[str, Any], folder: Path) -> Wish:
-    """`wish` with what `told` says instead; empty values say nothing, paths count from `folder`.
+def override(options: JobOptions, overrides: Mapping[str, Any], folder: Path) -> JobOptions:
+    """`options` with the fields of `overrides` replaced; empty values change nothing, paths are relative to `folder`.
 
     Raises ValueError naming the field and the value.
     """
-    said = {name: value for name, value in told.items() if value not in (None, "")}
-    unknown = sorted(str(name) for name in said.keys() - {*FIELDS, "segments"})
+    given = {name: value for name, value in overrides.items() if value not in (None, "")}
+    unknown = sorted(str(name) for name in given.keys() - {*FIELDS, "segments"})
     if unknown:
-        raise ValueError(f"unknown field {', '.join(unknown)}; there are {', '.join(FIELDS)}, segments")
-    changes: dict[str, Any] = {name: _words(name, said[name]) for name in ("prompt", "negative_prompt") if name in said}
-    if "envelope" in said:
-        envelope = str(said["envelope"])
-        changes["envelope"] = envelope if envelope in CHOICES else str(folder / envelope)
-    if "seed" in said:
-        changes["seed"] = parse_seed(said["seed"])
-    if "reference" in said:
-        changes["reference"] = folder / str(said["reference"])
-    if "weights" in said:
-        changes["weights"] = parse_weights(said["weights"])
-    if "segments" in said:
-        if not isinstance(said["segments"], list):
-            raise ValueError(f"segments {said['segments']!r}: write a list, as - {{from: 1.5, to: 3, prompt: metal}}")
-        changes["segments"] = tuple(told_segment(segment, folder) for segment in said["segments"])
-    return replace(wish, **changes)
+        raise ValueError(f"unknown field {', '.join(unknown)}; known fields: {', '.join(FIELDS)}, segments")
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in ("prompt", "negative_prompt"):
+            changes[name] = _prompt(name, value)
+        elif name == "envelope":
+            changes[name] = str(value) if value in CHOICES else str(folder / str(value))
+        elif name == "seed":
+            changes[name] = parse_seed(value)
+        elif name == "reference":
+            changes[name] = folder / str(value)
+        elif name == "weights":
+            changes[name] = parse_weights(value)
+        elif isinstance(value, list):
+            changes[name] = tuple(_segment(item, folder) for item in value)
+        else:
+            raise ValueError(f"segments {value!r}: write a list, such as - {{from: 1.5, to: 3, prompt: metal}}")
+    return replace(options, **changes)
 
 
-def told_segment(told: Mapping[str, Any], folder: Path) -> SegmentWish:
-    """The segment that a mapping with `from`, `to`, `prompt`, `reference` describes; raises ValueError for another."""
-    if not isinstance(told, Mapping) or not {"from", "to"} <= told.keys() <= {*SEGMENT_FIELDS}:
-        raise ValueError(f"segment {told!r}: its fields are {', '.join(SEGMENT_FIELDS)}, the first two needed")
-    prompt, reference = (None if told.get(name) == "" else told.get(name) for name in ("prompt", "reference"))
-    start, end = (_seconds(told[name]) for name in ("from", "to"))
-    return SegmentWish(
-        start,
-        end,
-        None if prompt is None else _words("prompt", prompt),
+def _segment(fields: Any, folder: Path) -> SegmentOptions:
+    if not isinstance(fields, Mapping) or not {"from", "to"} <= fields.keys() <= {*SEGMENT_FIELDS}:
+        raise ValueError(f"segment {fields!r}: fields are {', '.join(SEGMENT_FIELDS)}; from and to are required")
+    prompt, reference = (fields.get(name) if fields.get(name) != "" else None for name in ("prompt", "reference"))
+    return SegmentOptions(
+        _seconds(fields["from"]),
+        _seconds(fields["to"]),
+        None if prompt is None else _prompt("prompt", prompt),
         None if reference is None else folder / str(reference),
     )
 
 
-def parse_segment(text: str) -> SegmentWish:
-    """The segment that `FROM:TO:PROMPT` asks for, in seconds; raises ValueError showing how it is written."""
+def parse_segment(text: str) -> SegmentOptions:
+    """The segment in `FROM:TO:PROMPT`, in seconds; raises ValueError with an example for any other text."""
     start, _, rest = text.partition(":")
     end, _, prompt = rest.partition(":")
     if not prompt.strip():
-        raise ValueError(f"--segment {text}: write FROM:TO:PROMPT, as 1.5:3:A person hits metal")
-    return SegmentWish(_seconds(start), _seconds(end), prompt.strip())
+        raise ValueError(f"--segment {text}: write FROM:TO:PROMPT, such as 1.5:3:A person hits metal")
+    return SegmentOptions(_seconds(start), _seconds(end), prompt.strip())
 
 
-def parse_weights(text: Any) -> ModalityWeights:
-    """The weights that `video=1,text=0.5,audio=0` or a mapping names, the default for the others; raises ValueError."""
-    if isinstance(text, Mapping):
-        pairs = {str(name): value for name, value in text.items()}
-    else:
-        pairs = dict(part.strip().partition("=")[::2] for part in str(text).split(","))
+def parse_weights(value: Any) -> ModalityWeights:
+    """Weights from a mapping or `video=1,text=0.5,audio=0`; absent ones keep their default. Raises ValueError."""
+    parts = value.items() if isinstance(value, Mapping) else (p.partition("=")[::2] for p in str(value).split(","))
     try:
-        weights = ModalityWeights(**{name.strip(): float(value) for name, value in pairs.items()})
+        weights = ModalityWeights(**{str(name).strip(): float(number) for name, number in parts})
     except (TypeError, ValueError):
         weights = ModalityWeights(math.nan)
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
-        raise ValueError(f"weights {text!r}: write video=1,text=0.5,audio=0, numbers of 0 or more")
+        raise ValueError(f"weights {value!r}: write video=1,text=0.5,audio=0 with numbers of at least 0")
     return weights
 
 
 def parse_seed(value: Any) -> int:
-    """A seed, a whole number of 0 or more; raises ValueError for anything else."""
-    try:
-        seed = int(str(value))
-    except ValueError:
-        seed = -1
-    if seed < 0:
-        raise ValueError(f"seed {value!r}: give a whole number of 0 or more")
-    return seed
+    """A seed, an integer of at least 0; raises ValueError for anything else."""
+    if not str(value).isdecimal():
+        raise ValueError(f"seed {value!r}: give a whole number of at least 0")
+    return int(str(value))
 
 
-def _words(name: str, value: Any) -> str:
+def _prompt(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{name} {value!r}: no words; put them in quotes")
+        raise ValueError(f"{name} {value!r}: must be a string; quote it")
     return value
 
 
@@ -127,29 +158,78 @@ def _seconds(value: Any) -> float:
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise ValueError(f"{value!r} is no time in seconds")
+        raise ValueError(f"{value!r} is not a time; give a number of seconds")
     return seconds
 
 
-def plain_wish(wish: Wish) -> dict[str, Any]:
-    """A wish as `told_wish` reads it, paths absolute."""
-    plain: dict[str, Any] = {name: getattr(wish, name) for name in ("prompt", "negative_prompt", "envelope", "seed")}
-    if wish.envelope not in CHOICES:
-        plain["envelope"] = str(Path(wish.envelope).absolute())
-    plain["reference"] = _absolute(wish.reference)
-    plain["weights"] = wish.weights._asdict()
-    plain["segments"] = [
-        {"from": s.start, "to": s.end, "prompt": s.prompt, "reference": _absolute(s.reference)} for s in wish.segments
-    ]
-    return plain
+def read_job_options(videos: Sequence[Path], options: JobOptions, table: Path | None = None) -> dict[Path, JobOptions]:
+    """The options of each video: `options`, overridden by the YAML file beside the video, then by its table rows.
+
+    Raises ValueError or OSError naming the file, the line and the value.
+    """
+    # A table for the whole folder may be given with only some of its videos.
+    names = {path.name for folder in {video.absolute().parent for video in videos} for path in folder.glob("*")}
+    rows = {} if table is None else read_overrides(table, names)
+    found = {}
+    for video in videos:
+        found[video] = _override_from_yaml(options, video)
+        if table is not None and video.name in rows:
+            found[video] = override(found[video], rows[video.name], table.parent)
+    return found
 
 
-def wish_files(wish: Wish) -> list[Path]:
-    """The files that a wish names, each once."""
-    named = [wish.reference, *(segment.reference for segment in wish.segments)]
-    named += [] if wish.envelope in CHOICES else [Path(wish.envelope)]
-    return sorted({path for path in named if path is not None})
+def read_overrides(path: Path, names: set[str]) -> dict[str, dict[str, Any]]:
+    """The overrides of each file in a CSV table; rows with `from` and `to` are segments of their file.
+
+    Columns: `file`, and any of `FIELDS` and `SEGMENT_FIELDS`; `names` are the files that exist. Raises
+    FileNotFoundError without the table, ValueError naming the line.
+    """
+    overrides: dict[str, dict[str, Any]] = {}
+    columns, rows = read_csv(path)
+    known = list(dict.fromkeys(["file", *FIELDS, *SEGMENT_FIELDS]))
+    if "file" not in columns or not set(columns) <= {*known}:
+        raise ValueError(
+            f"{path}: columns are {', '.join(sorted(columns)) or 'none'}; file is required, known: {', '.join(known)}"
+        )
+    for line, row in rows:
+        try:
+            _add_row(row, overrides, names)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}") from None
+    return overrides
 
 
-def _absolute(path: Path | None) -> str | None:
-    return None if path is None else str(path.absolute())
+def _add_row(row: dict[Any, Any], overrides: dict[str, dict[str, Any]], names: set[str]) -> None:
+    if None in row:
+        raise ValueError("more cells than columns; quote cells that contain commas")
+    cells = {name: value.strip() for name, value in row.items() if value and value.strip()}
+    name = cells.pop("file", "")
+    if name not in names:
+        raise ValueError(f"no video {name or 'without a name'} in the folder; write file names of that folder")
+    fields = overrides.setdefault(name, {})
+    if "from" in cells or "to" in cells:
+        unexpected = sorted(cells.keys() - {*SEGMENT_FIELDS})
+        if unexpected:
+            raise ValueError(f"a segment has no {', '.join(unexpected)}; set it in the file's own row")
+        fields.setdefault("segments", []).append(cells)
+    elif fields.keys() - {"segments"}:
+        raise ValueError(f"a second row for {name}; remove one, or give from and to for a segment")
+    else:
+        fields.update(cells)
+    override(JobOptions(), fields, Path())  # so that a wrong value is reported with its line
+
+
+def _override_from_yaml(options: JobOptions, video: Path) -> JobOptions:
+    paths = [video.with_name(video.stem + suffix) for suffix in OVERRIDE_SUFFIXES]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return options
+    try:
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if not isinstance(overrides, dict):
+            raise ValueError(f"contains no fields; known fields: {', '.join(FIELDS)}, segments")
+        return override(options, overrides, path.parent)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: invalid YAML ({error})") from None
+    except ValueError as error:  # also text that is not UTF-8
+        raise ValueError(f"{path}: {error}") from None

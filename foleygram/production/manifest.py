@@ -1,9 +1,9 @@
-"""The manifest of a folder of results: one row per file, and the batches, which stay as they were cut."""
+"""The manifest of an output folder: one row per video, with its batch, so that batches stay as they were cut."""
 
 import csv
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,76 +12,77 @@ from foleygram.files import read_csv
 
 MANIFEST = "manifest.csv"
 WORK = ".foleygram"
-"""Folder beside the manifest for what is unfinished; whatever a killed run left there, the next one removes."""
+"""Folder beside the manifest for unfinished files; the next run removes what a killed run left there."""
 TODO, DONE, SKIPPED, FAILED = "todo", "done", "skipped", "failed"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a file: its state and why, its place in a batch, what was made of it."""
+    """The state of one video, its slot in a batch, and its results."""
 
     name: str
-    """What the results are called; one row per name."""
+    """Name of the results; unique."""
     file: str
     state: str = TODO
     reason: str = ""
     batch: int = -1
-    """Number of the batch, -1 for none; a batch's rows keep their order, so each keeps its place."""
+    """Number of the batch, -1 for none; rows keep their order, and with it their slot in the batch."""
     seconds: float = 0.0
     latents: int = 0
     windows: int = 0
     settings: str = ""
-    """Short hash of all that the result depends on besides the file and its batch."""
+    """Short hash of everything that the result depends on, apart from the file and its batch."""
     content: str = ""
     """Short hash of the file's bytes when it was planned."""
     envelope: str = ""
     onsets: int = 0
     seconds_spent: float = 0.0
     takes: tuple[tuple[float, ...], ...] = ()
-    """Of each take, best first: its number, E-L1, E-L1 as a share of the level asked for, GRAM volume, lag, leak."""
+    """Per take, best first: number, E-L1, E-L1 relative to the level asked for, GRAM volume, lag, leak."""
     written: tuple[str, ...] = ()
-    """Results, relative to the manifest's folder; of a row that is not done, those of an earlier run."""
+    """Results, relative to the manifest's folder; those of an earlier run unless the row is done."""
 
     @property
     def video(self) -> Path:
-        """The file that the row is about."""
+        """The input file."""
         return Path(self.file)
 
     def failed(self, reason: str) -> "Row":
-        """The row without a result of its own; what an earlier run wrote stays, and the reason says so."""
-        left = "; what lies there is of an earlier run" if self.written else ""
-        return replace(self, state=FAILED, reason=reason + left)
+        """The row as failed; results of an earlier run stay, and the reason says so."""
+        kept = "; the files there are from an earlier run" if self.written else ""
+        return replace(self, state=FAILED, reason=reason + kept)
 
 
 class Manifest:
-    """The rows of a folder of results by name; what a process did since the table was written lies in its journal."""
+    """The rows of an output folder by name. Each process appends to a journal of its own until the table is written."""
 
     def __init__(self, out: Path) -> None:
-        """Read the folder's manifest and the journals of runs that ended early.
+        """Read the folder's manifest, and the journals of runs that were killed.
 
-        Raises ValueError when the table is none of ours.
+        Raises ValueError if the table is not a manifest.
         """
         self.out, self.work = out, out / WORK
-        self.rows = {row.name: row for row in _read_table(out / MANIFEST)}
+        table = out / MANIFEST
+        rows = [_parse_row(cells, table) for _, cells in read_csv(table)[1]] if table.is_file() else []
+        self.rows = {row.name: row for row in rows}
         self.merge()
 
     def merge(self) -> None:
-        """Take over what the journals of all processes say."""
+        """Take over the rows in the journals of all processes."""
         for journal in sorted(self.work.glob("journal-*.jsonl")):
-            # A line without its end is what a kill cut short.
             for line in journal.read_text(encoding="utf-8").splitlines(keepends=True):
-                if line.endswith("\n"):
-                    row = _row(json.loads(line), journal)
+                if line.endswith("\n"):  # otherwise a kill cut it short
+                    row = _parse_row(json.loads(line), journal)
                     self.rows[row.name] = row
 
     def record(self, row: Row, rank: int) -> None:
-        """Note a row in this process's journal: one line, at once."""
+        """Append a row to this process's journal."""
         self.rows[row.name] = row
         with (self.work / f"journal-{rank}.jsonl").open("a", encoding="utf-8") as journal:
             journal.write(json.dumps(asdict(row)) + "\n")
 
     def write(self) -> None:
-        """Write the table, whole or not at all; raises OSError naming it when it cannot be written."""
+        """Write the table atomically; raises OSError naming it."""
         self.work.mkdir(parents=True, exist_ok=True)
         temporary = self.work / MANIFEST
         try:
@@ -91,73 +92,45 @@ class Manifest:
                 table.writerows([_cell(value) for value in asdict(row).values()] for row in self.rows.values())
             temporary.replace(self.out / MANIFEST)
         except OSError as error:
-            said = f"{self.out / MANIFEST}: cannot be written ({error.strerror}); free space?"
-            raise OSError(error.errno, said) from error
+            message = f"{self.out / MANIFEST}: cannot be written ({error.strerror}); check free space and permissions"
+            raise OSError(error.errno, message) from error
 
     def begin(self) -> None:
-        """Write the table as planned and remove what a killed run left unfinished."""
+        """Write the planned table and remove what a killed run left unfinished."""
         self.merge()
         self.out.mkdir(parents=True, exist_ok=True)
         for leftover in self.work.iterdir() if self.work.is_dir() else ():
             if leftover.is_dir():
                 shutil.rmtree(leftover)
-        self.write()
-        self._forget_journals()  # only now: the table holds what they said
+        self.finish()
 
     def finish(self) -> None:
-        """Write the final table and remove the journals that it holds."""
+        """Write the table and remove the journals, whose rows it now holds."""
         self.merge()
         self.write()
-        self._forget_journals()
-
-    def _forget_journals(self) -> None:
         for journal in self.work.glob("journal-*.jsonl"):
             journal.unlink()
 
     def is_done(self, row: Row) -> bool:
-        """Whether a row's results are all there."""
+        """Whether all results of a row exist."""
         return row.state == DONE and all((self.out / name).is_file() for name in row.written)
 
     def batches(self, names: Iterable[str]) -> list[list[Row]]:
-        """Batches in which something named is to do, each with all its rows in their places."""
+        """Batches with at least one of `names` to do, each with all its rows in their slots."""
         todo = {self.rows[name].batch for name in names if self.rows[name].state == TODO}
-        whole: dict[int, list[Row]] = {number: [] for number in sorted(todo)}
+        batches: dict[int, list[Row]] = {number: [] for number in sorted(todo)}
         for row in self.rows.values():
-            if row.batch in whole:
-                whole[row.batch].append(row)
-        return list(whole.values())
+            if row.batch in batches:
+                batches[row.batch].append(row)
+        return list(batches.values())
 
 
-def cut_batches(rows: Sequence[Row], batch_size: int, *, first: int) -> list[Row]:
-    """Rows with the numbers of their batches, from `first` on; what is not to do has none.
-
-    A batch holds at most `batch_size` windows, which is clips of the model's own length; a longer video is one alone.
-    """
-    cut, number, filled = [], first - 1, batch_size
-    for row in rows:
-        if row.state != TODO:
-            cut.append(replace(row, batch=-1))
-            continue
-        if filled + row.windows > batch_size:
-            number, filled = number + 1, 0
-        filled += row.windows
-        cut.append(replace(row, batch=number))
-    return cut
-
-
-def _read_table(path: Path) -> list[Row]:
-    if not path.is_file():
-        return []
-    return [_row(cells, path) for _, cells in read_csv(path)[1]]
-
-
-def _row(cells: dict[str, Any], path: Path) -> Row:
+def _parse_row(cells: dict[str, Any], path: Path) -> Row:
     try:
-        known = {field.name: _value(cells[field.name], field.type) for field in fields(Row)}
-        return Row(**known)
+        return Row(**{field.name: _parse(cells[field.name], field.type) for field in fields(Row)})
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(
-            f"{path}: no manifest of this program ({error!r}); move it away or choose another --out"
+            f"{path}: not a manifest of foleygram ({error!r}); move it away or choose another --out"
         ) from error
 
 
@@ -165,7 +138,7 @@ def _cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, tuple | list) else value
 
 
-def _value(cell: Any, kind: Any) -> Any:
+def _parse(cell: Any, kind: Any) -> Any:
     if kind in (str, int, float):
         return kind(cell)
     return tuple(json.loads(cell) if isinstance(cell, str) else cell)

@@ -1,4 +1,4 @@
-"""Where a result comes from, as JSON beside it: enough to render the same bytes again, and to see when one cannot."""
+"""The record beside each result (`clip.json`): enough to render the same bytes again, and to see why they differ."""
 
 import hashlib
 import platform
@@ -15,14 +15,16 @@ from foleygram.files import file_hash, read_json
 from foleygram.pipeline.pipeline import BatchPlaceholder
 from foleygram.pipeline.release import INDEX, read_index
 from foleygram.production.batch_runner import Sampling, Take
-from foleygram.production.job import Wish, plain_wish, told_wish, wish_files
+from foleygram.production.job import JobOptions, override
 
 PACKAGES = ("foleygram", "torch", "diffusers", "transformers", "av", "soxr", "numpy")
-FORMAT = 1
+FORMAT = 2
+RENAMED = {"wish": "options", "wish_sha256": "options_sha256", "delivery": "export"}
+"""Keys of format 1, which is still read."""
 
 
-class Surroundings(NamedTuple):
-    """What the bytes of a result depend on besides what was asked: weights, device, packages."""
+class Environment(NamedTuple):
+    """What the bytes of a result depend on besides its options: weights, device, packages."""
 
     checkpoint: dict[str, Any]
     device: str
@@ -31,12 +33,12 @@ class Surroundings(NamedTuple):
     licence: str
 
 
-def surroundings(checkpoint: Path, device: torch.device) -> Surroundings:
-    """What a run's results depend on, here and now."""
+def current_environment(checkpoint: Path, device: torch.device) -> Environment:
+    """The environment of this process with the weights in `checkpoint`."""
     index = read_index(checkpoint)
     licences = sorted({part["licence"] for part in index["parts"].values()})
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return Surroundings(
+    return Environment(
         checkpoint={
             "folder": str(checkpoint.absolute()),
             "index_sha256": file_hash(checkpoint / INDEX),
@@ -45,38 +47,38 @@ def surroundings(checkpoint: Path, device: torch.device) -> Surroundings:
         device=f"{device.type}, {name}",
         threads=torch.get_num_threads(),
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        licence=f"made by foleygram (Apache-2.0) with weights under {', '.join(licences)}; the video's terms stand",
+        licence=f"made by foleygram (Apache-2.0) with weights under {', '.join(licences)}; the video's own terms apply",
     )
 
 
-def sidecar(
-    here: Surroundings,
+def make_sidecar(
+    environment: Environment,
     video: Path,
-    wish: Wish,
+    options: JobOptions,
     sampling: Sampling,
     take: Take,
     *,
-    place: int,
-    extents: Sequence[BatchPlaceholder],
-    delivery: Mapping[str, Any],
+    slot: int,
+    slots: Sequence[BatchPlaceholder],
+    export: Mapping[str, Any],
     results: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """The record of one result; `results` are its files by name.
+    """The record of one result; `slots` are the sizes of its batch, `results` its files by name.
 
     It holds no time of day: the same result has the same record.
     """
     return {
         "format": FORMAT,
-        **here._asdict(),
+        **environment._asdict(),
         "input": {"file": str(video.absolute()), "sha256": file_hash(video)},
-        "wish": plain_wish(wish),
-        "wish_sha256": {str(path): file_hash(path) for path in wish_files(wish)},
+        "options": options.record(),
+        "options_sha256": {str(path): file_hash(path) for path in options.files()},
         "envelope": {"rate": take.output.envelope.rate, "sha256": envelope_hash(take.output.envelope)},
         "sampling": asdict(sampling),
         "seed": take.seed,
         "take": take.number,
-        "batch": {"place": place, "extents": [list(extent) for extent in extents]},
-        "delivery": dict(delivery),
+        "batch": {"slot": slot, "slots": [list(size) for size in slots]},
+        "export": dict(export),
         "outputs": {name: file_hash(path) for name, path in results.items()},
     }
 
@@ -86,56 +88,62 @@ def envelope_hash(envelope: Envelope) -> str:
     return hashlib.sha256(envelope.values.tobytes()).hexdigest()
 
 
-class Recorded(NamedTuple):
-    """What a sidecar asks for."""
+class Sidecar(NamedTuple):
+    """A record that was read, with what rendering needs of it."""
 
     name: str
     video: Path
-    wish: Wish
+    options: JobOptions
     sampling: Sampling
-    seed: int
-    take: int
-    place: int
-    extents: list[BatchPlaceholder]
+    slot: int
+    slots: list[BatchPlaceholder]
     record: dict[str, Any]
 
 
-def read_sidecar(path: Path, video: Path | None = None) -> Recorded:
-    """What a sidecar recorded; `video` says where its input lies now.
+def read_sidecar(path: Path, video: Path | None = None) -> Sidecar:
+    """The record in `path`; `video` is where its input is now, if it has moved.
 
-    Raises FileNotFoundError, and ValueError for what is no sidecar, or where an input is not what it was.
+    Raises FileNotFoundError, and ValueError for a file that is not a record, or an input that has changed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the .json beside a result")
     try:
-        record = read_json(path)
-        if record["format"] != FORMAT:
-            raise ValueError(f"format {record['format']}, this version reads {FORMAT}")
-        found = Recorded(
-            path.stem, video or Path(record["input"]["file"]), told_wish(Wish(), record["wish"], path.parent),
-            Sampling(**record["sampling"]), record["seed"], record["take"], record["batch"]["place"],
-            [BatchPlaceholder(*extent) for extent in record["batch"]["extents"]], record,
+        record = _current_format(read_json(path))
+        sidecar = Sidecar(
+            path.stem, video or Path(record["input"]["file"]), override(JobOptions(), record["options"], path.parent),
+            Sampling(**record["sampling"]), record["batch"]["slot"],
+            [BatchPlaceholder(*size) for size in record["batch"]["slots"]], record,
         )  # fmt: skip
-        inputs = {found.video: record["input"]["sha256"]} | {Path(f): h for f, h in record["wish_sha256"].items()}
+        inputs = {sidecar.video: record["input"]["sha256"]}
+        inputs |= {Path(file): content for file, content in record["options_sha256"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: no sidecar of this program ({error!r}); give the .json beside a result") from None
+        raise ValueError(f"{path}: not a record of foleygram ({error!r}); give the .json beside a result") from None
     for file, expected in inputs.items():
         if not file.is_file():
-            raise FileNotFoundError(f"{file}: no such file, and {path} needs it; a moved video may be given by name")
+            raise FileNotFoundError(f"{file}: no such file, but {path} needs it; name the video if it has moved")
         if file_hash(file) != expected:
-            raise ValueError(f"{file}: its content is not what {path} was made from")
-    return found
+            raise ValueError(f"{file}: its content differs from what {path} was made from; restore it")
+    return sidecar
 
 
-def differences(record: Mapping[str, Any], here: Surroundings) -> list[str]:
-    """Why the same bytes cannot be promised here: what differs, there and here."""
+def _current_format(record: dict[str, Any]) -> dict[str, Any]:
+    if record["format"] == 1:
+        batch = {"slot": record["batch"]["place"], "slots": record["batch"]["extents"]}
+        record = {RENAMED.get(name, name): value for name, value in record.items()}
+        record |= {"format": FORMAT, "batch": batch}
+    if record["format"] != FORMAT:
+        raise ValueError(f"format {record['format']}, but this version reads 1 to {FORMAT}")
+    return record
+
+
+def differences(record: Mapping[str, Any], environment: Environment) -> list[str]:
+    """Why the same bytes are not certain in `environment`: everything in which it differs from the record's."""
     found = []
-    if record["checkpoint"]["index_sha256"] != here.checkpoint["index_sha256"]:
-        found.append(f"other weights than {record['checkpoint']['folder']} had")
-    for name in ("device", "threads"):
-        if record[name] != getattr(here, name):
-            found.append(f"{name}: {record[name]} there, {getattr(here, name)} here")
-    for name, there in record["versions"].items():
-        if here.versions.get(name) != there:
-            found.append(f"{name} {there} there, {here.versions.get(name, 'absent')} here")
+    if record["checkpoint"]["index_sha256"] != environment.checkpoint["index_sha256"]:
+        found.append(f"other weights than those in {record['checkpoint']['folder']} then")
+    recorded = {"device": record["device"], "threads": record["threads"], **record["versions"]}
+    current = {"device": environment.device, "threads": environment.threads, **environment.versions}
+    for name, value in recorded.items():
+        if current.get(name) != value:
+            found.append(f"{name} was {value}, is {current.get(name, 'absent')}")
     return found

@@ -1,4 +1,4 @@
-"""A result rendered again from the record beside it."""
+"""Renders a result again from the record beside it."""
 
 import glob
 import shutil
@@ -13,58 +13,58 @@ from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest
 from foleygram.production.batch_runner import TakeRule, render_takes
-from foleygram.production.export import Delivery
+from foleygram.production.export import ExportOptions, export_result
+from foleygram.production.inputs import read_request
 from foleygram.production.manifest import WORK
-from foleygram.production.provenance import Recorded, Surroundings
-from foleygram.production.requests import read_request
-from foleygram.production.results import write_results
+from foleygram.production.provenance import Environment, Sidecar
+from foleygram.production.workers import segment_edges
 
 
-class Again(NamedTuple):
-    """The files written, and those among them that are not what the record says."""
+class Rerendered(NamedTuple):
+    """The files written, and those whose hash differs from the record."""
 
     written: tuple[str, ...]
     changed: list[str]
 
 
-def render_again(
+def rerender(
     pipeline: FoleyGRAMPipeline,
-    recorded: Recorded,
-    here: Surroundings,
+    sidecar: Sidecar,
+    environment: Environment,
     out: Path,
     *,
     callback: Callable[[int], None] | None = None,
-) -> Again:
-    """Render what a sidecar recorded into `out`: the take that was kept, in its place of its batch.
+) -> Rerendered:
+    """Render the kept take of a record into `out`, in its slot of a batch of the recorded size.
 
-    Raises ValueError where `out` holds a file of that name.
+    Raises ValueError if `out` holds a file of that name.
     """
-    if there := list(out.glob(f"{glob.escape(recorded.name)}.*")):
-        raise ValueError(f"{there[0]}: is there already; choose another --out")
-    envelope = chosen_envelope(recorded.wish.envelope)
+    if existing := list(out.glob(f"{glob.escape(sidecar.name)}.*")):
+        raise ValueError(f"{existing[0]}: already exists; choose another --out")
     spec = pipeline.spec
-    seconds = recorded.extents[recorded.place].num_latents * spec.latent_hop / spec.sample_rate
+    seconds = sidecar.slots[sidecar.slot].num_latents * spec.latent_hop / spec.sample_rate
+    envelope = chosen_envelope(sidecar.options.envelope)
     request: SoundRequest = run_isolated(
-        read_request, recorded.video, recorded.wish, spec, envelope, timeout_sec=time_limit(seconds)
+        read_request, sidecar.video, sidecar.options, spec, envelope, timeout_sec=time_limit(seconds)
     )
-    places: list[Any] = list(recorded.extents)
-    places[recorded.place] = replace(request, seed=recorded.seed)
-    outcome = render_takes(pipeline, places, recorded.sampling, TakeRule(), callback=callback)[recorded.place]
+    items: list[Any] = list(sidecar.slots)
+    items[sidecar.slot] = replace(request, seed=sidecar.record["seed"])
+    outcome = render_takes(pipeline, items, sidecar.sampling, TakeRule(), callback=callback)[sidecar.slot]
     if not isinstance(outcome, list):
-        raise ValueError(f"{recorded.video}: {outcome}")
+        raise ValueError(f"{sidecar.video}: {outcome}")
     changed: list[str] = []
 
     def record(results: Mapping[str, Path]) -> dict[str, Any]:
         hashes = {name: file_hash(path) for name, path in results.items()}
-        changed.extend(name for name, content in hashes.items() if recorded.record["outputs"].get(name) != content)
-        return {**recorded.record, **here._asdict(), "outputs": hashes}
+        changed.extend(name for name, content in hashes.items() if sidecar.record["outputs"].get(name) != content)
+        return {**sidecar.record, **environment._asdict(), "outputs": hashes}
 
     work = out / WORK
     try:
-        written, _ = write_results(
-            recorded.video, recorded.name, outcome, Delivery(**recorded.record["delivery"]), record,
-            edges=[region.end for region in request.regions()[:-1]], work=work, out=out,
+        written, _ = export_result(
+            sidecar.video, sidecar.name, outcome, ExportOptions(**sidecar.record["export"]), record,
+            edges=segment_edges(request), work=work, out=out,
         )  # fmt: skip
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return Again(written, changed)
+    return Rerendered(written, changed)

@@ -1,10 +1,10 @@
-"""A file or a folder of videos to files with sound: planned, split over processes, resumable after a kill."""
+"""Generates sound for one or many videos: planned, divided among processes, resumed after a kill."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -13,87 +13,81 @@ from foleygram.files import file_hash
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.release import INDEX, read_index
 from foleygram.production.batch_runner import Sampling, TakeRule
-from foleygram.production.batches import jobs_of, plan
-from foleygram.production.export import Delivery
-from foleygram.production.job import Wish
-from foleygram.production.manifest import WORK, Manifest, Row
-from foleygram.production.provenance import surroundings
-from foleygram.production.requests import output_names
+from foleygram.production.export import ExportOptions
+from foleygram.production.job import JobOptions
+from foleygram.production.manifest import FAILED, WORK, Manifest, Row
+from foleygram.production.plan import make_jobs, plan_run
+from foleygram.production.provenance import current_environment
 from foleygram.production.workers import FolderRun, Progress
 from foleygram.spec import ClipSpec
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Rows of the files that were asked for, and why some were left as they are, by name."""
+class RunOutcome(NamedTuple):
+    """The manifest row of each video, and the reason for each that was skipped, by name."""
 
     rows: list[Row]
-    kept: Mapping[str, str]
+    skipped: Mapping[str, str]
 
     @property
     def num_failed(self) -> int:
-        """How many files have no result."""
-        return sum(row.state == "failed" for row in self.rows)
+        """Number of videos without a result."""
+        return sum(row.state == FAILED for row in self.rows)
 
 
 def generate_files(
-    wishes: Mapping[Path, Wish],
+    options: Mapping[Path, JobOptions],
     out: Path,
     checkpoint: Path,
     load: Callable[[], FoleyGRAMPipeline],
     *,
     sampling: Sampling,
     rule: TakeRule,
-    delivery: Delivery,
+    export: ExportOptions,
     batch_size: int,
     overwrite: bool = False,
     dry_run: bool = False,
     place: Place = ALONE,
     planned: Callable[[int], None] | None = None,
     begun: Callable[[int], Progress] | None = None,
-) -> Outcome:
-    """Generate a track for every video of `wishes`; one row per file, failures among them.
+) -> RunOutcome:
+    """Generate a track for every video in `options`; a failure is recorded in its row.
 
-    Batches are dealt to the processes in turn; the result does not depend on their number. `planned` is told how many
-    files were probed; `begun` how many sampling steps this process has to do, and returns who is told of each. Raises
-    ValueError or OSError when nothing can be done at all.
+    Processes take batches in turn; the results do not depend on their number. `planned(n)` is called after n videos are
+    probed; `begun(n)` before this process starts on its n sampling steps, and returns the callback for each step.
+    Raises ValueError or OSError if nothing can be generated.
     """
-    index = read_index(checkpoint)
-    settings = (file_hash(checkpoint / INDEX), sampling, rule, delivery, batch_size)
-    names = output_names(list(wishes))
-    spec = ClipSpec(**index["spec"])
-    if dry_run:
-        manifest, jobs = Manifest(out), jobs_of(wishes, names, *settings)
-        kept = plan(manifest, jobs, spec, batch_size=batch_size, overwrite=overwrite, progress=planned)
-        return Outcome([manifest.rows[name] for name in names], kept)
-    with _claimed(out) if place.first else nullcontext():
-        pipeline, kept = None, {}
-        if place.first:
-            manifest, jobs = Manifest(out), jobs_of(wishes, names, *settings)
-            kept = plan(manifest, jobs, spec, batch_size=batch_size, overwrite=overwrite, progress=planned)
+    spec = ClipSpec(**read_index(checkpoint)["spec"])
+    jobs = make_jobs(options, file_hash(checkpoint / INDEX), sampling, rule, export, batch_size)
+    names = [job.name for job in jobs]
+    with nullcontext() if dry_run or not place.first else _locked(out):
+        pipeline, skipped = None, {}
+        if dry_run or place.first:
+            manifest = Manifest(out)
+            skipped = plan_run(manifest, jobs, spec, batch_size=batch_size, overwrite=overwrite, progress=planned)
+            if dry_run:
+                return RunOutcome([manifest.rows[name] for name in names], skipped)
             pipeline = load() if manifest.batches(names) else None  # before anything is written
             manifest.begin()
-        kept = from_first(kept)
+        skipped = from_first(skipped)
         manifest = Manifest(out)
         batches = place.share(manifest.batches(names))
         if batches:
             steps = len(batches) * rule.takes * sampling.num_inference_steps
             pipeline = pipeline or load()
-            run = FolderRun(
-                pipeline, manifest, dict(zip(names, wishes.values(), strict=True)), sampling, rule, delivery,
-                surroundings(checkpoint, pipeline.device), rank=place.rank,
+            FolderRun(
+                pipeline, manifest, {job.name: job.options for job in jobs}, sampling, rule, export,
+                current_environment(checkpoint, pipeline.device), rank=place.rank,
                 progress=begun(steps) if begun else lambda steps, names: None,
-            )  # fmt: skip
-            run.run(batches)
-        from_all(None)  # wait for the others' last files
+            ).run(batches)  # fmt: skip
+        from_all(None)  # wait for the other processes' last files
         if place.first:
             manifest.finish()
-    return Outcome([manifest.rows[name] for name in names], kept)
+    return RunOutcome([manifest.rows[name] for name in names], skipped)
 
 
 @contextmanager
-def _claimed(out: Path) -> Iterator[None]:
-    """Hold `out` for this run; raises ValueError while another one works there, OSError when it cannot be written."""
+def _locked(out: Path) -> Iterator[None]:
+    """Lock `out` for this run; raises ValueError while another run holds it, OSError if it cannot be written."""
     try:
         (out / WORK).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -102,12 +96,12 @@ def _claimed(out: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise ValueError(f"{out}: another run is writing there; wait for it or choose another --out") from None
+        raise ValueError(f"{out}: another run writes there; wait for it or choose another --out") from None
     try:
         yield
     finally:
-        if not list((out / WORK).glob("journal-*")):  # nothing was begun, or the table holds it all
+        if not list((out / WORK).glob("journal-*")):  # nothing was begun, or the table holds everything
             shutil.rmtree(out / WORK)
         lock.release()
-        with suppress(OSError):  # empty, where nothing could be begun
+        with suppress(OSError):  # not empty
             out.rmdir()

@@ -1,7 +1,7 @@
-"""Which of several takes to keep: how well each obeys its envelope, and how near its sound is to picture and words.
+"""Scores and ranks takes: how well each follows its envelope, and how close its sound is to video and prompt.
 
-The embeddings come from the very encoders that steered the sound, so the volume is no independent judge: it says that
-a take sounds as the model meant it, not that a listener would agree. `evaluation/material.py` is such a judge.
+The embeddings come from the encoders that condition the model, so the volume is no independent measure of quality;
+`evaluation/material.py` is one.
 """
 
 import math
@@ -20,27 +20,29 @@ from foleygram.pipeline.pipeline import FoleyGRAMPipeline, FoleyOutput
 from foleygram.pipeline.request import VideoInput, window_seconds
 
 EMBEDDED_AT_ONCE = 16
-"""Windows of a long video whose sound and picture are embedded together."""
+"""Windows of a long video in one batch of the encoders."""
+MIN_LAG_VALUES = 8
+"""A lag is not measured on envelopes with fewer values."""
 
 
 @dataclass(frozen=True)
 class TakeScore:
-    """What is known of a take without listening to it; None where there is nothing to measure."""
+    """Scores of a take; None for what cannot be measured."""
 
     envelope_l1: float
-    """Mean absolute difference of the envelopes asked for and obtained, linear RMS."""
+    """Mean absolute difference between the envelopes asked for and obtained, linear RMS."""
     lag_ms: float | None
-    """Milliseconds by which the sound comes late."""
+    """Delay of the sound, negative if early."""
     leak_db: float | None
-    """Level where the envelope asks for silence, in dB of the sound's own peak."""
+    """Level where the envelope asks for silence, in dB relative to the sound's peak."""
     volume: float
-    """GRAM volume of picture, words (where there are any) and the sound made, mean over windows; small is near."""
+    """GRAM volume (arXiv 2412.11959) of video, prompt if any, and sound; mean over windows, smaller is closer."""
     asked_level: float
-    """Mean of the envelope asked for."""
+    """Mean of the envelope asked for, linear RMS."""
 
     @property
     def relative_l1(self) -> float:
-        """E-L1 as a share of the mean level asked for, so that quiet clips are held to the same measure."""
+        """E-L1 divided by the mean level asked for, so that quiet and loud clips compare."""
         return self.envelope_l1 / max(self.asked_level, 1e-4)
 
 
@@ -48,41 +50,41 @@ class TakeScore:
 def score_take(
     pipeline: FoleyGRAMPipeline, seen: VideoInput, output: FoleyOutput, *, prompts: Sequence[str | None] = (None,)
 ) -> TakeScore:
-    """Score a take of the video `seen`; `prompts` holds the words of every window, or one for all."""
+    """Score a take of the video `seen`; `prompts` holds one prompt per window, or one for all."""
     audio = output.audio.mean(0)
     asked, obtained = envelopes_of_take(audio, output.sample_rate, output.envelope)
     return TakeScore(
         envelope_l1=envelope_l1(obtained, asked),
-        lag_ms=envelope_lag(obtained, asked) if len(asked) > 8 else None,
+        lag_ms=envelope_lag(obtained, asked) if len(asked) > MIN_LAG_VALUES else None,
         leak_db=leak_db(obtained, asked),
-        volume=_volume(pipeline, seen, audio, output.sample_rate, prompts),
+        volume=_mean_volume(pipeline, seen, audio, output.sample_rate, prompts),
         asked_level=float(asked.mean()),
     )
 
 
 def envelopes_of_take(audio: Tensor, sample_rate: int, envelope: Envelope) -> tuple[Tensor, Tensor]:
-    """The envelope asked for and the one that mono sound (samples,) has, (values,) each, at the figures' rate."""
+    """The envelope asked for and that of mono audio (samples,), each (values,) at `ENVELOPE_RATE`."""
     obtained = clip_envelope(audio, sample_rate)
     return torch.from_numpy(envelope.at(torch.arange(len(obtained)).numpy() / ENVELOPE_RATE)), obtained
 
 
-def _volume(
+def _mean_volume(
     pipeline: FoleyGRAMPipeline, seen: VideoInput, audio: Tensor, sample_rate: int, prompts: Sequence[str | None]
 ) -> float:
-    """GRAM volume of picture, words and sound, mean over the windows of a video."""
     spec = pipeline.spec
     sound = resample(audio[None], sample_rate, SAMPLE_RATE)[0]
     length = round(spec.seconds * SAMPLE_RATE)
     starts = [round(start * SAMPLE_RATE) for start in window_seconds(seen.seconds, spec)]
-    words = list(prompts) * len(starts) if len(prompts) == 1 else list(prompts)
+    prompts = list(prompts) * len(starts) if len(prompts) == 1 else list(prompts)
     volumes = []
     for first in range(0, len(starts), EMBEDDED_AT_ONCE):
-        some = slice(first, first + EMBEDDED_AT_ONCE)
-        heard = torch.stack([fit_length(sound[start:], length) for start in starts[some]])
-        told = {"frames": seen.frames[some], "caption": [text or "" for text in words[some]], "envelope_audio": heard}
-        embedded = pipeline.parts.embed(told)
-        for video, text, sounding, word in zip(*(embedded[m].float() for m in MODALITIES), words[some], strict=True):
-            vectors = [video, text, sounding] if word else [video, sounding]
+        part = slice(first, first + EMBEDDED_AT_ONCE)
+        heard = torch.stack([fit_length(sound[start:], length) for start in starts[part]])
+        captions = [prompt or "" for prompt in prompts[part]]
+        clips = {"frames": seen.frames[part], "caption": captions, "envelope_audio": heard}
+        embedded = pipeline.parts.embed(clips)
+        for video, text, audible, prompt in zip(*(embedded[m].float() for m in MODALITIES), captions, strict=True):
+            vectors = [video, text, audible] if prompt else [video, audible]
             volumes.append(float(gram_volume(torch.stack(vectors))))
     return sum(volumes) / len(volumes)
 
@@ -90,26 +92,26 @@ def _volume(
 def rank_takes(scores: Sequence[TakeScore]) -> list[int]:
     """Indices of takes, best first.
 
-    A take has a place among the others in each of E-L1, absolute lag and leak; their mean is its place in obedience.
-    Obedience and volume count one half each; between equals the smaller E-L1 and then the earlier take comes first.
-    What a take cannot be measured by puts it last there, so that silence wins nothing by having no lag.
+    Takes are ranked by each of E-L1, absolute lag and leak; the mean of the three ranks is the envelope rank. The
+    envelope rank and the rank by volume count equally; ties go to the smaller E-L1, then to the earlier take. A take
+    ranks last where it cannot be measured, so that silence does not win by having no lag.
     """
     measures: list[Callable[[TakeScore], float]] = [
         lambda score: score.envelope_l1,
         lambda score: math.inf if score.lag_ms is None else abs(score.lag_ms),
         lambda score: math.inf if score.leak_db is None else score.leak_db,
     ]
-    obedience = [_places([measure(score) for score in scores]) for measure in measures]
-    meaning = _places([score.volume for score in scores])
-    total = [sum(places[i] for places in obedience) / len(obedience) + meaning[i] for i in range(len(scores))]
+    envelope_ranks = [_ranks([measure(score) for score in scores]) for measure in measures]
+    volume_ranks = _ranks([score.volume for score in scores])
+    total = [sum(r[i] for r in envelope_ranks) / len(envelope_ranks) + volume_ranks[i] for i in range(len(scores))]
     return sorted(range(len(scores)), key=lambda i: (round(total[i], 9), scores[i].envelope_l1, i))
 
 
-def _places(values: Sequence[float]) -> list[float]:
-    """How many others are smaller, equals sharing their places: 0 is the smallest."""
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Ranks from 0 for the smallest; equal values share the mean of their ranks."""
     return [sum(v < value for v in values) + (sum(v == value for v in values) - 1) / 2 for value in values]
 
 
-def disobeys(score: TakeScore, tolerance: float) -> bool:
-    """Whether a take strays from its envelope by more than `tolerance`, E-L1 as a share of the mean level asked for."""
+def exceeds_tolerance(score: TakeScore, tolerance: float) -> bool:
+    """Whether a take's E-L1, relative to the mean level asked for, is above `tolerance`."""
     return score.relative_l1 > tolerance

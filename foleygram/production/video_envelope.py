@@ -1,4 +1,4 @@
-"""The envelope of a video before any sound is made for it, to look at and to edit."""
+"""The envelope of a video, without generating sound."""
 
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from foleygram.spec import ClipSpec
 def video_envelope(
     video: Path, source: str | Envelope, *, checkpoint: Path, device: str | torch.device = "cpu"
 ) -> Envelope:
-    """The envelope of `video`, as long as its picture, at 125 values per second where no model says otherwise.
+    """The envelope of `video`, as long as its video stream; at 125 values per second unless predicted.
 
-    `source` is "predicted", by the predictor of the release folder `checkpoint`; "audio", of the video's own sound; or
-    an Envelope, cut or followed by silence. Raises MediaError when the video or its sound cannot be read.
+    `source` is "predicted", by the predictor of the release folder `checkpoint`; "audio", measured on the video's own
+    sound; or an Envelope, which is cut or padded with silence. Raises MediaError if the video or its sound cannot be
+    read.
     """
     if source == "predicted":
         return predicted_envelope(video, checkpoint, device)
@@ -35,7 +36,7 @@ def video_envelope(
 
 
 def predicted_envelope(video: Path, checkpoint: Path, device: str | torch.device = "cpu") -> Envelope:
-    """The envelope that `generate` follows for `video` when it is given none; loads the predictor alone."""
+    """The envelope that `generate` predicts for `video`; loads only the predictor."""
     spec = ClipSpec(**read_index(checkpoint)["spec"])
     seen: VideoInput = run_isolated(read_video, video, spec, timeout_sec=time_limit(_length(video)))
     predictor = load_part(checkpoint, "envelope_predictor")

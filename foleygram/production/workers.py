@@ -1,4 +1,4 @@
-"""Batches of a manifest through the pipeline, the next one read and the last one written while the model works."""
+"""Renders the batches of a manifest; the next batch is read and the last one written while the model works."""
 
 import math
 import threading
@@ -16,44 +16,45 @@ from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.pipeline.pipeline import BatchPlaceholder, FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest
 from foleygram.production.batch_runner import CLIP_ERRORS, Sampling, Take, TakeRule, render_takes
-from foleygram.production.export import Delivery
-from foleygram.production.job import Wish
+from foleygram.production.export import ExportOptions, export_result, remove_results
+from foleygram.production.inputs import read_request
+from foleygram.production.job import JobOptions
 from foleygram.production.manifest import DONE, TODO, Manifest, Row
-from foleygram.production.provenance import Surroundings, sidecar
-from foleygram.production.requests import read_request
-from foleygram.production.results import remove_results, write_results
+from foleygram.production.provenance import Environment, make_sidecar
 
-READ_AT_ONCE = WRITTEN_AT_ONCE = 2
-"""Processes that read and that write beside the model."""
+READERS = WRITERS = 2
+"""Processes that read and that write while the model works."""
+READ_AHEAD = 2
+"""Batches in memory before they are rendered, the current one among them."""
 
 Progress = Callable[[int, str], None]
-"""Told how many sampling steps are done, and of which files."""
+"""Called with the number of finished sampling steps and the names of the current files."""
 
 
 class FolderRun:
-    """Renders batches and writes what comes of them; each row is recorded as soon as its files are there."""
+    """Renders batches and writes their results; each row is recorded as soon as its files exist."""
 
     def __init__(
         self,
         pipeline: FoleyGRAMPipeline,
         manifest: Manifest,
-        wishes: Mapping[str, Wish],
+        options: Mapping[str, JobOptions],
         sampling: Sampling,
         rule: TakeRule,
-        delivery: Delivery,
-        here: Surroundings,
+        export: ExportOptions,
+        environment: Environment,
         *,
         rank: int = 0,
         progress: Progress = lambda steps, names: None,
     ) -> None:
-        self.pipeline, self.manifest, self.wishes = pipeline, manifest, wishes
-        self.delivery, self.here = delivery, here
-        self.sampling, self.rule, self.rank, self.progress = sampling, rule, rank, progress
-        self._journal = threading.Lock()
+        self.pipeline, self.manifest, self.options = pipeline, manifest, options
+        self.sampling, self.rule, self.export, self.environment = sampling, rule, export, environment
+        self.rank, self.progress = rank, progress
+        self._journal_lock = threading.Lock()
 
     def run(self, batches: Sequence[Sequence[Row]]) -> None:
-        """Do what is to do in `batches`, in their order; a row's error is recorded and stops nothing."""
-        with ThreadPoolExecutor(READ_AT_ONCE) as readers, ThreadPoolExecutor(WRITTEN_AT_ONCE) as writers:
+        """Render the rows that are to do, batch by batch; an error of a row is recorded, and the others go on."""
+        with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
             try:
                 self._run(batches, readers, writers)
             except BaseException:
@@ -65,19 +66,19 @@ class FolderRun:
         ahead: deque[list[Future[SoundRequest | Exception] | None]] = deque()
         writing: list[Future[None]] = []
         for number, batch in enumerate(batches):
-            while len(ahead) < 2 and number + len(ahead) < len(batches):
-                ahead.append([self._submit(readers, row) for row in batches[number + len(ahead)]])
-            read = [future.result() if future else None for future in ahead.popleft()]
+            while len(ahead) < READ_AHEAD and number + len(ahead) < len(batches):
+                rows = batches[number + len(ahead)]
+                ahead.append([readers.submit(self._read, row) if row.state == TODO else None for row in rows])
+            requests = [future.result() if future else None for future in ahead.popleft()]
             begun = time.monotonic()
-            outcomes = self._render(number, batch, read)
-            for pending in writing:  # what was written meanwhile; so memory holds two batches at most
+            outcomes = self._render(number, batch, requests)
+            for pending in writing:  # so that at most two batches are in memory
                 pending.result()
-            spent = (time.monotonic() - begun) / max(1, sum(isinstance(r, SoundRequest) for r in read))
+            spent = (time.monotonic() - begun) / max(1, sum(isinstance(r, SoundRequest) for r in requests))
             writing = [
-                writers.submit(
-                    self._finish, row, batch, _edges(request), outcome, spent
-                )  # not the request: its frames are freed
-                for row, request, outcome in zip(batch, read, outcomes, strict=True)
+                # Not the request itself: its frames are freed.
+                writers.submit(self._write, row, batch, segment_edges(request), outcome, spent)
+                for row, request, outcome in zip(batch, requests, outcomes, strict=True)
                 if row.state == TODO
             ]
             if self.rank == 0:
@@ -86,41 +87,38 @@ class FolderRun:
         for pending in writing:
             pending.result()
 
-    def _submit(self, readers: ThreadPoolExecutor, row: Row) -> Future[SoundRequest | Exception] | None:
-        return readers.submit(self._read, row) if row.state == TODO else None
-
     def _read(self, row: Row) -> SoundRequest | Exception:
-        wish, spec = self.wishes[row.name], self.pipeline.spec
+        options, spec = self.options[row.name], self.pipeline.spec
         try:
-            envelope = chosen_envelope(wish.envelope)
-            return run_isolated(read_request, row.video, wish, spec, envelope, timeout_sec=time_limit(row.seconds))
+            envelope = chosen_envelope(options.envelope)
+            return run_isolated(read_request, row.video, options, spec, envelope, timeout_sec=time_limit(row.seconds))
         except (ValueError, OSError) as error:
             return error
 
     def _render(
-        self, number: int, batch: Sequence[Row], read: Sequence[SoundRequest | Exception | None]
+        self, number: int, batch: Sequence[Row], requests: Sequence[SoundRequest | Exception | None]
     ) -> list[list[Take] | Exception | None]:
-        """Takes or the error of every row that is to do."""
-        places = [
+        """The takes or the error of every row that is to do."""
+        items = [
             request if isinstance(request, SoundRequest) else BatchPlaceholder(row.latents, row.windows)
-            for row, request in zip(batch, read, strict=True)
+            for row, request in zip(batch, requests, strict=True)
         ]
         names = ", ".join(row.video.name for row in batch if row.state == TODO)
-        before = number * self.sampling.num_inference_steps * self.rule.takes
+        steps = self.sampling.num_inference_steps * self.rule.takes
         done = 0
 
         def step(_: int) -> None:
             nonlocal done
             done += 1
-            self.progress(before + min(done, self.sampling.num_inference_steps * self.rule.takes), names)
+            self.progress(number * steps + min(done, steps), names)
 
-        outcomes = render_takes(self.pipeline, places, self.sampling, self.rule, callback=step)
+        outcomes = render_takes(self.pipeline, items, self.sampling, self.rule, callback=step)
         return [
             request if isinstance(request, Exception) else outcome
-            for request, outcome in zip(read, outcomes, strict=True)
+            for request, outcome in zip(requests, outcomes, strict=True)
         ]
 
-    def _finish(
+    def _write(
         self,
         row: Row,
         batch: Sequence[Row],
@@ -131,51 +129,47 @@ class FolderRun:
         begun = time.monotonic()
         if isinstance(outcome, list):
             try:
-                written, notes = self._write(row, batch, edges, outcome)
+                written, notes = self._export(row, batch, edges, outcome)
                 remove_results(self.manifest.out, set(row.written) - set(written))
                 row = replace(
                     row, state=DONE, reason="; ".join(notes), written=written,
                     onsets=len(outcome[0].output.envelope.onsets()),
-                    takes=tuple(_figures(take) for take in outcome if take.score),
+                    takes=tuple(_score_row(take) for take in outcome if take.score),
                     seconds_spent=round(spent + time.monotonic() - begun, 2),
                 )  # fmt: skip
             except CLIP_ERRORS as error:
                 outcome = error
         if not isinstance(outcome, list):
-            row = row.failed(_reason(row, outcome))
-        with self._journal:
+            message = error_text(outcome or RuntimeError("no sound was generated"))
+            row = row.failed(message if row.video.name in message else f"{row.video}: {message}")
+        with self._journal_lock:
             self.manifest.record(row, self.rank)
 
-    def _write(
+    def _export(
         self, row: Row, batch: Sequence[Row], edges: Sequence[float], takes: Sequence[Take]
     ) -> tuple[tuple[str, ...], list[str]]:
-        extents = [BatchPlaceholder(other.latents, other.windows) for other in batch]
+        slots = [BatchPlaceholder(other.latents, other.windows) for other in batch]
 
         def record(results: Mapping[str, Path]) -> dict[str, Any]:
-            return sidecar(
-                self.here, row.video, self.wishes[row.name], self.sampling, takes[0], place=batch.index(row),
-                extents=extents, delivery=asdict(self.delivery), results=results,
+            return make_sidecar(
+                self.environment, row.video, self.options[row.name], self.sampling, takes[0], slot=batch.index(row),
+                slots=slots, export=asdict(self.export), results=results,
             )  # fmt: skip
 
-        return write_results(
-            row.video, row.name, takes, self.delivery, record, edges=edges, work=self.manifest.work,
+        return export_result(
+            row.video, row.name, takes, self.export, record, edges=edges, work=self.manifest.work,
             out=self.manifest.out,
         )  # fmt: skip
 
 
-def _edges(request: SoundRequest | Exception | None) -> list[float]:
-    """Where the segments of what was asked meet, in seconds."""
+def segment_edges(request: SoundRequest | Exception | None) -> list[float]:
+    """Times in seconds at which the regions of a request meet."""
     return [region.end for region in request.regions()[:-1]] if isinstance(request, SoundRequest) else []
 
 
-def _figures(take: Take) -> tuple[float, ...]:
+def _score_row(take: Take) -> tuple[float, ...]:
     score = take.score
     if score is None:
         return ()
-    figures = (score.envelope_l1, score.relative_l1, score.volume, score.lag_ms, score.leak_db)
-    return (take.number, *(math.nan if figure is None else float(f"{figure:.4g}") for figure in figures))
-
-
-def _reason(row: Row, error: BaseException | None) -> str:
-    message = error_text(error or RuntimeError("nothing came of it"))
-    return message if row.video.name in message else f"{row.video}: {message}"
+    values = (score.envelope_l1, score.relative_l1, score.volume, score.lag_ms, score.leak_db)
+    return (take.number, *(math.nan if value is None else float(f"{value:.4g}") for value in values))

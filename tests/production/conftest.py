@@ -30,7 +30,7 @@ def write_flicker() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def flickers(tmp_path_factory) -> Path:
-    """A folder of six small videos of 1 to 5 s; nobody writes there."""
+    """A folder of six small videos of 1 to 5 s; read-only."""
     folder = tmp_path_factory.mktemp("flickers")
     for number, seconds in enumerate((1.0, 2.5, 2.0, 5.0, 1.5, 2.0)):
         flicker(folder / f"clip {number}.mp4", seconds, seed=number)

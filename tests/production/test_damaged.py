@@ -1,4 +1,4 @@
-"""Damaged and odd media files: each gets its line, none stops a run or leaves half a file; 300 in `benchmarks`."""
+"""Damaged and odd media files: each gets a row, none stops a run or leaves a partial file (`benchmarks.damaged`)."""
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +11,7 @@ from foleygram.production.manifest import FAILED, Manifest
 
 
 @pytest.mark.parametrize("count", [16, pytest.param(300, marks=pytest.mark.slow)])
-def test_each_file_gets_its_line(tiny_release, tmp_path, count):
+def test_each_file_gets_a_row(tiny_release, tmp_path, count):
     kinds = write_damaged(tmp_path / "videos", count, seed=1)
     common = ("--checkpoint", str(tiny_release), "--steps", "1", "--device", "cpu", "--batch-size", "8")
     result = CliRunner().invoke(app, ["generate", str(tmp_path / "videos"), "--out", str(tmp_path / "out"), *common])
@@ -23,13 +23,13 @@ def test_each_file_gets_its_line(tiny_release, tmp_path, count):
             assert rows[name].state == FAILED and name in rows[name].reason, kind
 
 
-def test_every_kind_is_made(tmp_path):
+def test_every_kind_of_damage_is_made(tmp_path):
     kinds = write_damaged(tmp_path, 4 * len(ODD), seed=0)
     made = {damage.__name__ for damage in DAMAGE} | set(ODD) - {"falling stamps", "text"}
     assert made <= set(kinds.values())
 
 
-def test_a_jump_of_time_stamps_is_named(tmp_path):
+def test_a_jump_of_time_stamps_is_reported(tmp_path):
     kinds = write_damaged(tmp_path, 4 * len(ODD), seed=0)
     name = next(name for name, kind in kinds.items() if kind == "far jump")
     with pytest.raises(MediaError, match="time stamps jump by"):

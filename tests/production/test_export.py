@@ -1,4 +1,4 @@
-"""What is handed over: levels, stems, takes, lengths; and the record from which the same bytes come again."""
+"""Exported files: levels, stems, takes, lengths; and the record from which the same bytes are rendered again."""
 
 import csv
 import dataclasses
@@ -19,9 +19,9 @@ from foleygram.cli import app
 from foleygram.media.audio import read_audio
 from foleygram.media.loudness import loudness
 from foleygram.media.video import probe
-from foleygram.production.export import Delivery, Track, deliver, mixed_with_original, stems
+from foleygram.production.export import ExportOptions, Track, mix_with_original, split_stems, write_track
 from foleygram.production.manifest import WORK
-from foleygram.production.provenance import surroundings
+from foleygram.production.provenance import current_environment
 
 
 def tone(seconds, rate, hertz=440.0, level=0.1):
@@ -56,8 +56,8 @@ def level(audio, rate, hertz):
     return float(2 * (audio * torch.exp(-2j * torch.pi * hertz * times)).mean().abs())
 
 
-def test_the_original_lies_beneath_at_its_level(sounding):
-    mixed, rate = mixed_with_original(sounding, torch.from_numpy(tone(2.0, 16_000)), 16_000, -12.0)
+def test_the_original_is_mixed_with_its_gain(sounding):
+    mixed, rate = mix_with_original(sounding, torch.from_numpy(tone(2.0, 16_000)), 16_000, -12.0)
     assert rate == 48_000 and mixed.shape == (2, 96_000)
     for channel in mixed:
         assert level(channel, rate, 1000) == pytest.approx(0.1 * 10 ** (-12 / 20), rel=0.02)
@@ -66,49 +66,49 @@ def test_the_original_lies_beneath_at_its_level(sounding):
 
 def test_stems_add_up_and_end_where_the_next_begins():
     audio = torch.from_numpy(tone(3.0, 16_000))
-    parts = stems(audio, 16_000, (1.0, 2.5))
+    parts = split_stems(audio, 16_000, (1.0, 2.5))
     assert [name for name, _ in parts] == ["1_0.00-1.00", "2_1.00-2.50", "3_2.50-3.00"]
     torch.testing.assert_close(sum(part for _, part in parts), audio)
     assert not parts[1][1][:, : round(0.98 * 16_000)].any() and not parts[1][1][:, round(2.52 * 16_000) :].any()
     torch.testing.assert_close(parts[1][1][:, 17_000:39_000], audio[:, 17_000:39_000])
 
 
-def test_files_of_a_delivery(sounding, tmp_path):
+def test_files_of_a_result(sounding, tmp_path):
     track = Track("clip", tone(2.0, 16_000), 16_000, (0.5,), ((2, tone(2.0, 16_000, 220)),))
-    deliver(sounding, track, Delivery("mkv", "flac", -12.0, True, -20.0), tmp_path)
-    there = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
-    assert there == [
+    write_track(sounding, track, ExportOptions("mkv", "flac", -12.0, True, -20.0), tmp_path)
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
+    assert files == [
         "clip.mkv",
         "clip.wav",
         "stems/clip/1_0.00-0.50.wav",
         "stems/clip/2_0.50-2.00.wav",
         "takes/clip/2.wav",
     ]
-    beneath = read_audio(tmp_path / "clip.mkv", sample_rate=48_000, channels=2)
-    assert loudness(beneath, 48_000) == pytest.approx(-20, abs=0.1)
-    alone = read_audio(tmp_path / "clip.wav", sample_rate=16_000)[0]
-    assert level(alone, 16_000, 440) == pytest.approx(level(beneath[0], 48_000, 440), rel=0.02)  # one gain for all
+    mixed = read_audio(tmp_path / "clip.mkv", sample_rate=48_000, channels=2)
+    assert loudness(mixed, 48_000) == pytest.approx(-20, abs=0.1)
+    own = read_audio(tmp_path / "clip.wav", sample_rate=16_000)[0]
+    assert level(own, 16_000, 440) == pytest.approx(level(mixed[0], 48_000, 440), rel=0.02)  # one gain for all
     both = [read_audio(path, sample_rate=16_000)[0] for path in sorted((tmp_path / "stems/clip").iterdir())]
-    torch.testing.assert_close(both[0] + both[1], alone, atol=1e-4, rtol=0)
+    torch.testing.assert_close(both[0] + both[1], own, atol=1e-4, rtol=0)
 
 
 def knocks(times, seconds, rate):
     clock = np.arange(round(seconds * rate)) / rate
-    struck = sum(np.where(clock >= time, np.exp(-(clock - time) / 0.03), 0.0) for time in times)
-    return (0.3 * struck * np.random.default_rng(0).standard_normal(len(clock))).astype(np.float32).clip(-1, 1)[None]
+    decays = sum(np.where(clock >= time, np.exp(-(clock - time) / 0.03), 0.0) for time in times)
+    return (0.3 * decays * np.random.default_rng(0).standard_normal(len(clock))).astype(np.float32).clip(-1, 1)[None]
 
 
 def cue_times(path):
-    """Times of the cue points of a mono 16-bit file, in seconds, by the layout that the format prescribes."""
+    """Times of the cue points of a mono 16-bit file, in seconds, read by the layout of the format."""
     wav = path.read_bytes()
     at, rate = wav.index(b"cue ") + 8, soundfile.info(path).samplerate
     return [struct.unpack_from("<I", wav, at + 4 + 24 * n + 20)[0] / rate for n in range(wav[at])]
 
 
-def test_onsets_go_with_the_sound_and_onto_timelines(sounding, tmp_path):
+def test_onsets_are_cue_points_and_on_timelines(sounding, tmp_path):
     times = [0.3, 0.9, 1.5]
     track = Track("clip", knocks(times, 2.0, 16_000), 16_000, (1.2,), ((2, knocks([0.5], 2.0, 16_000)),))
-    deliver(sounding, track, Delivery(timeline=True), tmp_path)
+    write_track(sounding, track, ExportOptions(timeline=True), tmp_path)
     assert cue_times(tmp_path / "clip.wav") == pytest.approx(times, abs=0.013)
     assert cue_times(tmp_path / "takes/clip/2.wav") == pytest.approx([0.5], abs=0.013)
     table = list(csv.DictReader((tmp_path / "clip.reaper.csv").read_text().splitlines()))
@@ -119,40 +119,40 @@ def test_onsets_go_with_the_sound_and_onto_timelines(sounding, tmp_path):
     assert [frame / 25 for frame in frames] == pytest.approx(times, abs=0.02 + 0.013)
 
 
-def test_without_time_code_there_is_a_table_and_no_list(write_flicker, tmp_path, monkeypatch):
-    from foleygram.production import export as delivery
+def test_without_time_code_there_is_a_table_and_no_edl(write_flicker, tmp_path, monkeypatch):
+    from foleygram.production import export
 
     video = write_flicker(tmp_path / "v.mp4", 1.0)
     odd = dataclasses.replace(probe(video), frame_rate=27.3)
-    monkeypatch.setattr(delivery, "probe", lambda _: odd)
-    (note,) = deliver(video, Track("a", knocks([0.4], 1.0, 16_000), 16_000), Delivery(timeline=True), tmp_path)
+    monkeypatch.setattr(export, "probe", lambda _: odd)
+    (note,) = write_track(video, Track("a", knocks([0.4], 1.0, 16_000), 16_000), ExportOptions(timeline=True), tmp_path)
     assert note.startswith("no edit decision list: 27.3 frames per second")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a.reaper.csv", "a.wav", "v.mp4"]
 
 
-def test_the_list_starts_at_the_film_s_time_code(write_flicker, tmp_path, monkeypatch):
-    from foleygram.production import export as delivery
+def test_the_edl_starts_at_the_videos_time_code(write_flicker, tmp_path, monkeypatch):
+    from foleygram.production import export
 
     video = write_flicker(tmp_path / "v.mp4", 1.0)
     coded = dataclasses.replace(probe(video), frame_rate=29.97, start_timecode="10:00:00:00")
-    monkeypatch.setattr(delivery, "probe", lambda _: coded)
-    deliver(video, Track("a", knocks([0.4], 1.0, 16_000), 16_000), Delivery(timeline=True), tmp_path)
-    listed = (tmp_path / "a.edl").read_text()
-    assert "FCM: NON-DROP FRAME" in listed and "* LOC: 10:00:00:12 " in listed
+    monkeypatch.setattr(export, "probe", lambda _: coded)
+    write_track(video, Track("a", knocks([0.4], 1.0, 16_000), 16_000), ExportOptions(timeline=True), tmp_path)
+    events = (tmp_path / "a.edl").read_text()
+    assert "FCM: NON-DROP FRAME" in events and "* LOC: 10:00:00:12 " in events
 
 
-def test_a_video_that_no_container_carries_leaves_the_wav(write_flicker, tmp_path, monkeypatch):
+def test_a_video_that_no_container_holds_leaves_the_wav(write_flicker, tmp_path, monkeypatch):
     monkeypatch.setattr("foleygram.media.mux.takes_codec", lambda *_: False)
     video = write_flicker(tmp_path / "v.mp4", 1.0)
-    (note,) = deliver(video, Track("a", tone(1.0, 16_000), 16_000), Delivery(), tmp_path)
+    (note,) = write_track(video, Track("a", tone(1.0, 16_000), 16_000), ExportOptions(), tmp_path)
     assert note.startswith("no film beside the WAV: ") and "re-encode it" in note
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "v.mp4"]
 
 
 def test_a_video_without_sound_has_nothing_to_mix(write_flicker, tmp_path):
     video = write_flicker(tmp_path / "v.mp4", 1.0)
-    deliver(video, Track("a", tone(1.0, 16_000), 16_000), Delivery(mix_original_db=-6.0), tmp_path)
-    deliver(video, Track("b", tone(1.0, 16_000), 16_000), Delivery(), tmp_path)
+    write_track(video, Track("a", tone(1.0, 16_000), 16_000), ExportOptions(mix_original_db=-6.0), tmp_path)
+    write_track(video, Track("b", tone(1.0, 16_000), 16_000), ExportOptions(), tmp_path)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
@@ -164,7 +164,7 @@ def generate(*arguments):
 
 @pytest.fixture(scope="module")
 def made(tiny_release, flickers, tmp_path_factory):
-    """Results of a run with everything that a record has to know; a reference, a segment, takes, stems."""
+    """Results of a run with everything that a record holds: a reference, a segment, takes, stems."""
     folder = tmp_path_factory.mktemp("made")
     shutil.copytree(flickers, folder / "videos")
     soundfile.write(folder / "reference.wav", np.random.default_rng(0).normal(0, 0.1, 9_000), 22_050)
@@ -181,7 +181,7 @@ def made(tiny_release, flickers, tmp_path_factory):
 def test_the_record_renders_the_same_bytes_again(made, tmp_path, name):
     again = generate("--from-sidecar", made / "out" / f"{name}.json", "--out", tmp_path / "again", "--device", "cpu")
     assert again.exit_code == 0, again.output
-    assert again.output.count("the same bytes") == 4 and not (tmp_path / "again" / WORK).exists()
+    assert again.output.count("same bytes") == 4 and not (tmp_path / "again" / WORK).exists()
     record = json.loads((made / "out" / f"{name}.json").read_text())
     for file in ["wav", "mkv"]:
         assert (tmp_path / "again" / f"{name}.{file}").read_bytes() == (made / "out" / f"{name}.{file}").read_bytes()
@@ -189,7 +189,7 @@ def test_the_record_renders_the_same_bytes_again(made, tmp_path, name):
     assert "Apache-2.0" in record["licence"] and record["versions"]["torch"] == torch.__version__
 
 
-def test_a_dtype_is_a_setting_of_its_own_and_recorded(tiny_release, flickers, tmp_path):
+def test_the_dtype_is_recorded_and_keeps_results_apart(tiny_release, flickers, tmp_path):
     options = ("--checkpoint", tiny_release, "--device", "cpu", "--steps", 1)
     for name in ("float32", "bfloat16"):
         result = generate(flickers / "clip 0.mp4", "--out", tmp_path / name, *options, "--dtype", name)
@@ -197,7 +197,7 @@ def test_a_dtype_is_a_setting_of_its_own_and_recorded(tiny_release, flickers, tm
     whole, half = ((tmp_path / name / "clip 0.wav").read_bytes() for name in ("float32", "bfloat16"))
     assert whole != half
     kept = generate(flickers / "clip 0.mp4", "--out", tmp_path / "bfloat16", *options)
-    assert "under other settings" in " ".join(kept.output.split())
+    assert "with other settings" in " ".join(kept.output.split())
     sidecar = tmp_path / "bfloat16" / "clip 0.json"
     assert json.loads(sidecar.read_text())["sampling"]["dtype"] == "bfloat16"
     again = generate("--from-sidecar", sidecar, "--out", tmp_path / "again", "--device", "cpu")
@@ -207,34 +207,34 @@ def test_a_dtype_is_a_setting_of_its_own_and_recorded(tiny_release, flickers, tm
     assert wrong.exit_code == 1 and "unknown dtype 'int3'" in wrong.output
 
 
-def test_a_record_names_its_weights_wherever_it_is_followed(tiny_release):
-    here = surroundings(Path(os.path.relpath(tiny_release)), torch.device("cpu"))
+def test_a_record_names_its_weights_by_absolute_path(tiny_release):
+    here = current_environment(Path(os.path.relpath(tiny_release)), torch.device("cpu"))
     assert Path(here.checkpoint["folder"]).is_absolute() and tiny_release.samefile(here.checkpoint["folder"])
 
 
-def test_a_record_is_not_followed_where_its_inputs_changed(made, tmp_path, tiny_release):
+def test_a_record_whose_inputs_changed_is_refused(made, tmp_path, tiny_release):
     sidecar, out = made / "out" / "clip 0.json", tmp_path / "out"
     video = shutil.copy(made / "videos" / "clip 0.mp4", tmp_path / "moved.mp4")
     assert generate(video, "--from-sidecar", sidecar, "--out", out, "--device", "cpu").exit_code == 0
     refused = generate(video, "--from-sidecar", sidecar, "--out", out)
-    assert refused.exit_code == 1 and "is there already" in refused.output
+    assert refused.exit_code == 1 and "already exists" in refused.output
     with (tmp_path / "moved.mp4").open("ab") as file:
         file.write(b"x")
     changed = generate(video, "--from-sidecar", sidecar, "--out", tmp_path / "new")
-    assert changed.exit_code == 1 and "moved.mp4: its content is not what" in changed.output
+    assert changed.exit_code == 1 and "moved.mp4: its content differs from what" in changed.output
     bracket = shutil.copy(sidecar, tmp_path / "shot[1].json")
     (tmp_path / "brackets").mkdir()
     (tmp_path / "brackets" / "shot[1].wav").write_bytes(b"mine")
     kept = generate(made / "videos" / "clip 0.mp4", "--from-sidecar", bracket, "--out", tmp_path / "brackets")
-    assert kept.exit_code == 1 and "shot[1].wav: is there already" in kept.output
+    assert kept.exit_code == 1 and "shot[1].wav: already exists" in kept.output
     assert (tmp_path / "brackets" / "shot[1].wav").read_bytes() == b"mine"
     for text in ("{}", "[1]", "not json", '{"format": 99}'):
         (tmp_path / "wrong.json").write_text(text)
         wrong = generate("--from-sidecar", tmp_path / "wrong.json", "--out", tmp_path / "new")
-        assert wrong.exit_code == 1 and "no sidecar of this program" in wrong.output
+        assert wrong.exit_code == 1 and "not a record of foleygram" in wrong.output
 
 
-def test_another_weight_is_said_and_shows(made, tmp_path):
+def test_other_weights_are_reported_and_change_the_bytes(made, tmp_path):
     sidecar = made / "out" / "clip 4.json"
     record = json.loads(sidecar.read_text())
     record["checkpoint"]["index_sha256"] = "0" * 64
@@ -246,7 +246,7 @@ def test_another_weight_is_said_and_shows(made, tmp_path):
 
 
 @pytest.mark.parametrize("rate", [Fraction(24_000, 1001), Fraction(15), Fraction(50)])
-def test_the_sound_is_as_long_as_the_picture(tiny_release, tmp_path, write_flicker, rate):
+def test_the_sound_is_as_long_as_the_video(tiny_release, tmp_path, write_flicker, rate):
     import av
 
     path, stamps = tmp_path / "v.mkv", [0, 1, 2, 5, 6, 7, 8, 15, 16, 17, 18, 19, 40]

@@ -1,4 +1,4 @@
-"""Folder runs: killed at any moment and resumed, or split over processes, they give an uninterrupted run's bytes."""
+"""Folder runs give the same bytes when killed at any time and resumed, or divided among processes."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def run(*given):
 
 
 def results(out):
-    """Bytes of every result by name; the manifest holds times, and what a killed run left is hidden."""
+    """Bytes of every result by name, without the manifest, which holds times, and unfinished files."""
     files = (path for path in out.rglob("*") if path.is_file() and WORK not in path.parts and path.name != MANIFEST)
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
@@ -62,12 +62,12 @@ from foleygram.cli import main
 from foleygram.console import generate_with_progress
 from foleygram.media.isolate import run_isolated
 from foleygram.production.manifest import Manifest
-from foleygram.production.batches import read_length
-from foleygram.production.job import Wish
+from foleygram.production.inputs import read_length
+from foleygram.production.job import JobOptions
 from foleygram.spec import ClipSpec
 
 count, out, video, *command = sys.argv[1:]
-run_isolated(read_length, Path(video), Wish(), ClipSpec())
+run_isolated(read_length, Path(video), JobOptions(), ClipSpec())
 # The forks share the server of processes that runs now; that it is no child of theirs must not make them start another.
 forkserver._forkserver.ensure_running = lambda: None
 
@@ -94,7 +94,7 @@ for _ in range(int(count)):
     time.sleep(moments.uniform(0, longest))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    time.sleep(0.3)  # for what the dead one's readers and writers still do
+    time.sleep(0.3)  # until its readers and writers have ended
     seen.append(look())
 os.waitpid(forked(), 0)
 seen.append(look())
@@ -103,7 +103,7 @@ json.dump(seen, sys.stdout)
 
 
 @pytest.mark.parametrize("count", [5, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_it_ends_with_the_same_results(tiny_release, flickers, whole, tmp_path, count):
+def test_killed_at_random_times_it_ends_with_the_same_results(tiny_release, flickers, whole, tmp_path, count):
     out = tmp_path / "out"
     first = next(iter(sorted(flickers.iterdir())))
     command = [sys.executable, "-c", KILLS, str(count), str(out), str(first), *arguments(flickers, out, tiny_release)]
@@ -112,13 +112,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_results(tiny_release, fl
     truth = results(whole)
     for before, after in zip(seen, [*seen[1:], seen[-1]], strict=True):
         for name, (recorded, _, content) in before.items():
-            assert bytes.fromhex(content) == truth[name], name  # never half a file
-            assert after[name] == before[name] or not recorded, name  # done once
+            assert bytes.fromhex(content) == truth[name], name  # never a partial file
+            assert after[name] == before[name] or not recorded, name  # generated once
     assert {name: bytes.fromhex(content) for name, (_, _, content) in seen[-1].items()} == truth
     assert states(out) == states(whole) and not (out / WORK).exists()
 
 
-def test_finished_files_are_not_done_again(tiny_release, flickers, whole, tmp_path):
+def test_finished_files_are_not_generated_again(tiny_release, flickers, whole, tmp_path):
     out = shutil.copytree(whole, tmp_path / "out")
     (out / "clip 1.wav").unlink()
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
@@ -138,7 +138,7 @@ def test_two_processes_give_the_bytes_of_one(tiny_release, flickers, whole, tmp_
     assert done.stdout.count("clip 3.mp4") == 1  # one process prints
 
 
-def test_other_settings_make_new_batches_of_what_is_left(tiny_release, flickers, whole, tmp_path):
+def test_other_settings_make_new_batches_of_the_rest(tiny_release, flickers, whole, tmp_path):
     out = shutil.copytree(whole, tmp_path / "out")
     (out / "clip 5.wav").unlink()
     assert run(flickers, out, tiny_release, "--seed", 4).exit_code == 0
@@ -147,7 +147,7 @@ def test_other_settings_make_new_batches_of_what_is_left(tiny_release, flickers,
     assert results(out)["clip 5.wav"] != results(whole)["clip 5.wav"]
 
 
-def test_an_edited_envelope_or_reference_is_not_passed_off_as_done(tiny_release, flickers, tmp_path):
+def test_an_edited_envelope_or_reference_is_reported(tiny_release, flickers, tmp_path):
     video, out = flickers / "clip 0.mp4", tmp_path / "out"
     envelope, reference = tmp_path / "hits.csv", tmp_path / "reference.wav"
     envelope.write_text("time,velocity\n0.2,90\n")
@@ -169,7 +169,7 @@ def test_an_edited_envelope_or_reference_is_not_passed_off_as_done(tiny_release,
         before = results(out)
 
 
-def test_a_killed_run_whose_envelope_was_edited_does_not_go_on_in_its_old_batches(tiny_release, flickers, tmp_path):
+def test_after_an_edited_envelope_a_killed_run_makes_new_batches(tiny_release, flickers, tmp_path):
     out, envelope = tmp_path / "out", tmp_path / "hits.csv"
     envelope.write_text("time,velocity\n0.2,90\n")
     common = (flickers, out, tiny_release, "--envelope", envelope)
@@ -184,7 +184,7 @@ def test_a_killed_run_whose_envelope_was_edited_does_not_go_on_in_its_old_batche
     }
 
 
-def test_what_an_earlier_run_left_goes_with_the_next_result_and_not_before(
+def test_files_of_an_earlier_run_are_removed_with_the_next_result_and_not_before(
     tiny_release, flickers, tmp_path, monkeypatch
 ):
     from foleygram.pipeline.pipeline import FoleyGRAMPipeline
@@ -200,7 +200,7 @@ def test_what_an_earlier_run_left_goes_with_the_next_result_and_not_before(
     with monkeypatch.context() as broken:
         broken.setattr(FoleyGRAMPipeline, "generate", full)
         failed = run(*common)
-    assert failed.exit_code == 1 and "what lies there is of an earlier run" in " ".join(failed.output.split())
+    assert failed.exit_code == 1 and "the files there are from an earlier run" in " ".join(failed.output.split())
     assert results(out) == before
     (out / "takes" / "mine.txt").write_text("kept")
     assert run(*common).exit_code == 0
@@ -208,16 +208,16 @@ def test_what_an_earlier_run_left_goes_with_the_next_result_and_not_before(
     assert not (out / "stems").exists() and not (out / "takes" / "clip 0").exists()
 
 
-def test_a_changed_video_is_not_passed_off_as_done(tiny_release, flickers, whole, tmp_path):
+def test_a_changed_video_is_reported(tiny_release, flickers, whole, tmp_path):
     videos, out = shutil.copytree(flickers, tmp_path / "videos"), shutil.copytree(whole, tmp_path / "out")
     changed = bytearray((videos / "clip 0.mp4").read_bytes())
     changed[changed.index(b"mdat") + 500] ^= 1  # as many bytes as before
     (videos / "clip 0.mp4").write_bytes(changed)
     result = run(videos, out, tiny_release)
-    assert "made of another clip 0.mp4" in result.output and results(out) == results(whole)
+    assert "made from another clip 0.mp4" in result.output and results(out) == results(whole)
 
 
-def test_a_clip_that_fails_in_the_model_leaves_its_neighbours_alone(
+def test_a_clip_that_fails_in_the_model_does_not_affect_the_others(
     tiny_release, flickers, whole, tmp_path, monkeypatch
 ):
     from foleygram.pipeline.conditions import EncodedRequest
@@ -245,18 +245,18 @@ def test_a_second_run_in_the_same_folder_is_refused(tiny_release, flickers, tmp_
     (tmp_path / WORK).mkdir()
     with FileLock(tmp_path / WORK / "lock"):
         result = run(flickers, tmp_path, tiny_release)
-    assert result.exit_code == 1 and "another run is writing there" in result.output
+    assert result.exit_code == 1 and "another run writes there" in result.output
 
 
-def test_takes_are_listed_with_both_scores_and_words_change_the_sound(tiny_release, flickers, whole, tmp_path):
+def test_takes_are_listed_with_both_scores_and_prompts_change_the_sound(tiny_release, flickers, whole, tmp_path):
     sheet = tmp_path / "sheet.csv"
     sheet.write_text("file,prompt,from,to\nclip 0.mp4,A person hits wood.,,\nclip 3.mp4,wood,3,5\n")
     out = tmp_path / "out"
-    told = run(flickers, out, tiny_release, "--sheet", sheet, "--takes", 2, "--segment", "0:0.5:wood")
-    assert told.exit_code == 0, told.output
+    result = run(flickers, out, tiny_release, "--sheet", sheet, "--takes", 2, "--segment", "0:0.5:wood")
+    assert result.exit_code == 0, result.output
     rows = Manifest(out).rows
     assert all(sorted(take[0] for take in row.takes) == [1, 2] for row in rows.values())
-    assert told.output.count("clip 2.mp4") == 3 and "no independent judge" in " ".join(told.output.split())
+    assert result.output.count("clip 2.mp4") == 3 and "no independent judge" in " ".join(result.output.split())
     first = {name: row.takes[0][0] for name, row in rows.items()}
     assert set(first.values()) <= {1, 2}
     assert results(out)["clip 3.wav"] != results(whole)["clip 3.wav"]

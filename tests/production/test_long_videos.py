@@ -1,4 +1,4 @@
-"""A video of many windows is followed at their seams as well as elsewhere."""
+"""A long video follows its envelope at the seams of windows as well as elsewhere."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_envelope_is_followed_at_seams_as_elsewhere():
-    """The shipped miniature: random networks follow nothing. Twenty seconds hold seven windows, so twelve seams."""
+    """With the shipped miniature, because random networks follow nothing. 20 s are seven windows with twelve seams."""
     pipeline, seconds = FoleyGRAMPipeline.from_pretrained(ROOT / "checkpoints" / "mini"), 20.0
     seen = long_input(pipeline, seconds, sorted((ROOT / "data" / "examples").glob("*.mp4"))[0])
     asked = steady_hits(seconds)
     audio = pipeline(seen, envelope=asked, num_inference_steps=8).audio
     near, elsewhere = seam_errors(audio, asked, pipeline, seconds)
-    assert elsewhere < 0.5 * asked.values.mean()  # it is followed at all
-    assert near <= elsewhere  # over seeds and places of the hits: benchmarks/long_video.py
+    assert elsewhere < 0.5 * asked.values.mean()  # it follows the envelope
+    assert near <= elsewhere  # over seeds and times of the hits: benchmarks/long_video.py

@@ -1,4 +1,4 @@
-"""The table survives what people and kills do to it; batches stay as they were cut."""
+"""The manifest survives odd names, edits and kills; batches stay as they were cut."""
 
 from dataclasses import replace
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foleygram.production.manifest import DONE, FAILED, TODO, Manifest, Row, cut_batches
+from foleygram.production.manifest import DONE, FAILED, TODO, Manifest, Row
+from foleygram.production.plan import cut_batches
 
 
 def rows(windows, state=TODO):
@@ -14,7 +15,7 @@ def rows(windows, state=TODO):
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 16), st.integers(0, 5))
-def test_batches_hold_what_fits_in_order(windows, size, first):
+def test_batches_are_filled_in_order(windows, size, first):
     cut = cut_batches(rows(windows), size, first=first)
     numbers = [row.batch for row in cut]
     assert numbers == sorted(numbers) and set(numbers) == set(range(first, max(numbers) + 1))
@@ -25,7 +26,7 @@ def test_batches_hold_what_fits_in_order(windows, size, first):
         assert not following or sum(filled) + following[0] > size  # no batch ends early
 
 
-def test_what_failed_is_in_no_batch():
+def test_failed_rows_are_in_no_batch():
     some = rows([1, 1, 1])
     some[1] = replace(some[1], state=FAILED)
     assert [row.batch for row in cut_batches(some, 2, first=7)] == [7, -1, 7]
@@ -36,7 +37,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 @given(name=TEXT, reason=TEXT)
 @settings(max_examples=30)
-def test_a_row_reads_as_it_was_written(tmp_path_factory, name, reason):
+def test_rows_survive_a_round_trip(tmp_path_factory, name, reason):
     manifest = Manifest(tmp_path_factory.mktemp("m"))
     row = Row(name, f"/v/{name}", DONE, reason, 3, 1.25, 4, 1, written=(name, 'b;c,"d'))
     manifest.rows[name] = row
@@ -47,7 +48,7 @@ def test_a_row_reads_as_it_was_written(tmp_path_factory, name, reason):
     assert Manifest(manifest.out).rows == {name: replace(row, batch=4)}
 
 
-def test_a_line_cut_short_by_a_kill_counts_for_nothing(tmp_path):
+def test_a_line_cut_short_by_a_kill_is_ignored(tmp_path):
     manifest = Manifest(tmp_path)
     manifest.rows.update({row.name: row for row in rows([1, 1])})
     manifest.begin()
@@ -63,7 +64,7 @@ def test_a_line_cut_short_by_a_kill_counts_for_nothing(tmp_path):
     assert [row.state for row in Manifest(tmp_path).rows.values()] == [DONE, TODO]
 
 
-def test_batches_come_whole_with_what_is_done_in_its_place(tmp_path):
+def test_batches_keep_finished_rows_in_their_slots(tmp_path):
     manifest = Manifest(tmp_path)
     cut = cut_batches(rows([1, 1, 1, 1, 1]), 2, first=0)
     cut[0], cut[2], cut[3] = (replace(cut[i], state=DONE) for i in (0, 2, 3))
@@ -72,7 +73,7 @@ def test_batches_come_whole_with_what_is_done_in_its_place(tmp_path):
     assert manifest.batches(["n0", "n2"]) == []
 
 
-def test_done_means_that_the_files_are_there(tmp_path):
+def test_a_row_is_done_if_its_files_exist(tmp_path):
     row = Row("a", "/v/a.mp4", DONE, written=("a.wav",))
     manifest = Manifest(tmp_path)
     assert not manifest.is_done(row)
@@ -81,7 +82,7 @@ def test_done_means_that_the_files_are_there(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "name,file\nx,y\n"])
-def test_a_table_that_is_none_of_ours_is_refused(tmp_path, text):
+def test_a_table_that_is_no_manifest_is_refused(tmp_path, text):
     (tmp_path / "manifest.csv").write_text(text)
-    with pytest.raises(ValueError, match=r"manifest\.csv: no manifest of this program"):
+    with pytest.raises(ValueError, match=r"manifest\.csv: not a manifest of foleygram"):
         Manifest(tmp_path)

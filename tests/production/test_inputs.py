@@ -1,4 +1,4 @@
-"""Long films: read in two passes whatever their length, given time by their length, refused with the way out."""
+"""Reading a video and its options into a request; long videos are read in two passes and limited by their length."""
 
 import zlib
 from pathlib import Path
@@ -10,24 +10,25 @@ import torch
 from foleygram.media.audio import read_audio, write_audio
 from foleygram.media.isolate import MediaError
 from foleygram.media.video import motion_times, read_frames, segment_middles
-from foleygram.pipeline import request as inputs
+from foleygram.pipeline import request as pipeline_request
 from foleygram.pipeline.request import ModalityWeights, read_video, window_seconds
-from foleygram.production import requests as reading
-from foleygram.production import workers as folder
-from foleygram.production.job import SegmentWish, Wish
+from foleygram.production import inputs as production_inputs
+from foleygram.production.inputs import read_length, read_request
+from foleygram.production.job import JobOptions, SegmentOptions
+from foleygram.production.plan import output_names
 from foleygram.spec import ClipSpec
 
 SPEC = ClipSpec(seconds=2.0, sample_rate=16_000, latent_hop=512, num_frames=2, image_size=16, motion_size=32)
 
 
-def test_a_long_film_is_decoded_twice_and_each_window_sees_its_own_frames(write_flicker, tmp_path, monkeypatch):
+def test_a_long_video_is_decoded_twice_and_each_window_has_its_own_frames(write_flicker, tmp_path, monkeypatch):
     video, passes = write_flicker(tmp_path / "v.mp4", 11.0), []
 
     def counted(path, times, **options):
         passes.append(len(times))
         return read_frames(path, times, **options)
 
-    monkeypatch.setattr(inputs, "read_frames", counted)
+    monkeypatch.setattr(pipeline_request, "read_frames", counted)
     seen, starts = read_video(video, SPEC), window_seconds(11.0, SPEC)
     assert len(starts) == 7 and passes == [14, 330]
     for start, frames in zip(starts, seen.frames, strict=True):
@@ -36,11 +37,11 @@ def test_a_long_film_is_decoded_twice_and_each_window_sees_its_own_frames(write_
     np.testing.assert_allclose(seen.motion_ages[:5], [1 / 60, 0.05, 0, 1 / 30, 1 / 15], atol=1e-4)  # 12 per second
 
 
-def test_the_time_limits_of_reading_and_writing_grow_with_the_film(tiny_release, write_flicker, tmp_path, monkeypatch):
+def test_the_time_limits_of_reading_and_writing_grow_with_the_video(tiny_release, write_flicker, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from foleygram.cli import app
-    from foleygram.production import results
+    from foleygram.production import export, workers
 
     limits = []
 
@@ -51,23 +52,23 @@ def test_the_time_limits_of_reading_and_writing_grow_with_the_film(tiny_release,
 
         return spy
 
-    for module in (folder, results):
+    for module in (workers, export):
         monkeypatch.setattr(module, "run_isolated", spied(module.__name__.split(".")[-1], module.run_isolated))
     command = ["generate", "--checkpoint", tiny_release, "--steps", 1, "--device", "cpu", "--out", tmp_path / "out"]
     for seconds in (1.0, 9.0):
         video = write_flicker(tmp_path / f"{seconds}.mp4", seconds)
         assert CliRunner().invoke(app, [*map(str, command), str(video)]).exit_code == 0
     (_, short_read), (_, short_write), (_, long_read), (_, long_write) = limits
-    assert [name for name, _ in limits] == ["workers", "results"] * 2
+    assert [name for name, _ in limits] == ["workers", "export"] * 2
     assert [long_read - short_read, long_write - short_write] == pytest.approx([80.0, 80.0], abs=2)
 
 
-def test_a_request_holds_all_that_was_asked_of_a_file(rendered, tmp_path):
+def test_a_request_holds_all_options_of_a_file(rendered, tmp_path):
     video = sorted(rendered.glob("*.mp4"))[0]
     sound, other = video.with_suffix(".wav"), sorted(rendered.glob("*.wav"))[-1]
     weights = ModalityWeights(0.5, 2.0, 1.5)
-    wish = Wish("wood", "metal", "audio", 7, sound, weights, (SegmentWish(0.2, 1.0, "water", other),))
-    request = reading.read_request(video, wish, SPEC, "audio")
+    options = JobOptions("wood", "metal", "audio", 7, sound, weights, (SegmentOptions(0.2, 1.0, "water", other),))
+    request = read_request(video, options, SPEC, "audio")
     assert (request.prompt, request.negative_prompt, request.weights) == ("wood", "metal", weights)
     assert request.seed == zlib.crc32(f"7/{video.name}".encode())
     heard, in_segment = (read_audio(path, sample_rate=16_000)[0] for path in (sound, other))
@@ -75,20 +76,20 @@ def test_a_request_holds_all_that_was_asked_of_a_file(rendered, tmp_path):
     (segment,) = request.segments
     assert (segment.start, segment.end, segment.prompt) == (0.2, 1.0, "water")
     assert torch.equal(segment.reference_audio, in_segment)
-    expected = inputs.envelope_of_video(video, SPEC)
+    expected = pipeline_request.envelope_of_video(video, SPEC)
     assert np.array_equal(request.envelope.values, expected.values) and len(expected.onsets()) > 0
-    assert reading.read_request(video, wish, SPEC, expected).envelope is expected
+    assert read_request(video, options, SPEC, expected).envelope is expected
     write_audio(tmp_path / "mute.wav", torch.zeros(1, 16_000), 16_000)
     with pytest.raises(MediaError, match=r"mute\.wav: its sound track is silent"):
-        reading.read_request(video, Wish(reference=tmp_path / "mute.wav"), SPEC, "predicted")
+        read_request(video, JobOptions(reference=tmp_path / "mute.wav"), SPEC, "predicted")
 
 
-def test_every_result_has_a_name_of_its_own():
-    names = reading.output_names([Path(name) for name in ("b/a.mp4", "b/c.mp4", "b/a.mov", "b/a_mp4.mp4")])
+def test_every_result_has_a_unique_name():
+    names = output_names([Path(name) for name in ("b/a.mp4", "b/c.mp4", "b/a.mov", "b/a_mp4.mp4")])
     assert names == ["a_mp4", "c", "a_mov", "a_mp4_"]
 
 
-def test_a_film_too_long_to_be_done_at_once_is_refused_with_the_way_to_split_it(write_flicker, tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "MAX_SECONDS", 1.5)
-    with pytest.raises(MediaError, match=r"2 s long .* split it, as with ffmpeg -i v\.mp4 .* part%02d\.mp4"):
-        reading.read_length(write_flicker(tmp_path / "v.mp4", 2.0), Wish(), SPEC)
+def test_a_video_above_the_limit_is_refused_with_a_command_to_split_it(write_flicker, tmp_path, monkeypatch):
+    monkeypatch.setattr(production_inputs, "MAX_SECONDS", 1.5)
+    with pytest.raises(MediaError, match=r"2 s long .* split it, e\.g\. with ffmpeg -i v\.mp4 .* part%02d\.mp4"):
+        read_length(write_flicker(tmp_path / "v.mp4", 2.0), JobOptions(), SPEC)

@@ -1,4 +1,4 @@
-"""What tables and files beside videos ask of each file, and how wrong ones are refused."""
+"""Overrides from tables and YAML files, and how wrong ones are refused."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 from foleygram.pipeline.request import ModalityWeights
-from foleygram.production.job import SegmentWish, Wish, parse_segment, parse_weights
-from foleygram.production.sheet import read_sheet, read_wishes
+from foleygram.production.job import (
+    JobOptions,
+    SegmentOptions,
+    parse_segment,
+    parse_weights,
+    read_job_options,
+    read_overrides,
+)
 
 SHEET = """file,prompt,negative_prompt,envelope,seed,reference,weights,from,to
 a.mp4,"A person hits wood, softly.",speech,hits.csv,7,bell.wav,"video=0.5,audio=2",,
@@ -26,50 +32,50 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_table_says_what_each_file_is_asked(folder):
+def test_a_table_overrides_the_options_of_each_file(folder):
     videos = [folder / "videos" / name for name in ("a.mp4", "b.mp4", "c.mp4")]
-    usual = Wish("usual", seed=3)
-    wishes = read_wishes(videos, usual, folder / "sheet.csv")
-    assert wishes[videos[0]] == Wish(
+    common = JobOptions("usual", seed=3)
+    found = read_job_options(videos, common, folder / "sheet.csv")
+    assert found[videos[0]] == JobOptions(
         "A person hits wood, softly.", "speech", str(folder / "hits.csv"), 7, folder / "bell.wav",
         ModalityWeights(video=0.5, audio=2),
-        (SegmentWish(0, 1.5, "metal"), SegmentWish(1.5, 2, None, folder / "gong.wav")),
+        (SegmentOptions(0, 1.5, "metal"), SegmentOptions(1.5, 2, None, folder / "gong.wav")),
     )  # fmt: skip
-    assert wishes[videos[1]] == Wish("usual", envelope="audio", seed=3)
-    assert wishes[videos[2]] == usual
+    assert found[videos[1]] == JobOptions("usual", envelope="audio", seed=3)
+    assert found[videos[2]] == common
 
 
-def test_a_file_beside_a_video_says_it_for_that_one_and_the_table_wins(folder):
+def test_a_yaml_file_overrides_its_video_and_the_table_wins(folder):
     video = folder / "videos" / "a.mp4"
     video.with_name("a.foley.yaml").write_text(
         "prompt: beside\nseed: 9\nweights: {text: 0}\nsegments:\n- {from: 0.5, to: 1, prompt: tap}\n"
     )
-    assert read_wishes([video], Wish("usual", "noise"))[video] == Wish(
-        "beside", "noise", seed=9, weights=ModalityWeights(text=0), segments=(SegmentWish(0.5, 1, "tap"),)
+    assert read_job_options([video], JobOptions("usual", "noise"))[video] == JobOptions(
+        "beside", "noise", seed=9, weights=ModalityWeights(text=0), segments=(SegmentOptions(0.5, 1, "tap"),)
     )
-    both = read_wishes([video], Wish(), folder / "sheet.csv")[video]
+    both = read_job_options([video], JobOptions(), folder / "sheet.csv")[video]
     assert (both.prompt, both.seed, len(both.segments)) == ("A person hits wood, softly.", 7, 2)
 
 
 @pytest.mark.parametrize(
     ("table", "named"),
     [
-        ("file,colour\na.mp4,red\n", "columns are colour, file"),
+        ("file,colour\na.mp4,red\n", "columns are colour, file; file is required, known: file, prompt"),
         ("prompt\nwood\n", "columns are prompt"),
-        ("file,prompt\nz.mp4,wood\n", r"line 2: there is no video z\.mp4"),
+        ("file,prompt\nz.mp4,wood\n", r"line 2: no video z\.mp4 in the folder"),
         ("file,prompt\na.mp4,wood\na.mp4,metal\n", r"line 3: a second row for a\.mp4"),
         ("file,seed\na.mp4,-1\n", "line 2: seed '-1'"),
         ("file,weights\na.mp4,smell=1\n", "line 2: weights 'smell=1'"),
-        ("file,prompt,from,to\na.mp4,wood,x,1\n", "line 2: 'x' is no time"),
+        ("file,prompt,from,to\na.mp4,wood,x,1\n", "line 2: 'x' is not a time"),
         ("file,prompt,from,to\na.mp4,wood,1,\n", "line 2: segment"),
         ("file,seed,from,to\na.mp4,3,1,2\n", "line 2: a segment has no seed"),
         ("file,prompt\na.mp4,wood,metal\n", "line 2: more cells than columns"),
     ],
 )
-def test_a_wrong_table_is_refused_by_line(tmp_path, table, named):
+def test_a_wrong_table_is_refused_with_its_line(tmp_path, table, named):
     (tmp_path / "sheet.csv").write_text(table)
     with pytest.raises(ValueError, match=named):
-        read_sheet(tmp_path / "sheet.csv", {"a.mp4"})
+        read_overrides(tmp_path / "sheet.csv", {"a.mp4"})
 
 
 @pytest.mark.parametrize(
@@ -79,40 +85,40 @@ def test_a_wrong_table_is_refused_by_line(tmp_path, table, named):
         (b"file,prompt\na.mp4," + b"x" * 200_000 + b"\n", "field larger than field limit"),
     ],
 )
-def test_a_table_that_is_no_text_is_refused_by_name(tmp_path, content, named):
+def test_a_table_that_is_not_utf_8_is_refused_by_name(tmp_path, content, named):
     (tmp_path / "sheet.csv").write_bytes(content)
     with pytest.raises(ValueError, match=rf"sheet\.csv: no CSV in UTF-8 .*{named}"):
-        read_sheet(tmp_path / "sheet.csv", {"a.mp4"})
+        read_overrides(tmp_path / "sheet.csv", {"a.mp4"})
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("- a list", "holds no fields"),
-        ("prompt: [", "not readable as YAML"),
+        ("- a list", "contains no fields"),
+        ("prompt: [", "invalid YAML"),
         ("sound: loud\n1: 2", "unknown field 1, sound"),
         ("segments: [{from: 1}]", "segment {'from': 1}"),
         ("segments: 5", "segments 5: write a list"),
         ("segments: {from: 0, to: 1}", "write a list"),
-        ("prompt: yes", "prompt True: no words; put them in quotes"),
-        ("segments: [{from: 0, to: 1, prompt: yes}]", "prompt True: no words; put them in quotes"),
-        ("segments: [{from: 0, to: 1, prompt: no}]", "prompt False: no words; put them in quotes"),
+        ("prompt: yes", "prompt True: must be a string; quote it"),
+        ("segments: [{from: 0, to: 1, prompt: yes}]", "prompt True: must be a string; quote it"),
+        ("segments: [{from: 0, to: 1, prompt: no}]", "prompt False: must be a string; quote it"),
     ],
 )
-def test_a_wrong_file_beside_is_refused_by_name(tmp_path, text, named):
+def test_a_wrong_yaml_file_is_refused_by_name(tmp_path, text, named):
     (tmp_path / "a.foley.yaml").write_text(text)
     with pytest.raises(ValueError, match=rf"a\.foley\.yaml: .*{re.escape(named)}"):
-        read_wishes([tmp_path / "a.mp4"], Wish())
+        read_job_options([tmp_path / "a.mp4"], JobOptions())
 
 
-def test_options():
-    assert parse_segment("1.5:3:He says: stop.") == SegmentWish(1.5, 3, "He says: stop.")
+def test_options_of_the_command_line_are_parsed():
+    assert parse_segment("1.5:3:He says: stop.") == SegmentOptions(1.5, 3, "He says: stop.")
     assert parse_weights("text=0") == ModalityWeights(text=0)
     for wrong in ("1:2", "1:2: ", "a:2:wood"):
-        with pytest.raises(ValueError, match=r"write FROM:TO:PROMPT|no time in seconds"):
+        with pytest.raises(ValueError, match=r"write FROM:TO:PROMPT|is not a time"):
             parse_segment(wrong)
     for wrong in ("text", "text=-1", "text=inf", "text=1,text", "sound=1"):
         with pytest.raises(ValueError, match="write video=1"):
             parse_weights(wrong)
     with pytest.raises(FileNotFoundError, match=r"absent\.csv: no such file"):
-        read_wishes([Path("a.mp4")], Wish(), Path("absent.csv"))
+        read_job_options([Path("a.mp4")], JobOptions(), Path("absent.csv"))
