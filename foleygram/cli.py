@@ -1,4 +1,4 @@
-"""The one command `foleygram`: its subcommands and where each lives; they import the rest only when they run."""
+"""The command `foleygram` and its subcommands, which import heavy packages only when they run."""
 
 import sys
 from importlib.metadata import version
@@ -16,15 +16,17 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(given: bool) -> None:
+    if given:
         typer.echo(f"foleygram {version('foleygram')}")
         raise typer.Exit
 
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Silent video in, synchronised Foley sound out."""
 

@@ -1,4 +1,4 @@
-"""The page's pictures as SVG: film strip and envelope on one clock; envelopes asked for and obtained."""
+"""SVG drawings of the page: film strip over envelope on one time axis; envelopes asked for and obtained."""
 
 import math
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ STRIP_HEIGHT, CURVE_HEIGHT, AXIS_HEIGHT = 84.0, 150.0, 22.0
 GAP = 6.0
 CARD_WIDTH, CARD_HEIGHT = 320.0, 90.0
 MIN_FRAMES, MAX_FRAMES = 4, 24
-MOST_POINTS = 1000
+MAX_POINTS = 1000
 MIN_TOP = 0.01
-"""The level axis reaches this far at least, linear RMS: silence is drawn as silence."""
+"""Smallest range of the level axis, linear RMS, so that silence is drawn flat."""
 NUM_TICKS = 10
 LABEL_WIDTH = 46.0
-"""Onsets nearer to each other than this are drawn without the later one's time."""
+"""Onsets closer together than this are drawn without the time of the later one."""
 
 
 def num_strip_frames(width: int, height: int) -> int:
-    """How many frames of a picture of that size fill the film strip without being stretched."""
+    """Number of frames of `width` x `height` that fill the film strip without being stretched."""
     return min(MAX_FRAMES, max(MIN_FRAMES, round(WIDTH / (STRIP_HEIGHT * width / height))))
 
 
@@ -33,9 +33,9 @@ def draw_timeline(
     before: Envelope | None = None,
     region: tuple[float, float] | None = None,
 ) -> str:
-    """Film strip over `envelope` with its onsets; `frames` are URLs of pictures that share `seconds` evenly.
+    """Film strip over `envelope` with its onsets; `frames` are image URLs at equal intervals of `seconds`.
 
-    `before` is the envelope without its edits, drawn as a line; `region` the stretch that is chosen, in seconds.
+    `before` is the envelope before edits, drawn as a line; `region` the selection, in seconds.
     """
     top = max(MIN_TOP, *(float(curve.values.max()) for curve in (envelope, before) if curve is not None))
     floor = STRIP_HEIGHT + GAP + CURVE_HEIGHT
@@ -56,12 +56,12 @@ def draw_timeline(
     if region is not None:
         start, end = (min(max(time / seconds, 0.0), 1.0) * WIDTH for time in region)
         parts.append(_rectangle("region", start, 0.0, max(end - start, 1.5), floor))
-    words = f"Film strip and envelope of {seconds:.2f} seconds with {len(envelope.onsets())} onsets"
-    return _svg(parts, WIDTH, floor + AXIS_HEIGHT, "timeline", words, seconds)
+    label = f"Film strip and envelope of {seconds:.2f} seconds with {len(envelope.onsets())} onsets"
+    return _svg(parts, WIDTH, floor + AXIS_HEIGHT, "timeline", label, seconds)
 
 
 def draw_take(asked: Envelope, obtained: Envelope, seconds: float) -> str:
-    """The envelope that a take was asked for, filled, and the one that it has, as a line."""
+    """The envelope asked for, filled, and the one obtained, as a line."""
     top = max(MIN_TOP, float(asked.values.max()), float(obtained.values.max()))
     box = (0.0, 0.0, CARD_WIDTH, CARD_HEIGHT)
     parts = [
@@ -72,9 +72,9 @@ def draw_take(asked: Envelope, obtained: Envelope, seconds: float) -> str:
     return _svg(parts, CARD_WIDTH, CARD_HEIGHT, "curves", "Envelopes asked for and obtained", seconds)
 
 
-def _svg(parts: Sequence[str], width: float, height: float, kind: str, words: str, seconds: float) -> str:
+def _svg(parts: Sequence[str], width: float, height: float, kind: str, label: str, seconds: float) -> str:
     return (
-        f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{words}" '
+        f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" '
         f'data-seconds="{seconds:.6f}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )
 
@@ -84,12 +84,12 @@ def _rectangle(kind: str, x: float, y: float, width: float, height: float) -> st
 
 
 def _points(envelope: Envelope, seconds: float, top: float, box: tuple[float, float, float, float]) -> np.ndarray:
-    """Corners (n, 2) of the curve within `box` (x, y, width, height); of many values the loudest of each stretch."""
+    """Points (n, 2) of the curve in `box` (x, y, width, height); at most `MAX_POINTS`, the maximum of each interval."""
     x, y, width, height = box
     kept = envelope.values[: math.floor(seconds * envelope.rate + 1e-6) + 1]
-    stretch = -(-len(kept) // MOST_POINTS)
-    first = np.arange(0, len(kept), stretch)
-    times = (first + (stretch - 1) / 2) / envelope.rate
+    interval = -(-len(kept) // MAX_POINTS)
+    first = np.arange(0, len(kept), interval)
+    times = (first + (interval - 1) / 2) / envelope.rate
     levels = np.maximum.reduceat(kept, first)
     across = x + np.minimum(times / seconds, 1.0) * width
     return np.stack([across, y + height * (1 - levels / top)], axis=1)

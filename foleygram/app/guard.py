@@ -1,4 +1,4 @@
-"""Stands in front of gradio: files of one folder go in and out, and neither server nor page ask anybody else."""
+"""ASGI middleware in front of gradio: only files of one folder are served, and nothing is fetched from elsewhere."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 FILE_ROUTE, PROXY_ROUTE, UPLOAD_ROUTE = re.compile(r"/file[=/](.*)", re.DOTALL), "/proxy=", "/upload"
 MAX_BODY_BYTES = 1_000_000
-"""Of a message; a file is no message, it is uploaded."""
+"""Largest body of a request that is not an upload."""
 POLICY = (
     b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     b"img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
@@ -16,18 +16,18 @@ POLICY = (
 
 
 class OwnFilesOnly:
-    """ASGI layer that answers 403 to a request for, or with the name of, a file beyond `folder`, or from another site.
+    """Answers 403 to requests for or naming a file outside `folder`, and to requests from other sites.
 
-    gradio guards what it serves, but would also serve a cache in the working folder and fetch a URL that a visitor
-    names; a message that names a file beside the uploads it trusts, unless it has launched its own server; and parts
-    of its page load scripts from elsewhere, which the policy forbids.
+    gradio by itself would also serve a cache in the working folder, fetch URLs that a user names, and accept messages
+    that name any file unless it has launched its own server. Its page loads scripts from other hosts, which the content
+    security policy forbids.
     """
 
     def __init__(self, app: Any, folder: Path) -> None:
         self.app, self.folder = app, folder.resolve()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass a harmless request on, and its answer back with the policy; refuse the rest."""
+        """Pass an allowed request on and add the policy to the response; refuse the others."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -39,25 +39,25 @@ class OwnFilesOnly:
             allowed, receive = body is not None and self.accepts(body), _replay(body or b"", receive)
         if not allowed:
             await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"not a file, or no visitor, of this page"})
+            await send({"type": "http.response.body", "body": b"forbidden: a file or site outside of this page"})
             return
 
-        async def marked(message: Any) -> None:
+        async def send_with_policy(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), (b"content-security-policy", POLICY)]
             await send(message)
 
-        await self.app(scope, receive, marked)
+        await self.app(scope, receive, send_with_policy)
 
     def allows(self, path: str) -> bool:
-        """Whether a request's path asks for nothing beyond the folder."""
+        """Whether the path of a request is inside the folder."""
         if PROXY_ROUTE in path:
             return False
-        asked = FILE_ROUTE.search(path)
-        return asked is None or self._owns(asked[1])
+        file = FILE_ROUTE.search(path)
+        return file is None or self._owns(file[1])
 
     def accepts(self, body: bytes) -> bool:
-        """Whether a message is JSON, or empty, and names no file beyond the folder."""
+        """Whether a body is empty or JSON, and names no file outside the folder."""
         try:
             return not body or all(self._owns(path) for path in named_files(json.loads(body)))
         except (ValueError, RecursionError):
@@ -66,28 +66,28 @@ class OwnFilesOnly:
     def _owns(self, path: Any) -> bool:
         try:
             return isinstance(path, str) and Path(path).resolve().is_relative_to(self.folder)
-        except (OSError, ValueError):  # too long, or with a null byte
+        except (OSError, ValueError):  # too long, or a null byte
             return False
 
 
 def same_origin(headers: dict[bytes, bytes]) -> bool:
-    """Whether a request comes from the page itself, or from no page at all: browsers send other sites' forms too."""
+    """Whether a request comes from this page, or from no page; browsers also send forms of other sites."""
     origin = headers.get(b"origin")
     return origin is None or origin.partition(b"://")[2] == headers.get(b"host")
 
 
 def named_files(message: Any) -> list[Any]:
-    """All that stands as a `path` anywhere in a message, which is how gradio's messages name files."""
+    """Every value of a key `path` in a message, which is how gradio names files."""
     if isinstance(message, list):
         return [path for part in message for path in named_files(part)]
     if not isinstance(message, dict):
         return []
-    named = [message["path"]] if message.get("path") is not None else []
-    return named + [path for part in message.values() for path in named_files(part)]
+    paths = [message["path"]] if message.get("path") is not None else []
+    return paths + [path for part in message.values() for path in named_files(part)]
 
 
 async def _read_body(receive: Any) -> bytes | None:
-    """A request's whole body; None for one that is too long or breaks off."""
+    """The body of a request; None if it is too long or incomplete."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -100,14 +100,14 @@ async def _read_body(receive: Any) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Any) -> Any:
-    """What gives the body again, and then whatever comes."""
-    told = False
+    """A `receive` that returns the body first."""
+    sent = False
 
     async def replayed() -> Any:
-        nonlocal told
-        if told:
+        nonlocal sent
+        if sent:
             return await receive()
-        told = True
+        sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replayed

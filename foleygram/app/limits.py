@@ -1,10 +1,10 @@
-"""What a visitor of the page may bring."""
+"""Limits on what users of the page upload."""
 
 from typing import NamedTuple
 
 
 class Limits(NamedTuple):
-    """Seconds of video or sound, megabytes of a file."""
+    """Longest video or sound in seconds, largest file in megabytes."""
 
     seconds: float = 120.0
     megabytes: float = 500.0

@@ -1,4 +1,4 @@
-"""The page itself: what it consists of, and which button calls which action."""
+"""Layout of the page, and which button calls which action."""
 
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -6,22 +6,22 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from foleygram.app.session import close_session
-from foleygram.app.studio import MOST_TAKES, PREDICTED, SOURCES, Studio
+from foleygram.app.studio import MAX_TAKES, PREDICTED, SOURCES, Studio
 from foleygram.pipeline.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from foleygram.pipeline.request import DEFAULT_WEIGHTS
 
 ASSETS = files("foleygram.app") / "assets"
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
-"""Actions that use the networks wait for each other."""
+"""Actions that use the networks run one at a time."""
 STYLE = (ASSETS / "page.css").read_text(encoding="utf-8")
 CURVES = [".csv", ".tsv", ".json", ".mid", ".midi", ".wav", ".flac"]
 """Files that hold an envelope."""
-WEIGHED = ("envelope", "picture", "words", "sound given")
+WEIGHTS = ("envelope", "video", "prompt", "reference sound")
 LIGHT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def theme() -> gr.themes.Base:
-    """Colours, and fonts that the visitor's machine has: nothing is fetched."""
+    """Colours, and system fonts, so that none is fetched."""
     return gr.themes.Base(
         primary_hue="orange", secondary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
@@ -29,7 +29,7 @@ def theme() -> gr.themes.Base:
 
 
 class Editor(NamedTuple):
-    """The timeline and its fields."""
+    """Components of the envelope editor."""
 
     timeline: gr.HTML
     summary: gr.HTML
@@ -38,8 +38,8 @@ class Editor(NamedTuple):
     source: gr.Dropdown
 
 
-class Card(NamedTuple):
-    """Where one take is shown."""
+class TakeCard(NamedTuple):
+    """Components that show one take."""
 
     column: gr.Column
     head: gr.HTML
@@ -51,11 +51,11 @@ class Card(NamedTuple):
 
 
 def build_page(studio: Studio, *, steps: int = DEFAULT_STEPS) -> gr.Blocks:
-    """The page around a studio's actions; `steps` is what its field starts with."""
+    """The page with the actions of `studio`; `steps` is the initial number of sampling steps."""
     limits = studio.limits
     with gr.Blocks(title="foleygram", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(
-            "<h1>foleygram</h1><p>Drop a silent film, see when it will sound, move what is off, choose a take.</p>",
+            "<h1>foleygram</h1><p>Drop a video, check and edit when it sounds, make takes, download one.</p>",
             elem_id="head",
         )
         session = gr.State(None, delete_callback=close_session)
@@ -64,36 +64,36 @@ def build_page(studio: Studio, *, steps: int = DEFAULT_STEPS) -> gr.Blocks:
                 label=f"Video, up to {limits.seconds:g} s and {limits.megabytes:g} MB", sources=["upload"],
                 height=280, scale=3, min_width=320, elem_id="video",
             )  # fmt: skip
-            with gr.Column(visible=False, scale=2, min_width=320) as asking:
-                meant = _meaning()
-        with gr.Column(visible=False) as working:
+            with gr.Column(visible=False, scale=2, min_width=320) as prompting:
+                conditions = _conditions()
+        with gr.Column(visible=False) as editing:
             editor = _editor(studio, session)
-            shown_takes = _takes(studio, session, meant, steps)
+            shown_takes = _takes(studio, session, conditions, steps)
         gr.on(
             [video.upload, video.clear],
             studio.open,
             [video, session],
-            [video, session, *editor, asking, working, *shown_takes],
+            [video, session, *editor, prompting, editing, *shown_takes],
             show_progress_on=[video],
             **MODEL,
         )
     return page
 
 
-def _meaning() -> list[Any]:
-    """Fields for what the sound should be: words for it, words against it, a sound."""
+def _conditions() -> list[Any]:
+    """Fields for prompt, negative prompt and reference sound."""
     return [
-        gr.Textbox(label="What sounds", placeholder="metal, hit with a wooden stick", elem_id="prompt"),
-        gr.Textbox(label="What must not sound", placeholder="water", elem_id="negative"),
+        gr.Textbox(label="Prompt", placeholder="metal, hit with a wooden stick", elem_id="prompt"),
+        gr.Textbox(label="Negative prompt", placeholder="water", elem_id="negative"),
         gr.Audio(
-            label="Sound like this", sources=["upload"], type="filepath", editable=False, buttons=[],
+            label="Reference sound", sources=["upload"], type="filepath", editable=False, buttons=[],
             elem_id="reference",
         ),
     ]  # fmt: skip
 
 
 def _editor(studio: Studio, session: gr.State) -> Editor:
-    """Timeline, chosen stretch and the buttons that edit it."""
+    """Timeline, selection, and the buttons that edit it."""
     timeline = gr.HTML(
         js_on_load=(ASSETS / "timeline.js").read_text(encoding="utf-8"), apply_default_css=False, elem_id="timeline"
     )
@@ -106,7 +106,7 @@ def _editor(studio: Studio, session: gr.State) -> Editor:
         amounts = {
             "gain": _amount("Gain", "gain", "dB", -6.0),
             "shift": _amount("Shift", "shift", "ms, later is positive", 100.0),
-            "add-hit": _amount("Add hit", "add-hit", "level, as -20dB", None),
+            "add-hit": _amount("Add hit", "add-hit", "level, such as -20dB", None),
         }
         with gr.Column(min_width=150):
             buttons = {"mute": _button("Mute", "mute"), "remove-hit": _button("Remove hit", "remove-hit")}
@@ -114,8 +114,8 @@ def _editor(studio: Studio, session: gr.State) -> Editor:
             buttons["quantise"] = _button("Snap to frames", "quantise")
             undo = _button("Undo", "undo")
         with gr.Column(min_width=150):
-            load = gr.UploadButton("Load a curve", file_types=CURVES, elem_id="load")
-            reset = _button("Start over", "reset")
+            load = gr.UploadButton("Load envelope", file_types=CURVES, elem_id="load")
+            reset = _button("Reset", "reset")
     shown, region = [session, timeline, summary], [session, start, end]
     for name, (amount, button) in amounts.items():
         button.click(studio.edit(name), [*region, amount], shown, **LIGHT)
@@ -138,20 +138,20 @@ def _number(label: str, name: str, **options: Any) -> gr.Number:
 
 
 def _amount(label: str, name: str, unit: str, value: float | None) -> tuple[Any, gr.Button]:
-    """A field over the button that it belongs to; without a value it is optional, and text."""
+    """A field above its button; without a value it is an optional text field."""
     with gr.Column(min_width=150):
         field = (
-            gr.Textbox(label=unit, placeholder="as the others", elem_id=f"{name}-by")
+            gr.Textbox(label=unit, placeholder="as the other hits", elem_id=f"{name}-by")
             if value is None
             else _number(unit, f"{name}-by", value=value)
         )
         return field, _button(label, name)
 
 
-def _takes(studio: Studio, session: gr.State, meant: list[Any], steps: int) -> list[Any]:
-    """How many takes, how they are made, and the cards that show them: what goes with a video's takes."""
+def _takes(studio: Studio, session: gr.State, conditions: list[Any], steps: int) -> list[Any]:
+    """Number of takes, sampling options, and the cards that show the takes."""
     with gr.Row(equal_height=True):
-        count = gr.Slider(1, MOST_TAKES, value=3, step=1, label="Takes", elem_id="takes", min_width=160)
+        count = gr.Slider(1, MAX_TAKES, value=3, step=1, label="Takes", elem_id="takes", min_width=160)
         number = gr.Number(label="Seed", value=0, precision=0, minimum=0, elem_id="seed", min_width=90)
         make = gr.Button("Make takes", variant="primary", elem_id="make", min_width=160)
         stop = gr.Button("Stop after this take", elem_id="stop", min_width=160)
@@ -160,16 +160,16 @@ def _takes(studio: Studio, session: gr.State, meant: list[Any], steps: int) -> l
             gr.Slider(1, 150, value=steps, step=1, label="Steps", elem_id="steps"),
             gr.Slider(1, 12, value=DEFAULT_GUIDANCE, step=0.5, label="Guidance"),
             *(
-                gr.Slider(0, 2, value=weight, step=0.1, label=f"Weight of the {name}")
-                for name, weight in zip(WEIGHED, (1.0, *DEFAULT_WEIGHTS), strict=True)
+                gr.Slider(0, 2, value=weight, step=0.1, label=f"Weight: {name}")
+                for name, weight in zip(WEIGHTS, (1.0, *DEFAULT_WEIGHTS), strict=True)
             ),
         ]
     status = gr.HTML(elem_id="status")
     with gr.Row(elem_id="cards"):
-        cards = [_card() for _ in range(MOST_TAKES)]
+        cards = [_card() for _ in range(MAX_TAKES)]
     making = make.click(
         studio.make,
-        [session, *meant, count, number, *more],
+        [session, *conditions, count, number, *more],
         [status, *(part for card in cards for part in card)],
         show_progress_on=[status],
         **MODEL,
@@ -178,11 +178,11 @@ def _takes(studio: Studio, session: gr.State, meant: list[Any], steps: int) -> l
     return [status, *(card.column for card in cards)]
 
 
-def _card() -> Card:
+def _card() -> TakeCard:
     with gr.Column(visible=False, min_width=300, elem_classes=["take"]) as column:
         head = gr.HTML(apply_default_css=False)
         video = gr.Video(interactive=False, show_label=False, height=220, buttons=[])
         audio = gr.Audio(interactive=False, show_label=False, visible=False, buttons=[])
         with gr.Row():
             buttons = [gr.DownloadButton(label, size="sm", min_width=60) for label in ("Video", "WAV", "Envelope")]
-    return Card(column, head, video, audio, *buttons)
+    return TakeCard(column, head, video, audio, *buttons)

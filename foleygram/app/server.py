@@ -1,4 +1,4 @@
-"""Serves the page: on this machine alone unless told otherwise, from a folder of its own that goes with it."""
+"""Serves the page, on the loopback address by default, from a temporary folder that is removed at the end."""
 
 import ipaddress
 import os
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 
 GRACE_SEC = 2
-"""How long open connections may go on when the page is stopped."""
+"""Time for open connections to finish when the server stops."""
 
 
 def require_gradio() -> None:
-    """Raise ValueError that says how to install gradio where it is missing."""
+    """Raise ValueError with the command that installs gradio if it is missing."""
     try:
         import gradio  # noqa: F401
     except ImportError as error:
@@ -39,13 +39,13 @@ def serve(
     steps: int,
     started: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve the page until it is interrupted; its folder is removed however that happens, short of SIGKILL.
+    """Serve the page until it is interrupted; its folder is removed unless the process is killed by SIGKILL.
 
-    `load` loads the pipeline once it is known that the page can be served; `started` is told the address. Raises
-    ValueError without gradio, OSError for an address that cannot be listened on.
+    `load` is called once the address is bound, `started` with the address. Raises ValueError without gradio, OSError if
+    it cannot listen on the address.
     """
-    with _own_folder() as folder, _listening(host, port) as listener:
-        _keep_to(folder)
+    with _temporary_folder() as folder, _listening(host, port) as listener:
+        _configure_gradio(folder)
         require_gradio()
         import uvicorn
 
@@ -59,7 +59,7 @@ def serve(
 
 
 def web_app(pipeline: "FoleyGRAMPipeline", folder: Path, limits: Limits, *, host: str, steps: int) -> Any:
-    """The page as an ASGI application that keeps its files in `folder`."""
+    """The page as an ASGI application with its files in `folder`."""
     import gradio as gr
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -69,7 +69,7 @@ def web_app(pipeline: "FoleyGRAMPipeline", folder: Path, limits: Limits, *, host
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(OwnFilesOnly, folder=folder)
-    if is_loopback(host):  # a name that another site points at this machine is not ours
+    if is_loopback(host):  # refuse other host names that resolve to this machine (DNS rebinding)
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
     page = build_page(Studio(pipeline, folder, limits), steps=steps)
     page.queue(max_size=20, api_open=False)
@@ -80,15 +80,15 @@ def web_app(pipeline: "FoleyGRAMPipeline", folder: Path, limits: Limits, *, host
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
+    """Whether an address can be reached only from this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def _keep_to(folder: Path) -> None:
-    """Tell gradio where its files go, and to report to nobody; it reads both when it is imported."""
+def _configure_gradio(folder: Path) -> None:
+    """Set gradio's folders and turn its telemetry off; it reads these variables when it is imported."""
     os.environ.update(
         GRADIO_TEMP_DIR=str(folder),
         GRADIO_EXAMPLES_CACHE=str(folder / "examples"),
@@ -98,8 +98,8 @@ def _keep_to(folder: Path) -> None:
 
 
 @contextmanager
-def _own_folder() -> Iterator[Path]:
-    """A temporary folder, removed at the end, which SIGTERM and a closed terminal bring about as Ctrl-C does."""
+def _temporary_folder() -> Iterator[Path]:
+    """A temporary folder, removed at the end, also after SIGTERM and SIGHUP."""
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
@@ -107,7 +107,7 @@ def _own_folder() -> Iterator[Path]:
     try:
         yield folder
     except KeyboardInterrupt:
-        pass  # the usual way to stop it
+        pass  # Ctrl-C stops the server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -118,5 +118,5 @@ def _listening(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OSError(
-            f"cannot listen on {host}:{port} ({reason}); choose another --port (0 takes any) or --host"
+            f"cannot listen on {host}:{port} ({reason}); choose another --port (0 picks a free one) or --host"
         ) from None

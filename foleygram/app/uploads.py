@@ -1,4 +1,4 @@
-"""Reading what visitors bring; in a process of its own, which imports little and may crash or hang."""
+"""Reads uploaded files in a separate process, which may crash or hang."""
 
 import base64
 import io
@@ -20,26 +20,26 @@ from foleygram.spec import ClipSpec
 FRAME_SIZE = 160
 
 
-class Picture(NamedTuple):
-    """A video as the page needs it: what the file holds, what the model sees, its film strip as data URLs."""
+class VideoContent(NamedTuple):
+    """Facts about a video, the model's input, and its film strip as data URLs."""
 
     info: MediaInfo
     seen: VideoInput
     frames: tuple[str, ...]
 
 
-def read_picture(video: Path, spec: ClipSpec, limits: Limits) -> Picture:
-    """Read a visitor's video; raises MediaError when it cannot be read or lasts too long."""
-    return run_isolated(_read_picture, video, spec, limits, timeout_sec=time_limit(limits.seconds))
+def read_content(video: Path, spec: ClipSpec, limits: Limits) -> VideoContent:
+    """Read an uploaded video; raises MediaError if it cannot be read or is too long."""
+    return run_isolated(_read_content, video, spec, limits, timeout_sec=time_limit(limits.seconds))
 
 
 def read_mono(path: Path, sample_rate: int, limits: Limits) -> Tensor:
-    """A visitor's sound, mono (samples,), as far as the limit; raises MediaError for an unreadable or silent one."""
+    """An uploaded sound, mono (samples,), cut at the limit; raises MediaError if it is unreadable or silent."""
     return run_isolated(_read_mono, path, sample_rate, limits.seconds, timeout_sec=time_limit(limits.seconds))
 
 
 def warm_up() -> None:
-    """Start the process that reads, so that the first visitor does not wait for it."""
+    """Start the process that reads, so that the first upload does not wait for it."""
     run_isolated(_ready, "the page")
 
 
@@ -47,21 +47,21 @@ def _ready(name: str) -> str:
     return name
 
 
-def _read_picture(video: Path, spec: ClipSpec, limits: Limits) -> Picture:
+def _read_content(video: Path, spec: ClipSpec, limits: Limits) -> VideoContent:
     info = probe(video)
     if info.duration_sec > limits.seconds:
         raise MediaError(
-            f"{video}: lasts {info.duration_sec:.1f} s; this page takes {limits.seconds:g} s at most, so cut it, or "
-            "start the page with a larger --max-seconds"
+            f"{video}: {info.duration_sec:.1f} s long, the limit is {limits.seconds:g} s; cut it, or start the page "
+            "with a larger --max-seconds"
         )
-    size = (info.height, info.width) if _lies_on_its_side(video) else (info.width, info.height)
+    size = (info.height, info.width) if _is_rotated(video) else (info.width, info.height)
     times = segment_middles(0.0, info.duration_sec, num_strip_frames(*size))
     strip = read_frames(video, times, size=FRAME_SIZE).frames
-    return Picture(info, read_video(video, spec), tuple(_data_url(frame) for frame in strip))
+    return VideoContent(info, read_video(video, spec), tuple(_data_url(frame) for frame in strip))
 
 
-def _lies_on_its_side(video: Path) -> bool:
-    """Whether players turn the picture by a quarter, as phones ask for."""
+def _is_rotated(video: Path) -> bool:
+    """Whether the video is displayed rotated by 90 or 270 degrees."""
     with open_media(video) as container:
         frame = next(decodable(container, picture_stream(video, container)), None)
         return frame is not None and round(frame.rotation / 90) % 2 == 1

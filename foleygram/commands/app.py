@@ -1,4 +1,4 @@
-"""`foleygram app`: the page for people, served on this machine."""
+"""`foleygram app`: a web page to edit envelopes and make takes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,16 +15,16 @@ def serve_page(
     checkpoint: Annotated[Path, typer.Option(help="Release folder.")] = Path("checkpoints/mini"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     offload: Annotated[
-        bool, typer.Option("--offload", help="Keep networks in main memory, each on the device for its step alone.")
+        bool, typer.Option("--offload", help="Keep networks in main memory, each on the device only while it runs.")
     ] = False,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets others in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any that is free.")] = 7860,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest video taken.")] = 120.0,
-    max_megabytes: Annotated[float, typer.Option(min=0.001, help="Largest file taken.")] = 500.0,
-    steps: Annotated[int, typer.Option(min=1, max=150, help="Sampling steps that the page starts with.")] = 25,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is open to the network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 7860,
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest video, in seconds.")] = 120.0,
+    max_megabytes: Annotated[float, typer.Option(min=0.001, help="Largest file, in megabytes.")] = 500.0,
+    steps: Annotated[int, typer.Option(min=1, max=150, help="Initial number of sampling steps.")] = 25,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Serve a page: drop a video, see and edit its envelope, make takes, choose one."""
+    """Serve a web page: drop a video, edit its envelope, make takes, download one."""
     from foleygram.app.limits import Limits
     from foleygram.app.server import is_loopback, serve
 
@@ -35,7 +35,7 @@ def serve_page(
 
     def started(address: str) -> None:
         if not is_loopback(host):
-            typer.echo(f"foleygram: whoever reaches {host} can use this page, without a password", err=True)
+            typer.echo(f"foleygram: anyone who can reach {host} can use this page without a password", err=True)
         typer.echo(f"foleygram listens on {address}; stop it with Ctrl-C")
         if browser:
             typer.launch(address)

@@ -1,4 +1,4 @@
-"""A YAML file whose keys are a command's options; what the command line says wins."""
+"""`--config`: a YAML file whose keys are a command's options; the command line takes precedence."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +10,7 @@ from foleygram.files import shipped
 
 
 def read_options(context: typer.Context, path: Path | None) -> Path | None:
-    """Take the options that the command line does not give from a YAML file; exit code 2 for a key that is none."""
+    """Set the defaults of a command's options from a YAML file; exit code 2 for an unknown key."""
     if path is None:
         return None
     path = shipped(path)
@@ -19,14 +19,14 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{path}: no readable YAML ({error})", context) from error
+        raise typer.BadParameter(f"{path}: invalid YAML ({error})", context) from error
     if not isinstance(content, dict):
-        raise typer.BadParameter(f"{path}: holds no options; write one `name: value` a line", context)
+        raise typer.BadParameter(f"{path}: contains no options; write one `name: value` per line", context)
     known = {name: p for p in context.command.params for name in _spellings(p)}
     unknown = sorted(str(key) for key in content if str(key) not in known)
     if unknown:
         options = ", ".join(sorted({_option(p) for p in known.values()} - {"config", "help"}))
-        raise typer.BadParameter(f"{path}: unknown key {', '.join(unknown)}; there are {options}", context)
+        raise typer.BadParameter(f"{path}: unknown key {', '.join(unknown)}; known: {options}", context)
     values = {known[str(key)].name: _plain(value) for key, value in content.items() if value is not None}
     context.default_map = {**(context.default_map or {}), **{str(name): value for name, value in values.items()}}
     return path
@@ -41,7 +41,7 @@ def _spellings(parameter: Any) -> set[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Lists become what the command line would say: values with commas between them, `true` as it is written."""
+    """A list as the comma-separated text of the command line."""
     if not isinstance(value, list):
         return value
     return ",".join(str(item).lower() if isinstance(item, bool) else str(item) for item in value)
@@ -50,6 +50,8 @@ def _plain(value: Any) -> Any:
 Config = Annotated[
     Path | None,
     typer.Option(
-        help="YAML whose keys are these options; what the command line says wins.", callback=read_options, is_eager=True
+        help="YAML whose keys are these options; the command line takes precedence.",
+        callback=read_options,
+        is_eager=True,
     ),
 ]

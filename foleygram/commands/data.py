@@ -1,4 +1,4 @@
-"""Data that stages learn from: rendered videos, caches, and the judge's own training."""
+"""`foleygram render`, `cache` and `judge`: training data, caches, and the material judge."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,14 +9,14 @@ from foleygram.commands.errors import reported
 
 
 def render(
-    out: Annotated[Path, typer.Argument(help="Folder to write, in Greatest Hits' layout.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write, in the layout of Greatest Hits.")],
     videos: Annotated[int, typer.Option(help="Number of videos.")],
-    seed: Annotated[int, typer.Option(help="Seed; another seed shares no object.")] = 0,
-    seconds: Annotated[str, typer.Option(help="Length of the videos, FROM:TO in seconds.")] = "4:12",
+    seed: Annotated[int, typer.Option(help="Random seed; different seeds share no object.")] = 0,
+    seconds: Annotated[str, typer.Option(help="Range of lengths, FROM:TO in seconds.")] = "4:12",
     shares: Annotated[
-        Literal["balanced", "real"], typer.Option(help="Materials evenly, or as in the real set.")
+        Literal["balanced", "real"], typer.Option(help="Share of each material: equal, or as in Greatest Hits.")
     ] = "balanced",
-    test_share: Annotated[float, typer.Option(help="Share of the videos in test.txt.")] = 0.25,
+    test_share: Annotated[float, typer.Option(help="Share of videos in test.txt.")] = 0.25,
     sample_rate: Annotated[
         int | None, typer.Option(help="Rate of the sound, in Hz; default 16000 (drumstick), 44100 (physics).")
     ] = None,
@@ -55,39 +55,39 @@ def render(
 
 
 def cache(
-    data: Annotated[Path, typer.Argument(help="Greatest Hits' folder, a rendered one, or with --captions any videos.")],
+    data: Annotated[Path, typer.Argument(help="Greatest Hits, a rendered folder, or any videos with --captions.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     spec: Annotated[Path, typer.Option(help="YAML with the clip's rates, or a release's model_index.json.")],
     fields: Annotated[str, typer.Option(help="frames,motion,envelope_audio,latents,control_latents,embeddings")],
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder with the networks that latents and embeddings need.")
+        Path | None, typer.Option(help="Release with the networks for latents and embeddings.")
     ] = None,
     backbone: Annotated[
-        Path | None, typer.Option(help="Folder with vae/, where --checkpoint holds trained parts alone.")
+        Path | None, typer.Option(help="Folder with vae/, if --checkpoint holds only trained parts.")
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="train (default), test, or a list of ids; with --captions what its column split says."),
+        typer.Option(help="train (default), test, or a list of ids; with --captions a value of its column split."),
     ] = None,
     captions: Annotated[
         Path | None,
-        typer.Option(help="CSV with the columns file, caption and perhaps split: takes those videos of the folder."),
+        typer.Option(help="CSV with columns file, caption and optionally split: uses only those videos."),
     ] = None,
     format: Annotated[
-        Literal["safetensors", "webdataset"], typer.Option(help="Shards for a disk, or to stream from anywhere.")
+        Literal["safetensors", "webdataset"], typer.Option(help="Shards to read from a disk, or to stream.")
     ] = "safetensors",
     shard_size: Annotated[int, typer.Option(min=1, help="Clips in a shard.")] = 256,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips that the networks see at once.")] = 16,
-    device: Annotated[str, typer.Option(help="Where the networks run: auto, cpu, cuda, cuda:1.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips per batch of the networks.")] = 16,
+    device: Annotated[str, typer.Option(help="Device of the networks: auto, cpu, cuda, cuda:1.")] = "auto",
     workers: Annotated[int, typer.Option(help="Reading processes.")] = 1,
     compile: Annotated[
         bool,
         typer.Option(
-            "--compile", help="Compile the autoencoder: faster past some hundred clips, needs a C++ compiler."
+            "--compile", help="Compile the autoencoder: faster for more than a few hundred clips; needs a C++ compiler."
         ),
     ] = False,
 ) -> None:
-    """Write clips, and what frozen networks make of them, into a cache for training."""
+    """Write clips and outputs of the frozen networks into a cache for training."""
     import json
 
     from foleygram.console import pick_device
@@ -100,22 +100,22 @@ def cache(
             num_workers=workers, compile=compile,
         )  # fmt: skip
     if not manifest.is_file():
-        typer.echo(f"{out}: this process's shards are written; the cache is whole when the other processes have theirs")
+        typer.echo(f"{out}: shards of this process are written; the cache is complete when all processes have finished")
         return
     written = json.loads(manifest.read_text(encoding="utf-8"))
     typer.echo(f"{out}: {written['count']} clips in {len(written['shards'])} shards")
     unread = [message for shard in written["shards"] for message in shard["unread"]]
     if unread:
-        typer.echo(f"{len(unread)} clips left out because they could not be read, the first: {unread[0]}", err=True)
+        typer.echo(f"{len(unread)} unreadable clips left out; first: {unread[0]}", err=True)
 
 
 def judge(
-    data: Annotated[Path, typer.Argument(help="Rendered folder whose train split it learns from.")],
+    data: Annotated[Path, typer.Argument(help="Rendered folder; trains on its train split.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
 ) -> None:
-    """Train the material judge, the network that scores and conditions nothing."""
+    """Train the material judge, which is used for evaluation only."""
     from foleygram.evaluation.judge_training import train_judge_from_folder
 
     with reported():

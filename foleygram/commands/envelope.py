@@ -1,4 +1,4 @@
-"""`foleygram envelope`: when a video sounds and how loud, as a file to look at, edit and give to `generate`."""
+"""`foleygram envelope`: predict, edit, draw and write the envelope of a video."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +12,10 @@ GIVEN = "foleygram.envelope.given"
 
 
 class EnvelopeCommand(TyperCommand):
-    """Keeps the order in which options were written, because an edit works on the result of the one before it."""
+    """Keeps the order of the options, because each edit is applied to the result of the previous one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse as ever, and note the names of the options as they came."""
+        """Parse the options and store the order of their names."""
         *_, order = self.make_parser(ctx).parse_args(args=list(args))
         ctx.meta[GIVEN] = [parameter.name for parameter in order]
         return super().parse_args(ctx, args)
@@ -23,53 +23,54 @@ class EnvelopeCommand(TyperCommand):
 
 def envelope(
     ctx: typer.Context,
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The film.")],
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The video.")],
     out: Annotated[
         list[Path] | None,
         typer.Option(
             "--out",
             "-o",
             metavar="FILE",
-            help="File to write: .csv, .json, .wav, .mid, .edl, markers.csv or reaper.csv; may be repeated.",
+            help="File to write: .csv, .json, .wav, .mid, .edl, markers.csv or reaper.csv; repeatable.",
         ),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Picture to draw, .png, .svg or .pdf.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Image to draw, .png, .svg or .pdf.")] = None,
     source: Annotated[
         str,
-        typer.Option("--from", metavar="predicted|audio|FILE", help="Where it comes from, as `generate --envelope`."),
+        typer.Option("--from", metavar="predicted|audio|FILE", help="Initial envelope, as `generate --envelope`."),
     ] = "predicted",
     gain: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="START:END:DECIBELS, or DECIBELS.")] = None,
     mute: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="START:END in seconds.")] = None,
     shift: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="120ms, -0.1s, or START:END:120ms.")] = None,
     add_hit: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="TIME, TIME:LEVEL or with :DECAY.")] = None,
-    remove_hit: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="TIME of the hit, in seconds.")] = None,
+    remove_hit: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="TIME of the hit in seconds.")] = None,
     quantise: Annotated[
-        list[str] | None, typer.Option(metavar="EDIT", help="Onsets on frames: FRAMES PER SECOND, as 24000/1001.")
+        list[str] | None,
+        typer.Option(metavar="EDIT", help="Move onsets to frames: FRAMES PER SECOND, e.g. 24000/1001."),
     ] = None,
     scale_peak: Annotated[
-        list[str] | None, typer.Option(metavar="EDIT", help="LEVEL of the loudest moment: 0.3 or -10dB.")
+        list[str] | None, typer.Option(metavar="EDIT", help="LEVEL of the peak: 0.3 or -10dB.")
     ] = None,
     frame_rate: Annotated[
-        float | None, typer.Option(min=1, help="Frames per second of time code in files; by default the film's.")
+        float | None, typer.Option(min=1, help="Frames per second of time code in files; default: the video's.")
     ] = None,
     timecode: Annotated[
         str | None,
         typer.Option(
-            help="First frame's label in an .edl, as 01:00:00:00 or 01:00:00;00 (drop-frame); default: the film's."
+            help="Time code of the first frame in an .edl: 01:00:00:00, drop-frame 01:00:00;00; default: the video's."
         ),
     ] = None,
-    decay: Annotated[float, typer.Option(min=0.001, help="Seconds until a hit read from notes is 20 dB down.")] = 0.1,
+    decay: Annotated[float, typer.Option(min=0.001, help="Seconds in which a hit from MIDI decays by 20 dB.")] = 0.1,
     checkpoint: Annotated[Path, typer.Option(help="Release folder with the predictor.")] = Path("checkpoints/mini"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
 ) -> None:
     """Predict a video's envelope, edit it, draw it, and write it with its onsets.
 
-    An EDIT works on the result of the one before it, in the order in which they are written; each may be repeated.
-    Times are in seconds, a level is a linear RMS up to 1 or in decibels: --shift 80ms --mute 2:2.5 --add-hit 1.2:-20dB.
+    EDITs are applied in the order given and are repeatable. Times are in seconds, levels are a linear RMS up to 1 or in
+    decibels: --shift 80ms --mute 2:2.5 --add-hit 1.2:-20dB.
     """
     edits = _edits(ctx)
     if not (out or plot):
-        raise typer.BadParameter("nothing to write: give -o FILE, --plot FILE or both", param_hint="--out")
+        raise typer.BadParameter("no output: give -o FILE, --plot FILE or both", param_hint="--out")
     from foleygram.console import pick_device
     from foleygram.envelope.editing.edits import apply_edits
     from foleygram.envelope.editing.files import check_name, chosen_envelope, write_envelope
@@ -97,7 +98,7 @@ def envelope(
 
 
 def _edits(ctx: typer.Context) -> list[Any]:
-    """The edits asked for, in their order."""
+    """The edits in the order given."""
     from foleygram.envelope.editing.options import FORMS, parse_edit
 
     texts = {name: iter(ctx.params.get(name.replace("-", "_")) or ()) for name in FORMS}

@@ -1,4 +1,4 @@
-"""How a command fails: one line on standard error and exit code 1, no traceback for what a user can mend."""
+"""User errors of a command: one line on standard error and exit code 1, without a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,17 +9,17 @@ from foleygram.files import error_text
 
 
 def failed(error: BaseException) -> typer.Exit:
-    """Print `error` as one line and return what ends the command with exit code 1."""
+    """Print `error` as one line and return the exit with code 1."""
     typer.echo(f"foleygram: {error_text(error)}", err=True)
     return typer.Exit(1)
 
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Turn ValueError, OSError and RuntimeError, which carry a message for the user, into `failed`."""
+    """Report ValueError, OSError and RuntimeError as user errors."""
     try:
         yield
     except typer.Exit:
-        raise  # it is a RuntimeError by descent
+        raise  # a subclass of RuntimeError
     except (ValueError, OSError, RuntimeError) as error:
         raise failed(error) from None

@@ -1,4 +1,4 @@
-"""`foleygram weights`: weight files checked, fetched, converted, assembled into releases."""
+"""`foleygram weights`: check, download and convert weights, assemble releases."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,22 +13,22 @@ def export(
     out: Annotated[Path, typer.Argument(help="Release folder to write.")],
     spec: Annotated[Path | None, typer.Option(help="YAML with the clip's rates.")] = None,
     base: Annotated[
-        Path | None, typer.Option(help="Release that gives the parts not trained, and rates and noise levels.")
+        Path | None, typer.Option(help="Release that supplies untrained parts, rates and noise levels.")
     ] = None,
     sigma_min: Annotated[float | None, typer.Option(help="Last noise level of the sampler (0.05).")] = None,
     sigma_max: Annotated[float | None, typer.Option(help="First noise level of the sampler (80).")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
     backbone: Annotated[
-        str | None, typer.Option(help="Folder or hub id of the frozen backbone, for the parts that RUN lacks.")
+        str | None, typer.Option(help="Folder or hub id of the frozen backbone, for parts missing in RUN.")
     ] = None,
     licence: Annotated[
-        list[str] | None, typer.Option(metavar="PART=LICENCE", help="A part's licence, if not Apache-2.0; repeatable.")
+        list[str] | None, typer.Option(metavar="PART=LICENCE", help="Licence of a part, if not Apache-2.0; repeatable.")
     ] = None,
     trained_on: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Cache or list of ids it was trained on: evaluating warns of videos among them; repeatable. "
-            "--base's own are kept."
+            help="Cache or list of ids it was trained on, added to those of --base; `evaluate` warns about these "
+            "videos; repeatable."
         ),
     ] = None,
 ) -> None:
@@ -39,7 +39,7 @@ def export(
 
     with reported():
         if spec is None and base is None:
-            raise ValueError("--spec or --base is needed, for the clip's rates")
+            raise ValueError("the clip's rates are missing: give --spec or --base")
         known: dict[str, Any] = read_index(base) if base else {"sigma_min": 0.05, "sigma_max": 80.0}
         low = known["sigma_min"] if sigma_min is None else sigma_min
         high = known["sigma_max"] if sigma_max is None else sigma_max
@@ -59,7 +59,7 @@ def _part_and_licence(text: str) -> tuple[str, str]:
 
 
 def check_weights(folder: Annotated[Path, typer.Argument(help="Release folder.")]) -> None:
-    """Load a release, verify its hashes, print what each part is."""
+    """Load a release, verify its hashes and list its parts."""
     from foleygram.console import print_parts
     from foleygram.pipeline.convert import check_release
 
@@ -68,28 +68,28 @@ def check_weights(folder: Annotated[Path, typer.Argument(help="Release folder.")
 
 
 def fetch_weights(
-    name: Annotated[str, typer.Argument(help="Which weights; an unknown name lists them.")],
+    name: Annotated[str, typer.Argument(help="Name of the weights; an unknown name lists all.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("weights"),
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
 ) -> None:
-    """Download public weights and verify their hashes; a broken download goes on where it stopped."""
+    """Download public weights and verify their hashes; interrupted downloads resume."""
     from foleygram.weights.download import fetch
 
-    def said(file: str, size: int) -> None:
+    def report(file: str, size: int) -> None:
         typer.echo(f"{file} ({size / 1e6:,.1f} MB)")
 
     with reported():
-        typer.echo(f"{name} is in {fetch(name, out, revision=revision, progress=said)}")
+        typer.echo(f"{name} is in {fetch(name, out, revision=revision, progress=report)}")
 
 
 def convert_weights(
-    source: Annotated[Path, typer.Argument(help="Folder of stable-audio-tools, of diffusers, or GRAM's release.")],
+    source: Annotated[Path, typer.Argument(help="Folder of stable-audio-tools, of diffusers, or of GRAM's release.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
     tokenizer: Annotated[
-        str | None, typer.Option(help="BERT's tokenizer, folder or hub id, which GRAM's release lacks.")
+        str | None, typer.Option(help="BERT tokenizer, folder or hub id; GRAM's release has none.")
     ] = None,
 ) -> None:
-    """Bring weights into their other form: stable-audio-tools to diffusers and back, GRAM to a release's encoders."""
+    """Convert weights: stable-audio-tools to diffusers and back, GRAM's release to encoders."""
     from foleygram.pipeline.convert import convert
 
     with reported():

@@ -1,6 +1,6 @@
-"""The page in a real browser: one loop from a dropped video to chosen takes, with the real command and its miniature.
+"""The page in a real browser, from a dropped video to downloaded takes, with the real command and the miniature.
 
-Run as a script it writes the picture of the documentation: python tests/app/test_page.py docs/app.png
+As a script it writes the screenshot of the documentation: python tests/app/test_page.py docs/app.png
 """
 
 import io
@@ -33,16 +33,16 @@ def watch(event, arguments):
         address = arguments[1] if event == "socket.connect" else arguments[0]
         host = address[0] if isinstance(address, tuple) else address
         if isinstance(host, str) and host not in ("127.0.0.1", "localhost", "::1", "") and not host.startswith("/"):
-            print("asked outside:", event, address, file=sys.stderr)
+            print("connects to:", event, address, file=sys.stderr)
 sys.addaudithook(watch)
 from foleygram.cli import main
 main(["app", *sys.argv[1:]])
 """
-"""The command, which tells of each address outside this machine that it would talk to."""
+"""Runs the command and reports every connection to another machine."""
 
 
 class Served(NamedTuple):
-    """The running command: where it listens, where its temporary files lie."""
+    """The running command, its address and its temporary folder."""
 
     process: subprocess.Popen[str]
     address: str
@@ -52,17 +52,17 @@ class Served(NamedTuple):
 @contextmanager
 def served(folder: Path, *options: str) -> Iterator[Served]:
     """`foleygram app` with the shipped miniature, on a free port."""
-    temporary = Path(tempfile.mkdtemp(prefix="app-", dir="/tmp"))  # short: sockets' names have 107 characters
+    temporary = Path(tempfile.mkdtemp(prefix="app-", dir="/tmp"))  # short: names of sockets have at most 107 characters
     command = [sys.executable, "-c", WATCHED, "--port", "0", "--device", "cpu", *options]
-    with (folder / "said").open("w") as said:
+    with (folder / "stderr").open("w") as stderr:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=said, text=True,
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True,
             env=os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert "listens on http://127.0.0.1:" in line, (folder / "said").read_text()
+        assert "listens on http://127.0.0.1:" in line, (folder / "stderr").read_text()
         yield Served(process, line.split()[3].rstrip(";"), temporary)
     finally:
         process.kill()
@@ -71,9 +71,9 @@ def served(folder: Path, *options: str) -> Iterator[Served]:
 
 
 def visit(browser: Any, address: str) -> Any:
-    """The page, which keeps its errors and what it asked for."""
+    """The page, with its errors and requests recorded."""
     page = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    page.set_default_timeout(120_000)  # where tests share two cores, all takes its time
+    page.set_default_timeout(120_000)  # tests may share two cores
     page.failures, page.asked = [], []
     page.on("pageerror", lambda error: page.failures.append(str(error)))
     page.on("request", lambda request: page.asked.append(request.url))
@@ -86,7 +86,7 @@ def drop(page: Any, path: Path) -> None:
 
 
 def drag(page: Any, start: float, end: float, seconds: float) -> None:
-    """Choose a stretch with the mouse, in seconds."""
+    """Select a time span, in seconds, with the mouse."""
     page.locator("svg.timeline").scroll_into_view_if_needed()
     box = page.locator("svg.timeline").bounding_box()
     height = box["y"] + 0.5 * box["height"]
@@ -107,7 +107,7 @@ def edit(page: Any, button: str, listed: str) -> None:
 
 
 def choose(page: Any, start: float, end: float, seconds: float) -> tuple[float, float]:
-    """Drag, and wait for the fields to follow; the stretch that they hold."""
+    """Drag, and wait for the fields; returns their values."""
     drag(page, start, end, seconds)
     page.wait_for_function(f"Math.abs(document.querySelector('#from input').value - {start}) < 0.02")
     page.wait_for_function(f"Math.abs(document.querySelector('#to input').value - {end}) < 0.02")
@@ -125,7 +125,7 @@ def make_takes(page: Any, count: int) -> None:
 
 
 def download(page: Any, label: str, folder: Path) -> Path:
-    """What the first take's button gives."""
+    """Download a file of the first take."""
     with page.expect_download() as waiting:
         page.locator("#cards .take").first.get_by_role("button", name=label, exact=True).click()
     path = folder / waiting.value.suggested_filename
@@ -133,15 +133,15 @@ def download(page: Any, label: str, folder: Path) -> Path:
     return path
 
 
-def picture(page: Any, path: Path, *, width: int = 1000) -> None:
-    """Write what the page shows, as a PNG in 256 colours."""
+def screenshot(page: Any, path: Path, *, width: int = 1000) -> None:
+    """Write a screenshot of the page as a PNG with 256 colours."""
     shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     small = shown.resize((width, round(shown.height * width / shown.width)), Image.Resampling.LANCZOS)
     small.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def loop(page: Any, *, count: int = 2) -> tuple[tuple[float, float], float]:
-    """Drop a video, silence a hit, add another, ask for takes; the stretch and the moment that were edited."""
+    """Drop a video, mute a hit, add another, make takes; returns the muted span and the time of the new hit."""
     drop(page, VIDEO)
     page.wait_for_selector("svg.timeline")
     seconds = probe(VIDEO).duration_sec
@@ -158,7 +158,7 @@ def loop(page: Any, *, count: int = 2) -> tuple[tuple[float, float], float]:
     return region, 2.6
 
 
-def test_one_loop_from_a_dropped_video_to_its_takes(browser: Any, tmp_path: Path) -> None:
+def test_from_a_dropped_video_to_downloaded_takes(browser: Any, tmp_path: Path) -> None:
     with served(tmp_path, "--steps", "4", "--max-seconds", "30", "--max-megabytes", "2") as running:
         page = visit(browser, running.address)
         page.wait_for_selector("#video")
@@ -166,8 +166,8 @@ def test_one_loop_from_a_dropped_video_to_its_takes(browser: Any, tmp_path: Path
 
         (tmp_path / "notes.mp4").write_text("no video")
         drop(page, tmp_path / "notes.mp4")
-        told = page.wait_for_selector(".toast-body:has-text('notes')").inner_text()
-        assert "notes.mp4: not a readable media file" in told and str(running.temporary) not in told
+        message = page.wait_for_selector(".toast-body:has-text('notes')").inner_text()
+        assert "notes.mp4: not a readable media file" in message and str(running.temporary) not in message
         page.wait_for_selector("text=Drop Video Here")
 
         region, moment = loop(page)
@@ -189,10 +189,10 @@ def test_one_loop_from_a_dropped_video_to_its_takes(browser: Any, tmp_path: Path
         page.keyboard.press("Escape")
         page.click("#undo")
         page.wait_for_function("!document.querySelector('#summary').innerText.includes('add-hit')")
-        picture(page, tmp_path / "page.png")
+        screenshot(page, tmp_path / "page.png")
         assert (tmp_path / "page.png").stat().st_size < 300_000
 
-        page.click("#video button[aria-label=Clear]")  # another video has no takes yet
+        page.click("#video button[aria-label=Clear]")  # another video starts without takes
         page.wait_for_selector("#make", state="hidden")
         drop(page, VIDEO)
         page.wait_for_selector("#make")
@@ -206,7 +206,7 @@ def test_one_loop_from_a_dropped_video_to_its_takes(browser: Any, tmp_path: Path
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(30) == 128 + signal.SIGTERM
         assert list(running.temporary.glob("*app*")) == []
-    assert (tmp_path / "said").read_text() == ""
+    assert (tmp_path / "stderr").read_text() == ""
 
 
 def main() -> None:
@@ -216,7 +216,7 @@ def main() -> None:
         page = visit(playwright.chromium.launch(executable_path="/usr/bin/chromium"), running.address)
         page.set_default_timeout(300_000)
         loop(page, count=3)
-        picture(page, Path(sys.argv[1]))
+        screenshot(page, Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page serves its own folder and nothing else, takes no more than it says, and goes without a trace."""
+"""The page serves only its own folder, enforces its limits, and leaves nothing behind."""
 
 import os
 import re
@@ -59,7 +59,7 @@ def test_its_own_files_are_served(client: TestClient, folder: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("route", ["/gradio_api/file=", "/gradio_api/file/", "/file="])
-def test_what_lies_elsewhere_is_refused(client: TestClient, folder: Path, asked: str, route: str) -> None:
+def test_files_elsewhere_are_refused(client: TestClient, folder: Path, asked: str, route: str) -> None:
     secret = folder.parent / "secret.txt"
     secret.write_text("secret")
     (folder / "inside").mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ def test_what_lies_elsewhere_is_refused(client: TestClient, folder: Path, asked:
     assert answer.status_code in (403, 404) and "secret" not in answer.text and "root:" not in answer.text
 
 
-def test_the_guard_alone_refuses_what_gradio_would_serve(folder: Path) -> None:
+def test_the_guard_refuses_what_gradio_would_serve(folder: Path) -> None:
     guard = OwnFilesOnly(None, folder)
     assert guard.allows("/") and guard.allows("/assets/a.js") and guard.allows("/gradio_api/queue/data")
     assert guard.allows(f"/gradio_api/file={folder}/a/b.wav")
@@ -80,7 +80,7 @@ def test_the_guard_alone_refuses_what_gradio_would_serve(folder: Path) -> None:
 
 
 def joined(client: TestClient, target: str, data: list[Any]) -> Any:
-    """The answer to what the page sends when the action that `target` names is called with `data`."""
+    """The response to the page's request for the action `target` with `data`."""
     config = client.get("/config").json()
     ids = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
     number = next(i for i, d in enumerate(config["dependencies"]) if target in {ids.get(t[0]) for t in d["targets"]})
@@ -89,7 +89,7 @@ def joined(client: TestClient, target: str, data: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "{folder}/../secret.txt", "https://example.com/x", "pyproject.toml"])
-def test_a_message_that_names_a_file_beyond_the_folder_is_refused(client: TestClient, folder: Path, path: str) -> None:
+def test_a_message_that_names_a_file_outside_the_folder_is_refused(client: TestClient, folder: Path, path: str) -> None:
     for file in (
         {"path": path.format(folder=folder)},
         {"path": path.format(folder=folder), "meta": {"_type": "gradio.FileData"}},
@@ -110,23 +110,23 @@ def test_a_message_that_names_a_file_beyond_the_folder_is_refused(client: TestCl
         (b"[" * 100_000, False), (b'{"path": "a\\u0000b"}', False), (b'{"a": [{"path": "/etc/passwd"}]}', False),
     ],
 )  # fmt: skip
-def test_a_message_that_is_none_is_refused(folder: Path, body: bytes, accepted: bool) -> None:
+def test_invalid_messages_are_refused(folder: Path, body: bytes, accepted: bool) -> None:
     assert OwnFilesOnly(None, folder).accepts(body) is accepted
 
 
-def test_a_message_is_no_way_to_bring_much(client: TestClient) -> None:
+def test_large_messages_are_refused(client: TestClient) -> None:
     assert client.post("/gradio_api/queue/join", content=b" " * 1_000_001).status_code == 403
     multipart = {"files": ("x.mp4", b"x")}
     assert client.post("/gradio_api/component_server", files=multipart).status_code == 403
 
 
-def test_a_name_that_another_site_points_here_is_refused(client: TestClient) -> None:
+def test_other_host_names_are_refused(client: TestClient) -> None:
     assert client.get("/config").status_code == 200
     assert client.get("/config", headers={"host": "evil.example"}).status_code == 400
 
 
 @pytest.mark.parametrize("origin", ["https://example.com", "http://127.0.0.1:8000", "null", "http://localhost"])
-def test_what_another_site_sends_is_refused(client: TestClient, folder: Path, origin: str) -> None:
+def test_requests_of_other_sites_are_refused(client: TestClient, folder: Path, origin: str) -> None:
     """Uploads and messages in plain text are sent by a browser without asking first."""
     upload = {"files": {"files": ("other.mp4", b"x" * 99)}}
     message = {"content": b"{}", "headers": {"content-type": "text/plain"}}
@@ -139,7 +139,7 @@ def test_what_another_site_sends_is_refused(client: TestClient, folder: Path, or
     Path(own.json()[0]).unlink()
 
 
-def test_a_file_beyond_the_limit_is_refused_and_not_kept(client: TestClient, folder: Path) -> None:
+def test_a_file_above_the_limit_is_refused_and_not_kept(client: TestClient, folder: Path) -> None:
     before = {path for path in folder.rglob("*") if path.is_file()}
     answer = client.post("/gradio_api/upload", files={"files": ("big.mp4", bytes(60_000))})
     assert answer.status_code == 413
@@ -149,7 +149,7 @@ def test_a_file_beyond_the_limit_is_refused_and_not_kept(client: TestClient, fol
     assert answer.status_code == 200 and Path(kept).is_relative_to(folder)
 
 
-def test_nothing_on_the_page_points_elsewhere_and_nobody_is_told(client: TestClient) -> None:
+def test_the_page_loads_nothing_from_other_hosts_and_has_no_telemetry(client: TestClient) -> None:
     answer = client.get("/")
     policy = answer.headers["content-security-policy"]
     assert "default-src 'self'" in policy and "http" not in policy
@@ -160,7 +160,7 @@ def test_nothing_on_the_page_points_elsewhere_and_nobody_is_told(client: TestCli
     assert loaded == [] and fonts == []
 
 
-def test_no_action_of_the_page_is_offered_to_programs(client: TestClient) -> None:
+def test_no_action_is_in_the_public_api(client: TestClient) -> None:
     assert client.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
 
 
@@ -168,7 +168,7 @@ def test_no_action_of_the_page_is_offered_to_programs(client: TestClient) -> Non
     ("host", "own"),
     [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("::", False), ("host.local", False)],
 )
-def test_which_addresses_are_this_machine_alone(host: str, own: bool) -> None:
+def test_loopback_addresses(host: str, own: bool) -> None:
     assert is_loopback(host) is own
 
 
@@ -178,13 +178,13 @@ def run(*arguments: object, before: str = "", **environment: str) -> subprocess.
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, env=os.environ | environment)
 
 
-def test_without_gradio_it_says_how_to_install_it(tmp_path: Path) -> None:
+def test_without_gradio_the_error_says_how_to_install_it(tmp_path: Path) -> None:
     done = run(before="sys.modules['gradio'] = None", TMPDIR=str(tmp_path))
     assert done.returncode == 1 and "pip install 'foleygram[app]'" in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -195,9 +195,9 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "message"),
     [(["--port", "70000"], 2, "65535"), (["--max-seconds", "0"], 2, "max-seconds"), (["--sparkle"], 2, "--sparkle")],
 )
-def test_wrong_options_are_said(arguments: list[str], code: int, words: str) -> None:
+def test_wrong_options_are_refused(arguments: list[str], code: int, message: str) -> None:
     outcome: Any = CliRunner().invoke(command, ["app", *arguments])
-    assert outcome.exit_code == code and words in outcome.output
+    assert outcome.exit_code == code and message in outcome.output

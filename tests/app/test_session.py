@@ -1,4 +1,4 @@
-"""A visitor's video, edits and takes, without a browser: the page's fields say what the command line says."""
+"""A user's video, edits and takes, without a browser; the page's fields mean the same as the command line."""
 
 import math
 from dataclasses import replace
@@ -11,9 +11,8 @@ import torch
 
 from foleygram import FoleyGRAMPipeline
 from foleygram.app.limits import Limits
-from foleygram.app.regions import region_edit
-from foleygram.app.session import Session, close_session, make_take, open_session, own_sound
-from foleygram.app.uploads import read_mono, read_picture
+from foleygram.app.session import Session, close_session, make_take, open_session, own_sound, region_edit
+from foleygram.app.uploads import read_content, read_mono
 from foleygram.envelope.editing.edits import add_hit, gain, mute, quantise, shift
 from foleygram.envelope.editing.files import read_envelope
 from foleygram.envelope.editing.hits import Hit, draw_hits
@@ -54,12 +53,12 @@ def edited(session: Session, name: str, start=0.4, end=1.0, amount=None) -> Sess
     return session.edited(*region_edit(session, name, start, end, amount))
 
 
-def test_an_opened_video_has_its_prediction_and_its_film_strip(opened, pipeline, video) -> None:
-    assert np.array_equal(opened.envelope.values, pipeline.envelope_of(opened.picture.seen).values)
+def test_an_opened_video_has_a_predicted_envelope_and_a_film_strip(opened, pipeline, video) -> None:
+    assert np.array_equal(opened.envelope.values, pipeline.envelope_of(opened.content.seen).values)
     info = probe(video)
-    assert opened.picture.info == info and opened.seconds == info.duration_sec and opened.edits == ()
-    assert len(opened.picture.frames) == round(1000 / (84 * info.width / info.height))
-    assert all(frame.startswith("data:image/jpeg;base64,") for frame in opened.picture.frames)
+    assert opened.content.info == info and opened.seconds == info.duration_sec and opened.edits == ()
+    assert len(opened.content.frames) == round(1000 / (84 * info.width / info.height))
+    assert all(frame.startswith("data:image/jpeg;base64,") for frame in opened.content.frames)
     assert opened.folder.is_dir()
 
 
@@ -75,11 +74,11 @@ def test_an_opened_video_has_its_prediction_and_its_film_strip(opened, pipeline,
     ],
 )
 def test_a_button_does_what_the_option_does(session, name, amount, expected, text) -> None:
-    info = replace(session.picture.info, frame_rate=23.976023976023978)
-    after = edited(replace(session, picture=session.picture._replace(info=info)), name, amount=amount)
+    info = replace(session.content.info, frame_rate=23.976023976023978)
+    after = edited(replace(session, content=session.content._replace(info=info)), name, amount=amount)
     assert np.array_equal(after.envelope.values, expected(HITS).values)
     assert after.command() == text
-    assert np.array_equal(session.envelope.values, HITS.values)  # what was is kept
+    assert np.array_equal(session.envelope.values, HITS.values)  # unchanged
 
 
 def test_a_hit_is_removed_by_its_time(session) -> None:
@@ -98,7 +97,7 @@ def test_edits_compose_and_are_undone_one_by_one(session) -> None:
         session.undone()
 
 
-def test_another_envelope_is_made_as_long_as_the_picture(session) -> None:
+def test_another_envelope_is_fitted_to_the_length_of_the_video(session) -> None:
     after = edited(session, "mute").started_from(Envelope(HITS.at(np.arange(250) / 250), 250.0))
     assert after.edits == () and after.source is after.envelope
     assert after.envelope.rate == HITS.rate and after.envelope.seconds == pytest.approx(session.seconds, abs=0.005)
@@ -109,9 +108,9 @@ def test_another_envelope_is_made_as_long_as_the_picture(session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "start", "end", "amount", "words"),
+    ("name", "start", "end", "amount", "message"),
     [
-        ("mute", 0.5, 0.5, None, "choose a stretch first"),
+        ("mute", 0.5, 0.5, None, "select a time span first"),
         ("mute", None, 1.0, None, "fill in From"),
         ("gain", 0.4, None, 3.0, "fill in To"),
         ("gain", 0.4, 1.0, None, "in dB"),
@@ -123,30 +122,30 @@ def test_another_envelope_is_made_as_long_as_the_picture(session) -> None:
         ("gain", 0.4, 1.0, 20.0, r"the level reaches 1\.9\d* at .* full scale is 1"),
     ],
 )
-def test_fields_that_make_no_edit_are_said(session, name, start, end, amount, words) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_invalid_fields_are_reported(session, name, start, end, amount, message) -> None:
+    with pytest.raises(ValueError, match=message):
         edited(session, name, start, end, amount)
 
 
-def test_a_picture_without_a_rate_has_no_frames_to_snap_to(session) -> None:
-    info = replace(session.picture.info, frame_rate=0.0)
+def test_a_video_without_a_frame_rate_has_no_frames_to_snap_to(session) -> None:
+    info = replace(session.content.info, frame_rate=0.0)
     with pytest.raises(ValueError, match="no frame rate"):
-        edited(replace(session, picture=session.picture._replace(info=info)), "quantise")
+        edited(replace(session, content=session.content._replace(info=info)), "quantise")
 
 
 def test_a_video_beyond_the_limit_is_refused_by_name_and_leaves_nothing(pipeline, video, tmp_path) -> None:
-    with pytest.raises(MediaError, match=rf"{video.name}: lasts .* 1.5 s at most"):
+    with pytest.raises(MediaError, match=rf"{video.name}: .* s long, the limit is 1.5 s"):
         open_session(pipeline, video, tmp_path, Limits(seconds=1.5))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_video_is_refused_by_name(tmp_path) -> None:
+def test_a_file_that_is_no_video_is_refused_by_name(tmp_path) -> None:
     (tmp_path / "notes.mp4").write_text("no video")
     with pytest.raises(MediaError, match=r"notes\.mp4"):
-        read_picture(tmp_path / "notes.mp4", SPEC, LIMITS)
+        read_content(tmp_path / "notes.mp4", SPEC, LIMITS)
 
 
-def test_a_phones_upright_film_fills_the_strip(video, tmp_path) -> None:
+def test_a_rotated_video_fills_the_strip(video, tmp_path) -> None:
     turned = tmp_path / "turned.mp4"
     with av.open(str(video)) as source, av.open(str(turned), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -160,11 +159,11 @@ def test_a_phones_upright_film_fills_the_strip(video, tmp_path) -> None:
     quarter = [0, 0x10000, 0, (-0x10000) & 0xFFFFFFFF, 0, 0, info.height << 16, 0, 0x40000000]
     data[at : at + 36] = b"".join(value.to_bytes(4, "big") for value in quarter)
     turned.write_bytes(data)
-    picture = read_picture(turned, SPEC, LIMITS)
-    assert len(picture.frames) == round(1000 / (84 * info.height / info.width))
+    content = read_content(turned, SPEC, LIMITS)
+    assert len(content.frames) == round(1000 / (84 * info.height / info.width))
 
 
-def test_sounds_are_read_as_far_as_the_limit_and_silence_is_refused(tmp_path) -> None:
+def test_sounds_are_cut_at_the_limit_and_silence_is_refused(tmp_path) -> None:
     tone = 0.1 * torch.sin(torch.arange(48_000) / 10)[None]
     write_audio(tmp_path / "long.wav", tone, 16_000)
     assert read_mono(tmp_path / "long.wav", 8_000, Limits(seconds=1.0)).shape == (8_000,)
@@ -178,10 +177,10 @@ def test_a_videos_own_sound_gives_its_envelope(opened, pipeline) -> None:
     assert own_sound(opened, pipeline.spec, LIMITS).values == pytest.approx(expected.values, abs=1e-6)
 
 
-def test_a_take_is_three_files_that_agree_and_goes_with_its_session(pipeline, video, tmp_path) -> None:
+def test_a_take_is_three_consistent_files_and_removed_with_its_session(pipeline, video, tmp_path) -> None:
     session = open_session(pipeline, video, tmp_path, LIMITS)
     session = session.started_from(draw_hits([Hit(0.5, 0.2)], seconds=session.seconds))
-    request = SoundRequest(session.picture.seen, 3, "wood", envelope=session.envelope)
+    request = SoundRequest(session.content.seen, 3, "wood", envelope=session.envelope)
     steps: list[int] = []
     take = make_take(pipeline, session, request, Sampling(2, 3.0), number=2, progress=steps.append)
     assert (take.take.number, take.take.seed, steps) == (2, take_seed(3, 2), [1, 2])

@@ -1,7 +1,7 @@
-// The film strip as a control: drag to choose a stretch, click to set a moment; players and the strip share one clock.
+// The film strip: drag to select a time span, click to set a time; playback moves the playhead.
 const strip = () => element.querySelector("svg.timeline");
 const seconds = () => Number(strip().dataset.seconds);
-const CLICK = 4; // pixels that a hand may tremble
+const CLICK = 4; // pixels within which a drag is a click
 let begun = null;
 
 function timeAt(event) {
