@@ -42,7 +42,7 @@ def run(*arguments: object):
 def test_check_names_every_part_and_its_size(tiny_release):
     result = run("check", tiny_release)
     assert result.exit_code == 0, result.output
-    for fact in ("EnvelopeControlNet", "trained", "frozen", "Apache-2.0", "every hash agrees"):
+    for fact in ("EnvelopeControlNet", "trained", "frozen", "Apache-2.0", "all hashes match"):
         assert fact in result.output
     rows = weights.check_release(tiny_release)
     assert {row.name for row in rows if row.trained_in_stage_2} == {"projectors", "controlnet"}
@@ -271,7 +271,7 @@ def test_grams_release_becomes_a_release_folder_of_encoders(tmp_path, monkeypatc
     assert result.exit_code == 0 and "GRAM -> aligned encoders" in result.output, result.output
     assert "temperature 0.05" in result.output and read_index(out)["temperature"] == pytest.approx(0.05)
     checked = run("check", out)
-    assert checked.exit_code == 0 and "every hash agrees" in " ".join(checked.output.split()), checked.output
+    assert checked.exit_code == 0 and "all hashes match" in " ".join(checked.output.split()), checked.output
     parts = {"video_encoder", "text_encoder", "audio_encoder", "tokenizer"}
     assert licences_of(out) == dict.fromkeys(parts, "see its repository")
     assert {row.name for row in weights.check_release(out)} == parts
