@@ -1,5 +1,6 @@
 """The simulated world: a folder in Greatest Hits' layout, the same from its seed, whose sound falls on contacts."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ from foleygram.cli import app
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.media.video import probe
 from foleygram.spec import ClipSpec
-
-pytest.importorskip("mujoco", reason="the extra `render` is not installed")
-pytest.importorskip("pyroomacoustics", reason="the extra `render` is not installed")
-
 from foleygram.synthetic.physics.render import check_opengl
+
+# Not imported here: MuJoCo chooses its backend when imported, and `check_opengl` names one before that.
+if not (find_spec("mujoco") and find_spec("pyroomacoustics")):
+    pytest.skip("the extra `render` is not installed", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
