@@ -29,11 +29,11 @@ def operations_of_a_step(batch: int, *, full_size: bool) -> int:
     # Where there is no memory there is no autocast to switch off.
     with torch.device("meta"), mock.patch("torch.autocast", lambda *args, **options: nullcontext()):
         stage, clips = generation_stage(full_size=full_size)
-        told = {name: torch.empty(batch, *size) for name, size in clips.fields.items()}
-        told |= {"seconds_start": torch.empty(batch), "seconds_total": torch.empty(batch)}
+        features = {name: torch.empty(batch, *size) for name, size in clips.fields.items()}
+        features |= {"seconds_start": torch.empty(batch), "seconds_total": torch.empty(batch)}
         with FlopCounterMode(display=False) as counter:
-            velocity = stage.model.velocity(told["latents_mean"], torch.empty(batch), stage.conditions(told))
-            (velocity - told["latents_scale"]).square().mean().backward()
+            velocity = stage.model.velocity(features["latents_mean"], torch.empty(batch), stage.conditions(features))
+            (velocity - features["latents_scale"]).square().mean().backward()
     return counter.get_total_flops()
 
 

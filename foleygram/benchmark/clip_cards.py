@@ -12,7 +12,7 @@ import soundfile
 from matplotlib.image import imsave
 from torch import Tensor
 
-from foleygram.benchmark.pairs import Pair, Remarks, guarded_unless_sound_file, read_pair
+from foleygram.benchmark.pairs import Pair, Remarks, isolate_unless_sound_file, read_pair
 from foleygram.benchmark.report import Report, cell
 from foleygram.evaluation.envelopes import ENVELOPE_RATE, clip_envelope
 from foleygram.evaluation.librosa_kernels import load_librosa
@@ -122,8 +122,8 @@ def _shown(key: str, value: str | int | float | None) -> str:
 
 def _player(path: Path) -> str:
     """The file's own sound as a data URI: FLAC, so that nothing of it is lost."""
-    rate = guarded_unless_sound_file(sound_rate, path)
-    audio: Tensor = guarded_unless_sound_file(read_audio, path, sample_rate=rate, channels=2)
+    rate = isolate_unless_sound_file(sound_rate, path)
+    audio: Tensor = isolate_unless_sound_file(read_audio, path, sample_rate=rate, channels=2)
     samples = audio[:1] if bool((audio[0] == audio[-1]).all()) else audio
     encoded = io.BytesIO()
     soundfile.write(encoded, samples.clamp(-1, 1).T.numpy(), rate, format="FLAC", subtype="PCM_16")

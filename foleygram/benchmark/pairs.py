@@ -159,9 +159,9 @@ def read_pair(pair: Pair, remarks: Remarks) -> ScoredClip | None:
     reference is shorter than 50 ms.
     """
     try:
-        rates = [guarded_unless_sound_file(sound_rate, path) for path in (pair.generated, pair.reference)]
+        rates = [isolate_unless_sound_file(sound_rate, path) for path in (pair.generated, pair.reference)]
         generated, reference = (
-            guarded_unless_sound_file(read_audio, path, sample_rate=max(rates))[0]
+            isolate_unless_sound_file(read_audio, path, sample_rate=max(rates))[0]
             for path in (pair.generated, pair.reference)
         )
         _check(pair, generated, reference, max(rates))
@@ -197,7 +197,7 @@ def _check(pair: Pair, generated: Tensor, reference: Tensor, sample_rate: int) -
         raise MediaError(f"{pair.reference}: {milliseconds:.3g} ms, of {1000 * SHORTEST_SEC:g} that a figure needs")
 
 
-def guarded_unless_sound_file(read: Callable[..., Any], path: Path, **options: Any) -> Any:
+def isolate_unless_sound_file(read: Callable[..., Any], path: Path, **options: Any) -> Any:
     """Call `read` on a file, in a process of its own where native decoders of video containers are at work.
 
     Raises MediaError for a file that declares more than fits into memory, or that brings the decoder down.

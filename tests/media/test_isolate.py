@@ -15,7 +15,7 @@ from foleygram.media.isolate import PIECE_BYTES, MediaError, run_isolated, time_
 from foleygram.media.video import probe, read_frames
 
 
-def test_guarded_returns_results_and_errors(tmp_path, videos):
+def test_isolated_calls_return_results_and_errors(tmp_path, videos):
     path = videos.write(tmp_path / "v.mp4", videos.constant(15, 10))
     frames, ages = run_isolated(read_frames, path, np.array([0.3]), size=64)
     assert videos.number_of(frames[0]) == 4 and ages.shape == (1,)
@@ -60,7 +60,7 @@ def test_a_long_film_may_take_longer():
     assert time_limit(600.0) > 600.0 and time_limit(0.0) >= 60.0
 
 
-def test_guarded_survives_a_crash_and_a_hang():
+def test_isolated_calls_survive_a_crash_and_a_hang():
     with pytest.raises(MediaError, match="crashed"):
         run_isolated(os._exit, 11)
     begun = time.monotonic()
