@@ -226,5 +226,5 @@ def test_one_process_of_several_says_that_others_are_missing(tmp_path, monkeypat
     options = ["--split", "test", "--spec", spec, "--fields", "envelope_audio", "--workers", 0]
     arguments = [ROOT / "data" / "examples", tmp_path / "cache", *options]
     result = CliRunner().invoke(app, ["cache", *map(str, arguments)])
-    assert result.exit_code == 0 and "when the other processes have theirs" in result.output, result.output
+    assert result.exit_code == 0 and "when all processes have finished" in result.output, result.output
     assert not (tmp_path / "cache" / "manifest.json").exists()
