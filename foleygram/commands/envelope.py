@@ -43,6 +43,12 @@ def envelope(
     shift: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="120ms, -0.1s, or START:END:120ms.")] = None,
     add_hit: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="TIME, TIME:LEVEL or with :DECAY.")] = None,
     remove_hit: Annotated[list[str] | None, typer.Option(metavar="EDIT", help="TIME of the hit in seconds.")] = None,
+    move_hit: Annotated[
+        list[str] | None, typer.Option(metavar="EDIT", help="TIME:TO in seconds, or TIME:TO:LEVEL.")
+    ] = None,
+    draw: Annotated[
+        list[str] | None, typer.Option(metavar="EDIT", help="Straight lines through TIME:LEVEL,TIME:LEVEL,...")
+    ] = None,
     quantise: Annotated[
         list[str] | None,
         typer.Option(metavar="EDIT", help="Move onsets to frames: FRAMES PER SECOND, e.g. 24000/1001."),

@@ -1,7 +1,7 @@
 """Edits: functions from an envelope to an envelope, which compose; they keep the times of its hits exact."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from foleygram.envelope.envelope import MIN_GAP_SEC, PEAK_SEC, RISE_SEC, Envelop
 Edit = Callable[[Envelope], Envelope]
 
 NEAR_SEC = 0.1
-"""`remove_hit` takes the nearest hit within this time."""
+"""`remove_hit` and `move_hit` take the nearest hit within this time."""
 DEFAULT_LEVEL = FULL_LEVEL / 4
 """Level of an added hit in an envelope without hits: velocity 64."""
 
@@ -76,20 +76,64 @@ def remove_hit(envelope: Envelope, time: float) -> HitEnvelope:
     Raises ValueError, naming the hits there are, when none is within 100 ms.
     """
     hits = find_hits(envelope)
+    index = _nearest_hit(hits, time)
+    return _edited(envelope, _without_hit(envelope, hits, index), [hit for i, hit in enumerate(hits) if i != index])
+
+
+def move_hit(envelope: Envelope, time: float, to: float, level: float | None = None) -> HitEnvelope:
+    """The envelope with the hit nearest to `time` moved to `to` (seconds), and its peak to `level` (linear RMS).
+
+    What moves is the power by which the envelope exceeds the one without the hit. Raises ValueError if no hit is within
+    100 ms of `time`, or `to` is outside the envelope.
+    """
+    _check_time(envelope, to)
+    hits = find_hits(envelope)
+    index = _nearest_hit(hits, time)
+    hit = hits[index]
+    moved = Hit(to, hit.level if level is None else level, hit.decay)
+    rest = _without_hit(envelope, hits, index).astype(np.float64)
+    own = Envelope(np.sqrt(np.maximum(envelope.values.astype(np.float64) ** 2 - rest**2, 0)), envelope.rate)
+    struck = own.at(np.arange(len(rest)) / envelope.rate - (to - hit.time)) * (moved.level / hit.level)
+    return _edited(envelope, np.hypot(rest, struck), [moved if i == index else h for i, h in enumerate(hits)])
+
+
+def draw(envelope: Envelope, points: Sequence[tuple[float, float]]) -> HitEnvelope:
+    """The envelope with straight lines through `points`, (seconds, linear RMS), from the first to the last.
+
+    Raises ValueError for fewer than two points, times that do not ascend or leave the envelope, or negative levels.
+    """
+    times, levels = np.array(points, np.float64).reshape(-1, 2).T
+    if len(times) < 2 or not np.isfinite(points).all() or (np.diff(times) <= 0).any() or (levels < 0).any():
+        raise ValueError(f"{len(times)} points: give two or more with ascending times and levels of 0 or more")
+    _check_time(envelope, float(times[0]))
+    _check_time(envelope, float(times[-1]))
+    clock = np.arange(len(envelope.values)) / envelope.rate
+    inside = (clock >= times[0] - 1e-9) & (clock <= times[-1] + 1e-9)
+    values = np.where(inside, np.interp(clock, times, levels), envelope.values)
+    return _edited(envelope, values, [hit for hit in find_hits(envelope) if not times[0] <= hit.time <= times[-1]])
+
+
+def _nearest_hit(hits: Sequence[Hit], time: float) -> int:
+    """Index of the hit nearest to `time`; raises ValueError, naming the hits there are, if none is within 100 ms."""
     nearest = min(range(len(hits)), key=lambda index: abs(hits[index].time - time), default=-1)
     if nearest < 0 or not abs(hits[nearest].time - time) <= NEAR_SEC:
         there = ", ".join(f"{hit.time:.3f}" for hit in hits) or "none"
         raise ValueError(f"no hit within {1000 * NEAR_SEC:g} ms of {time:g} s; there are: {there}")
+    return nearest
+
+
+def _without_hit(envelope: Envelope, hits: Sequence[Hit], index: int) -> np.ndarray:
+    """Values (n,) without a hit: bridged until the next, or until it has died away."""
     values, rate = envelope.values, envelope.rate
-    first = _foot(envelope, hits[nearest].time)
-    last = _foot(envelope, hits[nearest + 1].time) if nearest + 1 < len(hits) else len(values) - 1
+    first = _foot(envelope, hits[index].time)
+    last = _foot(envelope, hits[index + 1].time) if index + 1 < len(hits) else len(values) - 1
     peak = first + int(values[first : max(first, min(last, first + round(2 * PEAK_SEC * rate))) + 1].argmax())
     low = np.flatnonzero(values[peak : last + 1] <= values[first])
     last = max(first, peak + int(low[0]) if len(low) else last)
     bridge = np.linspace(values[first], min(values[first], values[last]), last - first + 1)
     bridged = values.copy()
     bridged[first : last + 1] = np.minimum(bridged[first : last + 1], bridge)
-    return _edited(envelope, bridged, [hit for index, hit in enumerate(hits) if index != nearest])
+    return bridged
 
 
 def quantise(envelope: Envelope, frame_rate: float) -> HitEnvelope:

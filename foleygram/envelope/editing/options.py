@@ -4,7 +4,18 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
-from foleygram.envelope.editing.edits import Edit, add_hit, gain, mute, quantise, remove_hit, scale_peak, shift
+from foleygram.envelope.editing.edits import (
+    Edit,
+    add_hit,
+    draw,
+    gain,
+    move_hit,
+    mute,
+    quantise,
+    remove_hit,
+    scale_peak,
+    shift,
+)
 from foleygram.envelope.editing.hits import DECAY_SEC, Hit
 
 
@@ -53,6 +64,19 @@ def _parse_remove_hit(text: str) -> Edit:
     return lambda envelope: remove_hit(envelope, time)
 
 
+def _parse_move_hit(text: str) -> Edit:
+    time, to, level = _fields(text, 2, 3)
+    moved = Hit(_seconds(to), _level(level) if level else 1.0)
+    there = _seconds(time)
+    return lambda envelope: move_hit(envelope, there, moved.time, moved.level if level else None)
+
+
+def _parse_draw(text: str) -> Edit:
+    pairs = [_fields(point, 2, 2) for point in text.split(",")]
+    points = [(_seconds(time), 0.0 if level.strip() in ("0", "0.0") else _level(level)) for time, level in pairs]
+    return lambda envelope: draw(envelope, points)
+
+
 def _parse_quantise(text: str) -> Edit:
     try:
         frame_rate = float(Fraction(text.strip()))
@@ -74,6 +98,8 @@ _PARSERS: dict[str, Callable[[str], Edit]] = {
     "shift": _parse_shift,
     "add-hit": _parse_add_hit,
     "remove-hit": _parse_remove_hit,
+    "move-hit": _parse_move_hit,
+    "draw": _parse_draw,
     "quantise": _parse_quantise,
     "scale-peak": _parse_scale_peak,
 }
@@ -83,6 +109,8 @@ FORMS = {
     "shift": "120ms or -0.12s, for a region START:END:120ms",
     "add-hit": "TIME, TIME:LEVEL or TIME:LEVEL:DECAY, as 2.4:0.1, 2.4:-20dB or 2.4:0.1:80ms",
     "remove-hit": "TIME in seconds, as 1.1",
+    "move-hit": "TIME:TO or TIME:TO:LEVEL, as 1.1:1.25 or 1.1:1.1:-20dB",
+    "draw": "TIME:LEVEL,TIME:LEVEL and so on, as 1.0:0,1.2:-20dB,1.5:0",
     "quantise": "FRAMES PER SECOND, as 30 or 24000/1001",
     "scale-peak": "LEVEL, as 0.3 or -10dB",
 }

@@ -10,7 +10,9 @@ from foleygram.envelope.editing.edits import (
     DEFAULT_LEVEL,
     add_hit,
     apply_edits,
+    draw,
     gain,
+    move_hit,
     mute,
     quantise,
     remove_hit,
@@ -143,6 +145,41 @@ def test_a_removed_hit_leaves_its_neighbours_and_no_louder_value() -> None:
     assert (less.values <= envelope.values + 1e-6).all()
 
 
+@settings(deadline=None)
+@given(struck(least_gap=0.4), st.floats(-0.08, 0.08), st.floats(0.5, 2.0))
+def test_a_moved_hit_has_its_new_time_exactly_and_the_others_keep_theirs(
+    envelope: Envelope, by: float, factor: float
+) -> None:
+    longer = draw_hits(find_hits(envelope), seconds=envelope.seconds + 0.5)
+    first, *others = find_hits(longer)
+    moved = move_hit(longer, first.time, first.time + by, first.level * factor)
+    kept = set(moved.hits)
+    assert Hit(first.time + by, first.level * factor, first.decay) in kept and {*others} <= kept
+
+
+def test_a_hit_moved_by_whole_values_is_that_hit_drawn_there() -> None:
+    before = draw_hits([Hit(0.4, 0.1), Hit(1.6, 0.05)], seconds=2.5)
+    after = draw_hits([Hit(0.8, 0.2), Hit(1.6, 0.05)], seconds=2.5)
+    moved = move_hit(before, 0.45, 0.8, 0.2)
+    np.testing.assert_allclose(moved.values, after.values, atol=1e-6)
+    assert moved.hits == after.hits
+    with pytest.raises(ValueError, match="outside the envelope"):
+        move_hit(before, 0.4, 2.6)
+
+
+def test_a_drawn_line_replaces_the_curve_between_its_ends() -> None:
+    before = draw_hits([Hit(0.3, 0.1), Hit(1.2, 0.1), Hit(2.0, 0.1)], seconds=2.5)
+    drawn = draw(before, [(1.0, 0.0), (1.04, 0.2), (1.6, 0.0)])
+    clock = np.arange(len(before.values)) / RATE
+    inside = (clock >= 1.0) & (clock <= 1.6)
+    np.testing.assert_array_equal(drawn.values[~inside], before.values[~inside])
+    np.testing.assert_allclose(drawn.values[inside], np.interp(clock[inside], [1.0, 1.04, 1.6], [0, 0.2, 0]), atol=1e-7)
+    np.testing.assert_allclose(drawn.onsets(), [0.3, 1.03, 2.0], atol=0.02)
+    for points in ([(1.0, 0.1)], [(1.0, 0.1), (0.9, 0.1)], [(1.0, -0.1), (1.1, 0.1)], [(2.0, 0.1), (2.6, 0.1)]):
+        with pytest.raises(ValueError, match=r"points|outside the envelope"):
+            draw(before, points)
+
+
 def test_no_hit_to_remove_says_which_there_are() -> None:
     with pytest.raises(ValueError, match=r"within 100 ms of 0.41 s; there are: 0.300"):
         remove_hit(draw_hits([Hit(0.3, 0.1)], seconds=2.0), 0.41)
@@ -213,6 +250,9 @@ def test_options_mean_the_functions() -> None:
     same("gain", "-6 dB", gain(envelope, -6.0), envelope)
     same("gain", ":500ms:3dB", gain(envelope, 3.0, 0.0, 0.5), envelope)
     same("mute", "1.0:1.5", mute(envelope, 1.0, 1.5), envelope)
+    same("move-hit", "1.1:1.25", move_hit(envelope, 1.1, 1.25), envelope)
+    same("move-hit", "300ms:0.4:-20dB", move_hit(envelope, 0.3, 0.4, 0.1), envelope)
+    same("draw", "1:0,1.2:-20dB,1.5s:0", draw(envelope, [(1.0, 0.0), (1.2, 0.1), (1.5, 0.0)]), envelope)
     same("mute", "1:", mute(envelope, 1.0, math.inf), envelope)
     same("shift", "120ms", shift(envelope, 0.12), envelope)
     same("shift", "-0.12s", shift(envelope, -0.12), envelope)
