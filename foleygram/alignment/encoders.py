@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from os import PathLike
+from pathlib import Path
 from string import ascii_lowercase, digits
 from typing import Any
 
@@ -23,8 +24,10 @@ from transformers import initialization as init
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.datasets.cache import CachedClips
+from foleygram.files import shipped
 from foleygram.media.audio import beats_fbank
 from foleygram.weights.hub import check_folder, explained, load_network
+from foleygram.weights.location import cache_only_if_offline, hub_id
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -277,6 +280,9 @@ def wordpiece_from_captions(cache: str, vocab_size: int = 256) -> BertTokenizer:
 
 def load_tokenizer(folder: str) -> BertTokenizer:
     """The tokenizer of a folder or hub id; for YAML, where transformers' own loader says no type."""
-    check_folder(folder)
-    with explained(f"{folder} (tokenizer)", folder):
-        return BertTokenizer.from_pretrained(folder)
+    identifier = hub_id(folder)
+    name = identifier or str(shipped(folder))
+    if identifier is None:
+        check_folder(Path(name))
+    with explained(f"{folder} (tokenizer)", name):
+        return BertTokenizer.from_pretrained(name, **(cache_only_if_offline() if identifier else {}))

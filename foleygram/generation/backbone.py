@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from foleygram.alignment.encoders import TextEncoder
+from foleygram.files import shipped
 from foleygram.generation.native_folders import CONFIG, load_native
 from foleygram.weights.hub import explained, load_network
+from foleygram.weights.location import cache_only_if_offline, hub_id
 
 
 class AudioLatents(NamedTuple):
@@ -129,12 +131,14 @@ def load_backbone(pretrained_model_name_or_path: str, torch_dtype: torch.dtype =
     release has the aligned one. Raises FileNotFoundError for an absent folder, part or hub id, PermissionError for a
     gated one, ConnectionError without a network, ValueError for weights that are damaged or do not fit.
     """
-    name, root = pretrained_model_name_or_path, Path(pretrained_model_name_or_path)
+    identifier = hub_id(pretrained_model_name_or_path)
+    name = pretrained_model_name_or_path if identifier else str(shipped(pretrained_model_name_or_path))
+    root = Path(name)
     if (root / CONFIG).is_file():
         parts = load_native(root)
         return Backbone(**{name: part.to(torch_dtype) for name, part in parts.items()})  # type: ignore[arg-type]
-    prompts = prompt_folders(root)
-    if root.exists():
+    prompts = ("text_encoder", "tokenizer") if identifier else prompt_folders(root)
+    if not identifier:
         _check_folder(root)
 
     def network(kind: type[Any], subfolder: str) -> Any:
@@ -145,12 +149,12 @@ def load_backbone(pretrained_model_name_or_path: str, torch_dtype: torch.dtype =
         vae=network(AutoencoderOobleck, "vae"),
         projection_model=network(StableAudioProjectionModel, "projection_model"),
         prompt_encoder=network(T5EncoderModel, prompts[0]) if prompts else None,
-        prompt_tokenizer=_prompt_tokenizer(name, prompts[1]) if prompts else None,
+        prompt_tokenizer=_prompt_tokenizer(identifier or name, prompts[1], identifier is not None) if prompts else None,
     )
 
 
 def prompt_folders(root: Path) -> tuple[str, str] | None:
-    """Where a backbone folder, or the hub if there is none, keeps its own text encoder and tokenizer; None for nowhere.
+    """The subfolders of a backbone folder's own text encoder and tokenizer; None if it has none.
 
     A release has the aligned text encoder under the name that diffusers gives to the T5.
     """
@@ -158,12 +162,13 @@ def prompt_folders(root: Path) -> tuple[str, str] | None:
         return "prompt_encoder", "prompt_tokenizer"
     config = root / "text_encoder" / "config.json"
     aligned = config.is_file() and TextEncoder.__name__ in config.read_text(encoding="utf-8")
-    return ("text_encoder", "tokenizer") if not root.exists() or (config.parent.is_dir() and not aligned) else None
+    return ("text_encoder", "tokenizer") if config.parent.is_dir() and not aligned else None
 
 
-def _prompt_tokenizer(name: str, subfolder: str) -> PreTrainedTokenizerBase:
+def _prompt_tokenizer(name: str, subfolder: str, on_hub: bool) -> PreTrainedTokenizerBase:
     with explained(f"{name}/{subfolder}", name):
-        return AutoTokenizer.from_pretrained(name, subfolder=subfolder)
+        reach = cache_only_if_offline() if on_hub else {}
+        return AutoTokenizer.from_pretrained(name, subfolder=subfolder, **reach)
 
 
 def _check_folder(root: Path) -> None:

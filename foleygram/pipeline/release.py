@@ -22,6 +22,7 @@ from foleygram.pipeline.parts import Parts, dtype_of
 from foleygram.spec import ClipSpec
 from foleygram.weights.download import licence_of
 from foleygram.weights.hub import check_folder, explained, load_network
+from foleygram.weights.location import cache_only_if_offline, hub_id
 
 INDEX = "model_index.json"
 PARTS = {
@@ -115,11 +116,12 @@ def find_release(name: str | Path) -> Path:
     Raises FileNotFoundError for an absent folder or hub id, PermissionError for a gated one, ConnectionError without a
     network.
     """
-    if shipped(name).is_dir():
+    identifier = hub_id(name)
+    if identifier is None:
         return shipped(name)
-    check_folder(name)
-    with explained(str(name), str(name)):
-        return Path(snapshot_download(str(name), allow_patterns=[INDEX, *(f"{part}/*" for part in PARTS)]))
+    patterns = [INDEX, *(f"{part}/*" for part in PARTS)]
+    with explained(identifier, identifier):
+        return Path(snapshot_download(identifier, allow_patterns=patterns, **cache_only_if_offline()))
 
 
 def read_index(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from huggingface_hub.utils import build_hf_headers
 
 from foleygram.files import file_hash, read_json, write_json
 from foleygram.weights.hub import explained
+from foleygram.weights.location import PREFIX
 
 ORIGIN = "source.json"
 """In a folder of fetched weights: where they are from and under which licence."""
@@ -175,5 +176,5 @@ def origin_of(folder: Path) -> dict[str, str]:
 
 def licence_of(name: str) -> str | None:
     """The licence of weights in a folder that says where they were fetched from, or of a hub id that is known here."""
-    known = (source.licence for source in SOURCES.values() if source.hub_id == name)
+    known = (source.licence for source in SOURCES.values() if source.hub_id == name.removeprefix(PREFIX))
     return origin_of(Path(name)).get("licence") or next(known, None)

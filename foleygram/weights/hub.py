@@ -1,7 +1,6 @@
-"""Networks in Hugging Face's form, from a folder or the hub: whole, or an error that says what to do."""
+"""Load networks in Hugging Face's form from a folder or the hub: complete, or an error that says what to do."""
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -12,7 +11,6 @@ import torch
 from diffusers import ModelMixin
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
@@ -21,14 +19,10 @@ from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from foleygram.files import shipped
+from foleygram.weights.location import HTTP_ERROR, cache_only_if_offline, hub_id
 from foleygram.weights.state_dict import UNREADABLE, refuse_misfits, refuse_no_numbers, without_chatter
 
-HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
-"""The root of what the hub's client raises, of whichever httpx it is built on."""
-
-NAME_A_FOLDER = (
-    "there is no such folder here either: name one that is (docs/weights.md), or go where there is a network"
-)
+NAME_A_FOLDER = "no such folder exists here; name an existing one (docs/weights.md), or try again with a network"
 
 
 def load_network(
@@ -48,27 +42,30 @@ def load_network(
     Raises FileNotFoundError for what is absent, PermissionError for what is gated, ConnectionError without a network,
     ValueError naming the file that is damaged, of another class, or whose keys or shapes do not fit its config.
     """
-    name = shipped(name) if shipped(name).exists() else name  # a path would lose the ./ that tells it from a hub id
-    source = f"{name}/{subfolder}" if subfolder else str(name)
-    check_folder(name, subfolder)
+    identifier = hub_id(name)
+    name = identifier or str(shipped(name))
+    source = f"{name}/{subfolder}" if subfolder else name
     folder = Path(name) / subfolder
+    if identifier is None:
+        check_folder(folder)
     kinds = ("*.safetensors", "*.bin") if pickles else ("*.safetensors",)
     if folder.is_dir() and not any(any(folder.glob(kind)) for kind in kinds):
         raise FileNotFoundError(f"{folder}: no weights there ({' or '.join(kinds)}); fetch or export it again")
+    reach = cache_only_if_offline() if identifier else {}
     of_diffusers = issubclass(network_class, ModelMixin)
     library: Any = ModelMixin if of_diffusers else PreTrainedModel
-    kind: dict[str, Any] = {"torch_dtype": torch_dtype, "subfolder": subfolder} | kwargs
+    kind: dict[str, Any] = {"torch_dtype": torch_dtype, "subfolder": subfolder} | reach | kwargs
     kind |= {"use_safetensors": None if pickles else True}
     kind |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # both shapes are named below
     if of_diffusers:
-        kind["low_cpu_mem_usage"] = False  # said outright, or diffusers advises installing accelerate
-    with explained(source, str(name)):
-        config = _config(network_class, str(name), subfolder)
+        kind["low_cpu_mem_usage"] = False  # by default diffusers advises installing accelerate
+    with explained(source, name):
+        config = _config(network_class, name, subfolder, **reach)
     _check_class(network_class, config, source)
     _check_depth(config, folder, source)
-    with explained(source, str(name)), without_chatter(), _silent_reports():
+    with explained(source, name), without_chatter(), _silent_reports():
         # The library's own loader, for a class that wraps it in this function.
-        network, report = library.from_pretrained.__func__(network_class, str(name), **kind)
+        network, report = library.from_pretrained.__func__(network_class, name, **kind)
     refuse_misfits(
         network_class.__name__,
         source,
@@ -80,19 +77,19 @@ def load_network(
     return network.eval()
 
 
-def _config(network_class: type[Any], name: str, subfolder: str) -> dict[str, Any]:
+def _config(network_class: type[Any], name: str, subfolder: str, **reach: Any) -> dict[str, Any]:
     if issubclass(network_class, ModelMixin):
-        config: Any = network_class.load_config(name, subfolder=subfolder)  # type: ignore[attr-defined]
+        config: Any = network_class.load_config(name, subfolder=subfolder, **reach)  # type: ignore[attr-defined]
     else:
-        config, _ = network_class.config_class.get_config_dict(name, subfolder=subfolder)
+        config, _ = network_class.config_class.get_config_dict(name, subfolder=subfolder, **reach)
     if not isinstance(config, dict):
-        raise ValueError(f"config.json holds {type(config).__name__}, no fields")
+        raise ValueError(f"config.json holds {type(config).__name__}, not an object")
     return config
 
 
 def _check_class(network_class: type[Any], config: dict[str, Any], source: str) -> None:
-    """Refuse another network's config before anything is built by it: sizes that it lacks would be the class's own."""
-    if network_class.__module__.startswith("transformers."):  # a checkpoint with a head serves the network beneath
+    """Refuse another network's config before building from it: sizes it lacks would take the class's defaults."""
+    if network_class.__module__.startswith("transformers."):  # a checkpoint with a head also holds the network
         found, expected = config.get("model_type"), network_class.config_class.model_type
     else:
         found, expected = (
@@ -100,11 +97,11 @@ def _check_class(network_class: type[Any], config: dict[str, Any], source: str) 
             network_class.__name__,
         )
     if found != expected:
-        raise ValueError(f"{source}/config.json: of {found}, not of {expected}; is this the folder you mean?")
+        raise ValueError(f"{source}/config.json: config of {found}, not of {expected}; name the folder of {expected}")
 
 
 def _check_depth(config: dict[str, Any], folder: Path, source: str) -> None:
-    """Refuse more layers than a folder's weights have tensors: building a slip of the pen would fill the memory."""
+    """Refuse more layers than a folder's weights have tensors: a typo in the config could fill the memory."""
     tensors = 0
     for path in folder.glob("*.safetensors"):
         with safe_open(path, "pt") as file:
@@ -124,17 +121,10 @@ def _numbers_of_layers(config: dict[str, Any]) -> Iterator[tuple[str, int]]:
             yield name, value
 
 
-def check_folder(name: str | PathLike[str], subfolder: str = "") -> None:
-    """Refuse a folder that is absent or holds a damaged safetensors file; a hub id passes.
-
-    Raises FileNotFoundError or ValueError naming it.
-    """
-    folder = Path(name) / subfolder
+def check_folder(folder: Path) -> None:
+    """Raise FileNotFoundError for an absent folder, ValueError for one with a damaged safetensors file."""
     if not folder.is_dir():
-        # A hub id is OWNER/NAME, or a name alone; one whose first half is a folder here was meant as a path.
-        if not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", str(name)) or Path(Path(name).parts[0]).is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder; docs/weights.md says where weights come from")
-        return
+        raise FileNotFoundError(f"{folder}: no such folder; docs/weights.md says where weights come from")
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, "pt"):
@@ -144,12 +134,12 @@ def check_folder(name: str | PathLike[str], subfolder: str = "") -> None:
 
 
 @contextmanager
-def explained(source: str, hub_id: str, *, again: str = NAME_A_FOLDER) -> Iterator[None]:
-    """Say in words what a library reports of `source`, which is, or lies in, the folder or hub id `hub_id`.
+def explained(source: str, name: str, *, again: str = NAME_A_FOLDER) -> Iterator[None]:
+    """Replace a library's error about `source`, a part of the folder or hub id `name`, by one with a way out.
 
-    `again` is the way out where there is no network.
-    Raises PermissionError for what is gated, FileNotFoundError for what is absent, ConnectionError without a network,
-    ValueError for all else.
+    `again` is the way out without a network.
+    Raises PermissionError for a gated repository, FileNotFoundError for an absent one, ConnectionError without a
+    network, ValueError for everything else.
     """
     try:
         yield
@@ -159,24 +149,23 @@ def explained(source: str, hub_id: str, *, again: str = NAME_A_FOLDER) -> Iterat
         def is_any(*kinds: type[BaseException]) -> bool:
             return any(isinstance(one, kinds) for one in chain)
 
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         if is_any(GatedRepoError):
             raise PermissionError(
-                f"{source}: gated. Accept its licence on https://huggingface.co/{hub_id}, then log in with "
+                f"{source}: gated. Accept its licence on https://huggingface.co/{name}, then log in with "
                 "`hf auth login` and run this again"
             ) from error
         if is_any(RepositoryNotFoundError):
             raise FileNotFoundError(
-                f"{source}: no folder here, and the hub has no {hub_id}, or it is private to you: log in with "
+                f"{source}: no folder here, and the hub has no {name}, or it is private to you: log in with "
                 "`hf auth login`; docs/weights.md lists what there is"
             ) from error
         if is_any(RemoteEntryNotFoundError):
-            raise FileNotFoundError(f"{source}: not among the files of the hub's {hub_id} ({said})") from error
-        if not Path(hub_id).is_dir() and is_any(HTTP_ERROR, LocalEntryNotFoundError, ConnectionError, TimeoutError):
-            raise ConnectionError(
-                f"{source}: the hub cannot be reached, or broke off ({chain[-1]}); {again}"
-            ) from error
-        raise ValueError(f"{source}: cannot be loaded ({said}); fetch it again") from error
+            raise FileNotFoundError(f"{source}: not among the files of the hub's {name} ({reason})") from error
+        if not Path(name).is_dir() and is_any(HTTP_ERROR, LocalEntryNotFoundError, ConnectionError, TimeoutError):
+            cause = "and its cache here lacks it" if is_any(LocalEntryNotFoundError) else f"({chain[-1]})"
+            raise ConnectionError(f"{source}: the hub cannot be reached {cause}; {again}") from error
+        raise ValueError(f"{source}: cannot be loaded ({reason}); fetch it again") from error
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -187,7 +176,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def _silent_reports() -> Iterator[None]:
-    """No word of the libraries' on keys that they filled or dropped: `refuse_misfits` has it, or they are left out."""
+    """Silence the libraries' warnings about missing and unexpected keys: `refuse_misfits` reports them."""
     loggers = [logging.getLogger(name) for name in ("transformers", "diffusers")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

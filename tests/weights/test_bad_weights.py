@@ -257,5 +257,5 @@ def test_anothers_config_is_refused_before_anything_is_built(tiny_release: Path,
     folder = Path(shutil.copytree(tiny_release, tmp_path / "release"))
     for part, other in (("video_encoder", "text_encoder"), ("vae", "transformer"), ("controlnet", "transformer")):
         shutil.copyfile(folder / other / "config.json", folder / part / "config.json")
-        with pytest.raises(ValueError, match=rf"{part}.config.json: of \w+, not of \w+"):
+        with pytest.raises(ValueError, match=rf"{part}.config.json: config of \w+, not of \w+"):
             load_part(folder, part)
