@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 from typer.testing import CliRunner
 
 from foleygram.cli import app
+from foleygram.commands.doctor import EXTRAS
 from foleygram.commands.train import _shipped_configs
 from foleygram.files import shipped
 from foleygram.pipeline.release import read_index
@@ -75,7 +76,7 @@ def test_doctor_says_how_to_get_the_weights_of_a_config(tmp_path, monkeypatch):
     assert ran.exit_code == 1
     assert re.search(r"weights/bert-base +missing +Apache-2.0 +foleygram weights fetch bert-base\n", ran.output)
     assert re.search(r"weights/BEATs_iter3_plus_AS2M.pt +missing +MIT +by hand: ", ran.output)
-    assert re.search(r"clip.yaml +0.0 MB", ran.output)
+    assert re.search(r"clip.yaml +\d.\d kB", ran.output)
 
 
 @pytest.mark.parametrize("content", ["a: [", "\xff"])
@@ -84,3 +85,33 @@ def test_doctor_names_a_file_that_is_not_yaml(tmp_path, content):
     ran = run_doctor(tmp_path / "odd.yaml")
     assert ran.exit_code == 1
     assert "odd.yaml: not a YAML file" in ran.output
+
+
+def test_the_dockerfile_copies_files_that_exist_and_docker_sees():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copied = [
+        name for line in lines if line.startswith("COPY ") and "--from" not in line for name in line.split()[1:-1]
+    ]
+    shown = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert copied and all((ROOT / name).exists() for name in copied)
+    assert set(copied) <= shown
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, wheel = built["project"], built["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {project["readme"], *project["license-files"], *wheel["packages"], *wheel["force-include"]}
+    assert needed <= set(copied)
+
+
+def test_doctor_lists_a_hub_id_of_a_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.yaml").write_text("model: {pretrained_model_name_or_path: google-bert/bert-base-uncased}")
+    ran = run_doctor("own.yaml")
+    assert ran.exit_code == 0
+    assert re.search(r"google-bert/bert-base-uncased +on the hub +Apache-2.0", ran.output)
+
+
+def test_doctor_names_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = set(project["optional-dependencies"]) - {"dev", "docs"}
+    assert extras == EXTRAS.keys()
+    required = {Requirement(text).name for name in extras for text in project["optional-dependencies"][name]}
+    assert {package for package, _ in EXTRAS.values()} <= required

@@ -25,6 +25,11 @@ REMEDIES = (
     ("runs/", "train the stage before"),
 )
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "aac", "opus", "flac")
+EXTRAS = {
+    "app": ("gradio", "the page"),
+    "render": ("mujoco", "rendered physics scenes"),
+}
+"""Each extra's main package, and what it is for."""
 ENCODERS = ("libx264", "aac", "libopus", "flac", "pcm_s24le")
 
 
@@ -35,6 +40,12 @@ class Item(NamedTuple):
     size: int | None
     licence: str
     remedy: str
+    on_hub: bool = False
+    """The name is a hub id, which is downloaded when it is used."""
+
+    @property
+    def missing(self) -> bool:
+        return self.size is None and not self.on_hub
 
 
 def doctor(
@@ -52,9 +63,9 @@ def doctor(
         items = release_items(path) if path.is_dir() else config_items(path)
         typer.echo(f"\n{path}")
         for item in items:
-            state = "missing" if item.size is None else f"{item.size / 1e6:.1f} MB"
-            typer.echo(f"  {item.name:<44} {state:>10}  {item.licence:<28} {item.remedy if item.size is None else ''}")
-        missing = sum(item.size is None for item in items)
+            state = "on the hub" if item.on_hub else "missing" if item.size is None else _shown(item.size)
+            typer.echo(f"  {item.name:<44} {state:>10}  {item.licence:<28} {item.remedy if item.missing else ''}")
+        missing = sum(item.missing for item in items)
         typer.echo(f"{missing} missing" if missing else "nothing is missing")
     raise typer.Exit(1 if missing else 0)
 
@@ -74,7 +85,10 @@ def machine() -> Iterator[tuple[str, str]]:
     yield "precision", f"float32, float16, bfloat16{'' if native else ' (without speed-up)'}"
     for name, codecs, mode in (("decodes", DECODERS, "r"), ("encodes", ENCODERS, "w")):
         yield name, ", ".join(codec for codec in codecs if _has_codec(av, codec, mode))
-    yield "the page", _installed("gradio") or "not installed: pip install 'foleygram[app]'"
+    for extra, (package, purpose) in EXTRAS.items():
+        found = _installed(package)
+        state = f"{package} {found}" if found else f"not installed: pip install 'foleygram[{extra}]'"
+        yield f"[{extra}]", f"{purpose}: {state}"
     for name in ("torchvision", "torchaudio"):
         if found := _installed(name):
             yield "warning", f"{name} {found} is installed; a build for another torch stops foleygram from importing"
@@ -128,9 +142,15 @@ def _paths(content: Any) -> Iterator[str]:
 
 
 def _config_item(name: str, beside: Path) -> Item:
-    from foleygram.weights.download import SOURCES
+    from foleygram.weights.download import SOURCES, licence_of
+    from foleygram.weights.location import hub_id
 
     path = next((path for path in (shipped(name), beside / name) if path.exists()), Path(name))
+    try:
+        if not path.exists() and hub_id(name):
+            return Item(name, None, licence_of(name) or "unknown", "", on_hub=True)
+    except (FileNotFoundError, ValueError):
+        pass  # not a hub id
     source_name = next((one for one in SOURCES if one in name.lower()), None) if "weights/" in name else None
     if source_name is None:
         remedy = next((remedy for start, remedy in REMEDIES if name.startswith(start)), "")
@@ -138,6 +158,10 @@ def _config_item(name: str, beside: Path) -> Item:
     source = SOURCES[source_name]
     remedy = f"foleygram weights fetch {source_name}" if source.hub_id else f"by hand: {source.page}"
     return Item(name, _size(path), source.licence, remedy)
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def _size(path: Path) -> int | None:
