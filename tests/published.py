@@ -8,9 +8,20 @@ import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import BertConfig, BertForMaskedLM, T5Config, T5EncoderModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapModel,
+    RobertaTokenizer,
+    T5Config,
+    T5EncoderModel,
+)
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from foleygram.alignment.encoders import train_wordpiece
+from foleygram.evaluation.networks.mel import slaney_filters
 
 DATA = Path(__file__).parent / "data"
 T5_TOKENIZER = Path(__file__).parents[1] / "checkpoints" / "mini" / "prompt_tokenizer"
@@ -181,4 +192,64 @@ def write_diffusers(folder: Path) -> Path:
     t5 = T5EncoderModel(T5Config(vocab_size=256, d_model=64, num_layers=1, num_heads=2, d_kv=8, d_ff=32))
     t5.save_pretrained(folder / "text_encoder")
     shutil.copytree(T5_TOKENIZER, folder / "tokenizer")
+    return folder
+
+
+# ---- CLAP ------------------------------------------------------------------------------------------------------------
+HTSAT = "audio_encoder.base.htsat."
+LAION_SIZES = {
+    "text_config": {"vocab_size": 261, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                    "intermediate_size": 32, "max_position_embeddings": 90},
+    "audio_config": {"patch_embeds_hidden_size": 4, "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2],
+                     "hidden_size": 32},
+    "projection_dim": 12,
+}  # fmt: skip
+
+
+def write_laion_clap(folder: Path) -> Path:
+    """LAION-CLAP without fusion as the hub has it."""
+    torch.manual_seed(0)
+    model = ClapModel(ClapConfig(**LAION_SIZES))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5) if parameter.dim() > 1 else None
+    model.audio_model.audio_encoder.batch_norm.running_var.fill_(400)
+    model.save_pretrained(folder)
+    ClapFeatureExtractor(frequency_min=50, truncation="rand_trunc").save_pretrained(folder)
+    characters = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *bytes_to_unicode().values()]
+    RobertaTokenizer(vocab={c: i for i, c in enumerate(characters)}, merges=[]).save_pretrained(folder)
+    return folder
+
+
+def microsoft_clap_state() -> dict[str, Tensor]:
+    """The golden's weights with all that a published file of Microsoft CLAP holds beside them."""
+    golden = load_file(DATA / "msclap_tiny.safetensors")
+    state = {key: value for key, value in golden.items() if not key.startswith("out.")}
+    positions = torch.cartesian_prod(torch.arange(8), torch.arange(8))
+    apart = positions[:, None] - positions + 7
+    for key in [key for key in state if key.endswith("relative_position_bias_table")]:
+        state[key.replace("bias_table", "index")] = 15 * apart[..., 0] + apart[..., 1]
+    return state | {
+        "logit_scale": torch.tensor(4.6),
+        f"{HTSAT}bn0.num_batches_tracked": torch.tensor(0),
+        f"{HTSAT}layers.0.blocks.1.attn_mask": torch.zeros(64, 64, 64),
+        f"{HTSAT}spectrogram_extractor.stft.conv_real.weight": torch.hann_window(1024).expand(1, 1, 1024),
+        f"{HTSAT}logmel_extractor.melW": slaney_filters(32_000, 1024, 64, 50, 14_000),
+        f"{HTSAT}tscam_conv.weight": torch.zeros(527, 32, 2, 3),
+        f"{HTSAT}head.bias": torch.zeros(527),
+        "caption_encoder.base.h.0.attn.bias": torch.ones(1, 1, 128, 128),
+    }
+
+
+def write_microsoft_clap(path: Path) -> Path:
+    """Microsoft's `CLAP_weights_2023.pth`."""
+    torch.save({"model": microsoft_clap_state(), "epoch": 3}, path)
+    return path
+
+
+def write_gpt2_tokenizer(folder: Path) -> Path:
+    """GPT-2's vocabulary of single characters."""
+    folder.mkdir(parents=True, exist_ok=True)
+    characters = [*bytes_to_unicode().values(), "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({character: i for i, character in enumerate(characters)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
     return folder

@@ -6,37 +6,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
-from transformers.convert_slow_tokenizer import bytes_to_unicode
+from transformers import ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
 from foleygram.evaluation.embedders import sound_windows
 from foleygram.evaluation.extraction import window_protocol
 from foleygram.evaluation.networks.laion_clap import LaionClap
 from foleygram.evaluation.networks.mel import MelDecibels, slaney_filters
 from foleygram.weights.download import ORIGIN
-
-SIZES = {
-    "text_config": {"vocab_size": 261, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-                    "intermediate_size": 32, "max_position_embeddings": 90},
-    "audio_config": {"patch_embeds_hidden_size": 4, "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2],
-                     "hidden_size": 32},
-    "projection_dim": 12,
-}  # fmt: skip
+from tests import published
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights") / "laion-clap"
-    torch.manual_seed(0)
-    model = ClapModel(ClapConfig(**SIZES))
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.5) if parameter.dim() > 1 else None
-    model.audio_model.audio_encoder.batch_norm.running_var.fill_(400)
-    model.save_pretrained(folder)
-    ClapFeatureExtractor(frequency_min=50, truncation="rand_trunc").save_pretrained(folder)
-    characters = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *bytes_to_unicode().values()]
-    RobertaTokenizer(vocab={c: i for i, c in enumerate(characters)}, merges=[]).save_pretrained(folder)
-    return folder
+    return published.write_laion_clap(tmp_path_factory.mktemp("weights") / "laion-clap")
 
 
 @pytest.fixture(scope="module")

@@ -10,35 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from benchmarks.msclap_parity.__main__ import TEXTS, Difference, differences, report, sounds
 from foleygram.evaluation.embedders import sound_windows
 from foleygram.evaluation.extraction import window_protocol
-from foleygram.evaluation.networks.mel import slaney_filters
 from foleygram.evaluation.networks.microsoft_clap import MicrosoftClap
-
-HTSAT = "audio_encoder.base.htsat."
-
-
-def published_state():
-    """The tiny weights with all that a published file holds beside them."""
-    state = {key: value for key, value in golden().items() if not key.startswith("out.")}
-    places = torch.cartesian_prod(torch.arange(8), torch.arange(8))
-    apart = places[:, None] - places + 7
-    for key in [key for key in state if key.endswith("relative_position_bias_table")]:
-        state[key.replace("bias_table", "index")] = 15 * apart[..., 0] + apart[..., 1]
-    state |= {
-        "logit_scale": torch.tensor(4.6),
-        f"{HTSAT}bn0.num_batches_tracked": torch.tensor(0),
-        f"{HTSAT}layers.0.blocks.1.attn_mask": torch.zeros(64, 64, 64),
-        f"{HTSAT}spectrogram_extractor.stft.conv_real.weight": torch.hann_window(1024).expand(1, 1, 1024),
-        f"{HTSAT}logmel_extractor.melW": slaney_filters(32_000, 1024, 64, 50, 14_000),
-        f"{HTSAT}tscam_conv.weight": torch.zeros(527, 32, 2, 3),
-        f"{HTSAT}head.bias": torch.zeros(527),
-        "caption_encoder.base.h.0.attn.bias": torch.ones(1, 1, 128, 128),
-    }
-    return state
+from tests import published
 
 
 def golden():
@@ -48,10 +25,8 @@ def golden():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    torch.save({"model": published_state(), "epoch": 3}, folder / "CLAP_weights_2023.pth")
-    characters = [*bytes_to_unicode().values(), "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({character: i for i, character in enumerate(characters)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
+    published.write_gpt2_tokenizer(folder)
+    published.write_microsoft_clap(folder / "CLAP_weights_2023.pth")
     return folder
 
 
@@ -116,16 +91,16 @@ def changed(state, key, value):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        (f"{HTSAT}norm.weight", None, "lacks norm.weight"),
-        (f"{HTSAT}norm.bias", None, r"missing \['norm.bias'\]"),
-        (f"{HTSAT}layers.1.blocks.0.attn.qkv.bias", torch.zeros(9), "misshapen"),
+        (f"{published.HTSAT}norm.weight", None, "lacks norm.weight"),
+        (f"{published.HTSAT}norm.bias", None, r"missing \['norm.bias'\]"),
+        (f"{published.HTSAT}layers.1.blocks.0.attn.qkv.bias", torch.zeros(9), "misshapen"),
         ("audio_encoder.projection.linear2.weight", torch.zeros(3, 3), r"linear2.weight \(3, 3\), expected \(12, 12\)"),
         ("caption_encoder.base.h.0.mlp.c_fc.weight", None, "c_fc.weight"),
-        (f"{HTSAT}layers.0.blocks.0.extra", torch.zeros(1), r"unexpected \['layers.0.blocks.0.extra'\]"),
+        (f"{published.HTSAT}layers.0.blocks.0.extra", torch.zeros(1), r"unexpected \['layers.0.blocks.0.extra'\]"),
     ],
 )
 def test_weights_that_do_not_fit_are_named(folder, tmp_path, key, value, message):
-    torch.save(changed(published_state(), key, value), tmp_path / "odd.pth")
+    torch.save(changed(published.microsoft_clap_state(), key, value), tmp_path / "odd.pth")
     with pytest.raises(ValueError, match=rf"odd\.pth.*{message}"):
         MicrosoftClap.from_weights(tmp_path / "odd.pth", tokenizer=folder)
 
