@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from typer.testing import CliRunner
 
 from foleygram.cli import app
 from foleygram.pipeline.release import licences_of
+from foleygram.synthetic.drumstick.render import render_dataset
 from foleygram.training.stage import Stage
 from tests import published
+from tests.hub import running_hub
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs" / "greatest_hits"
@@ -29,21 +32,6 @@ def run(*arguments: object) -> str:
     result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
-
-
-def train(name: str, folder: Path, cache: Path, **changes: object) -> None:
-    """A step by a shipped config, with other places and sizes."""
-    given = {
-        f"{MODEL}.total_steps": 1, f"{MODEL}.out": folder / "release", "trainer.max_steps": 1,
-        "trainer.accelerator": "cpu", "trainer.devices": 1, "trainer.default_root_dir": folder,
-        "trainer.callbacks": "null", "trainer.enable_checkpointing": "false", "trainer.logger": "false",
-        "trainer.limit_val_batches": 1, "trainer.val_check_interval": 1, "trainer.num_sanity_val_steps": 0,
-        "data.init_args.batch_size": 2, "data.init_args.num_workers": 0,
-        f"{TRAIN}.folder": cache / "train", f"{VAL}.folder": cache / "test",
-        f"{TRAIN}.spec": folder / "clip.yaml", f"{VAL}.spec": folder / "clip.yaml",
-    }  # fmt: skip
-    arguments = [f"--{key}={value}" for key, value in {**given, **changes}.items()]
-    run("train", "fit", "--config", CONFIGS / f"{name}.yaml", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -125,34 +113,97 @@ def test_the_predictor_is_built(weights: Path) -> None:
     assert built("envelope", PREDICTOR).predictor.config.motion_size == 32
 
 
-@pytest.mark.slow
+PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+PROGRAMS = {"foleygram": [], "train.py": ["train"], "generate.py": ["generate"], "evaluate.py": ["evaluate"]}
+
+
+def documented_commands() -> list[list[str]]:
+    """The commands of docs/paper.md in order, as arguments of `foleygram`."""
+    lines = "".join(re.findall(r"```bash\n(.*?)```", PAPER, re.S)).splitlines()
+    words = [shlex.split(line.removeprefix("python ")) for line in lines]
+    return [[*PROGRAMS[program], *arguments] for program, *arguments in words]
+
+
+def smaller(arguments: list[str], spec: Path) -> list[object]:
+    """What makes a documented command tiny: sizes and devices, no folder and no file but the clip's rates."""
+    command, name = arguments[0], Path(next((one for one in arguments if one.endswith(".yaml")), "")).stem
+    if command == "cache":
+        return ["--spec", spec, "--workers", 0, "--device", "cpu"]
+    if arguments[:2] == ["weights", "export"]:
+        return ["--spec", spec]
+    if command == "generate":
+        return ["--steps", 1, "--device", "cpu"]
+    if command == "judge":
+        return ["--steps", 1]
+    if command == "evaluate":
+        chosen = "onsets,envelope,material,alignment,foleygram-audio,laion-clap,microsoft-clap,favd-rgb-vggish"
+        tiny = {"steps": 1, "limit": 14, "device": "cpu", "conditions": "avt+true,v", "metrics": chosen}
+        return ["--no-controls", *(word for key, value in tiny.items() for word in (f"--{key}", value))]
+    if command != "train":
+        return []
+    given = {
+        f"{MODEL}.total_steps": 1, "trainer.max_steps": 1, "trainer.accelerator": "cpu", "trainer.devices": 1,
+        "trainer.limit_val_batches": 1, "trainer.val_check_interval": 1, "trainer.num_sanity_val_steps": 0,
+        "data.init_args.batch_size": 2, "data.init_args.num_workers": 0, f"{TRAIN}.spec": spec, f"{VAL}.spec": spec,
+    } | {"alignment": TINY_ENCODERS, "envelope": PREDICTOR, "generation": TINY_STAGE_2}[name]  # fmt: skip
+    return [f"--{key}={value}" for key, value in given.items()]
+
+
+TINY_ENCODERS = {
+    f"{MODEL}.{name}_encoder.init_args.embedding_dim": 16 for name in ("video", "text", "audio")
+} | {f"{MODEL}.video_encoder.init_args.num_attention_heads": 2}  # fmt: skip
+TINY_STAGE_2 = {
+    f"{MODEL}.projectors.init_args.embedding_dim": 16,
+    f"{MODEL}.projectors.init_args.cross_attention_input_dim": 64,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.callbacks.init_args.num_inference_steps": 1,  # of the previews, which come last
+}
+
+
+def hub_files(name: str, folder: Path) -> dict[str, bytes]:
+    """What the hub holds under the name of documented weights, in the published form at a tiny size."""
+    folder.mkdir()
+    write = {
+        "stable-audio-open": published.write_diffusers,
+        "eva-clip-g": lambda folder: published.write_eva(folder / "EVA01_CLIP_g_14_psz14_s11B.pt"),
+        "bert-base": published.write_bert,
+        "laion-clap": published.write_laion_clap,
+        "microsoft-clap": lambda folder: published.write_microsoft_clap(folder / "CLAP_weights_2023.pth"),
+        "gpt2-tokenizer": published.write_gpt2_tokenizer,
+    }
+    write[name](folder)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_the_whole_recipe_from_videos_to_a_release(weights: Path, tmp_path: Path) -> None:
-    spec, release, backbone = tmp_path / "clip.yaml", tmp_path / "release", weights / "stable-audio-open"
+def test_the_commands_of_the_paper_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From fetched weights to a comparison of two reports, with the YAMLs' own folders; no step names another's."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    spec = tmp_path / "tiny.yaml"
     spec.write_text(yaml.safe_dump(SPEC))
-    rendered = tmp_path / "videos"
-    run("render", rendered, "--videos", 2, "--seed", 3, "--seconds", "1:1.2", "--test-share", 0.5)
-    media, features = tmp_path / "media", tmp_path / "features"
-    for split in ("train", "test"):
-        fields = "frames,motion,envelope_audio"
-        run("cache", rendered, media / split, "--split", split, "--spec", spec, "--fields", fields, "--workers", 0)
-    train("alignment", tmp_path, media, **encoders(weights, matching=True))
-    train("envelope", tmp_path, media, **{f"{MODEL}.out": release / "envelope_predictor", **PREDICTOR})
-    for split in ("train", "test"):
-        fields = "latents,control_latents,embeddings"
-        given = ("--checkpoint", release, "--backbone", backbone, "--spec", spec, "--fields", fields, "--workers", 0)
-        run("cache", rendered, features / split, "--split", split, *given)
-    changes = {**stage_2(weights), "trainer.accumulate_grad_batches": 1}
-    for part in (TRAIN, VAL):
-        changes |= {f"{part}.encoders": [str(release), str(backbone)]}
-    train("generation", tmp_path, features, **changes)
-    out = tmp_path / "exported"
-    run("weights", "export", release, out, "--spec", spec, "--backbone", backbone, "--sigma-min", 0.3)
-    assert "all hashes match" in " ".join(run("weights", "check", out).split())
-    assert licences_of(out)["vae"] == licences_of(out)["prompt_encoder"] == "Stability AI Community License"
-    video = sorted(rendered.glob("*_denoised.mp4"))[0]
-    run("generate", video, "--out", tmp_path / "sounds", "--checkpoint", out, "--steps", 2)
-    assert next((tmp_path / "sounds").glob("*.wav")).stat().st_size > 16_000
+    data = Path("data/greatest_hits")
+    render_dataset(data, num_videos=4, seed=3, seconds=(4.1, 4.2), test_share=0.5, num_workers=1, progress=False)
+    Path("my_video.mp4").write_bytes(min(data.glob("*_denoised.mp4")).read_bytes())
+    Path("weights").mkdir()
+    published.write_beats(Path("weights") / re.findall(r"`(BEATs\S+\.pt)`", PAPER)[0])
+    done = []
+    with running_hub(monkeypatch) as hub:
+        for arguments in documented_commands():
+            if arguments[:2] == ["weights", "fetch"]:
+                hub.files = hub_files(arguments[2], tmp_path / f"hub-{arguments[2]}")
+            run(*arguments, *smaller(arguments, spec))
+            done.append(arguments[0])
+    assert list(dict.fromkeys(done)) == ["weights", "cache", "train", "generate", "judge", "evaluate"]
+    assert licences_of(Path("releases/greatest_hits"))["vae"] == "Stability AI Community License"
+    assert next(Path("out/greatest_hits").glob("*.wav")).stat().st_size > 16_000
+    report = json.loads(Path("runs/greatest_hits/evaluation_seed_1/report.json").read_text())
+    row = report["summary"]["avt+true"]
+    assert row["fad_laion-clap"] is not None and row["fad_microsoft-clap"] is not None
+    assert {"audio_score_laion-clap", "audio_score_microsoft-clap", "envelope_l1"} <= row.keys()
+    assert "favd-rgb-vggish" in report["left_out"] and report["oracle"] == ["avt+true"]
+    for checkpoint in ("alignment", "envelope", "generation"):
+        assert Path(f"runs/greatest_hits/{checkpoint}/last.ckpt").is_file()
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
