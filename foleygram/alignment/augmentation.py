@@ -1,6 +1,7 @@
 """Random changes to frames and sound that leave what is hit recognisable; every draw comes from the generator given."""
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
@@ -47,10 +48,10 @@ def crop_and_flip(pixels: Tensor, generator: torch.Generator, *, smallest: float
     mirror = 1 - 2 * _uniform(0.0, 1.0, (batch,), generator, pixels).round()
     zero = torch.zeros_like(side)
     rows = torch.stack([torch.stack([mirror * side, zero, x], -1), torch.stack([zero, side, y], -1)], dim=1)
-    flat = pixels.flatten(0, 1)
+    flat = rearrange(pixels, "b n c h w -> (b n) c h w")
     grid = functional.affine_grid(rows.repeat_interleave(num_frames, 0), list(flat.shape), align_corners=False)
     sampled = functional.grid_sample(flat, grid, padding_mode="border", align_corners=False)
-    return sampled.unflatten(0, (batch, num_frames))
+    return rearrange(sampled, "(b n) c h w -> b n c h w", b=batch)
 
 
 def augment_audio(audio: Tensor, generator: torch.Generator, *, gain_db: float = 6.0) -> Tensor:

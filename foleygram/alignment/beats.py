@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -100,7 +101,7 @@ class BeatsModel(PreTrainedModel):
         if fbank.ndim != 3 or min(fbank.shape[1:]) < patch:
             raise ValueError(f"fbank has shape {tuple(fbank.shape)}: expected (B, frames, mels), each at least {patch}")
         patches = self.patch_embedding(fbank[:, None].to(self.patch_embedding.weight.dtype))
-        tokens = self.layer_norm(patches.flatten(2).mT)
+        tokens = self.layer_norm(rearrange(patches, "b c frames mels -> b (frames mels) c"))
         if padding_mask is not None:
             padding_mask = pooled_mask(pooled_mask(padding_mask, fbank.shape[1]), tokens.shape[1])
         return self.encoder(self.dropout_input(self.post_extract_proj(tokens)), padding_mask)
@@ -204,7 +205,7 @@ class GatedAttention(nn.Module):
     def forward(self, tokens: Tensor, bias: Tensor | None, padding_mask: Tensor | None) -> Tensor:
         """Attended tokens (B, n, dim); `bias` (heads, n, n), `padding_mask` (B, n) True for keys to ignore."""
         query, key, value = (
-            projection(tokens).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, heads, n, dim / heads)
+            rearrange(projection(tokens), "b n (heads d) -> b heads n d", heads=self.num_heads)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         mask = None if bias is None else (self._gate(query) * bias if self.gated else bias)
@@ -215,7 +216,7 @@ class GatedAttention(nn.Module):
         mask = None if mask is None else mask.to(query.dtype)
         dropout = self.dropout if self.training else 0.0
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        return self.out_proj(rearrange(attended, "b heads n d -> b n (heads d)"))
 
     def _gate(self, query: Tensor) -> Tensor:
         update, reset = self.grep_linear(query).unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, dim=-1)

@@ -8,6 +8,7 @@ from string import ascii_lowercase, digits
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -23,7 +24,7 @@ from transformers import (
 from transformers import initialization as init
 
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
-from foleygram.datasets.cache import CachedClips
+from foleygram.datasets.captions import cached_captions
 from foleygram.files import shipped
 from foleygram.media.audio import beats_fbank
 from foleygram.weights.hub import check_folder, explained, load_network
@@ -123,8 +124,9 @@ class VideoEncoder(_AlignedEncoder):
         # Buffers that are not saved stay unset when transformers builds on the meta device: rebuild them here.
         mean, std = (torch.tensor(v, device=frames.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
         pixels = frames.float() / 255 if frames.dtype == torch.uint8 else frames
-        pixels = ((pixels - mean) / std).flatten(0, 1).to(self.dtype)
-        return self.network(pixel_values=pixels).last_hidden_state.unflatten(0, frames.shape[:2])
+        pixels = rearrange((pixels - mean) / std, "b n c h w -> (b n) c h w").to(self.dtype)
+        tokens = self.network(pixel_values=pixels).last_hidden_state
+        return rearrange(tokens, "(b n) patches d -> b n patches d", b=len(frames))
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Unit embeddings (B, D) of a video's tokens."""
@@ -274,12 +276,11 @@ def train_wordpiece(captions: Iterable[str], vocab_size: int = 256) -> BertToken
 
 def wordpiece_from_captions(cache: str, vocab_size: int = 256) -> BertTokenizer:
     """`train_wordpiece` on the captions of a cache of clips; for YAML."""
-    shards = CachedClips(cache, fields=()).manifest["shards"]
-    return train_wordpiece((text for shard in shards for text in shard["strings"]["caption"]), vocab_size)
+    return train_wordpiece(cached_captions(cache), vocab_size)
 
 
 def load_tokenizer(folder: str) -> BertTokenizer:
-    """The tokenizer of a folder or hub id; for YAML, where transformers' own loader says no type."""
+    """The tokenizer of a folder or hub id; for YAML, because transformers' own loader has no type annotation."""
     identifier = hub_id(folder)
     name = identifier or str(shipped(folder))
     if identifier is None:

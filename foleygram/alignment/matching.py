@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,7 +37,8 @@ class ContextProjector(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Another number of frames than trained on takes the nearest frame's embedding."""
         place = functional.interpolate(self.frame_embedding.mT, tokens.shape[1], mode="nearest").mT
-        return (self.norm(self.linear(tokens)) + place[:, :, None]).flatten(1, 2) + self.type_embedding
+        placed = self.norm(self.linear(tokens)) + place[:, :, None]
+        return rearrange(placed, "b frames n d -> b (frames n) d") + self.type_embedding
 
 
 class DataAnchorMatching(nn.Module):

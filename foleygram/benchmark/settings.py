@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from foleygram.datasets.datamodule import collate_clips
@@ -149,5 +150,5 @@ def shuffled(curves: Tensor, size: int) -> Tensor:
         raise ValueError(f"an envelope of {curves.shape[-1]} values has no two pieces of {size} to shuffle")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     order = order[(torch.argsort(order) + 1) % count]  # each piece takes the place of the next of one cycle
-    pieces = curves[..., : count * size].unflatten(-1, (count, size))[..., order, :]
-    return torch.cat([pieces.flatten(-2), curves[..., count * size :]], dim=-1)
+    pieces = rearrange(curves[:, : count * size], "b (pieces size) -> b pieces size", size=size)[:, order]
+    return torch.cat([rearrange(pieces, "b pieces size -> b (pieces size)"), curves[:, count * size :]], dim=-1)

@@ -1,7 +1,9 @@
 """Captions from a clip's own events (paper notes, section 5)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.clip import Event
 
 UNLABELLED = "A person uses a wooden stick."
@@ -24,6 +26,11 @@ def predicate(events: Sequence[Event]) -> str | None:
         return None
     verb = "hits and scratches" if actions >= {"hit", "scratch"} else "scratches" if "scratch" in actions else "hits"
     return f"{verb} {_list(materials)}"
+
+
+def cached_captions(cache: str | Path) -> list[str]:
+    """Captions of all clips of a cache, in its order; raises FileNotFoundError or ValueError as `CachedClips`."""
+    return [text for shard in CachedClips(cache, fields=()).manifest["shards"] for text in shard["strings"]["caption"]]
 
 
 def _list(names: list[str]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from foleygram.evaluation.extraction import AudioClip, Extraction
@@ -137,7 +138,7 @@ def _picture(clip: AudioClip, network: I3D, cache: FeatureCache | None) -> Featu
         last = min(count, first + STACKS_AT_ONCE)
         stretch = times[first * STACK : last * STACK + 1]
         frames = run_isolated(read_frames, clip.path, stretch, size=SHORT_SIDE, squash=False).frames
-        parts.append(network(frames.unfold(0, STACK + 1, STACK).movedim(-1, 1)))
+        parts.append(network(rearrange(frames.unfold(0, STACK + 1, STACK), "n c h w t -> n t c h w")))
     rows = torch.cat(parts)
     if not bool(torch.isfinite(rows).all()):
         raise ValueError(f"{clip}: its rows hold values that are not finite")

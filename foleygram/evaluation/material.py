@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
@@ -58,12 +59,12 @@ class MaterialJudge(PreTrainedModel):
         """Log-mel picture (B, 1, mels, frames) of sound (B, samples), in [0, 1] below each clip's own loudest value."""
         bank = kaldi_fbank(audio * 2**15, self.config.sample_rate, self.config.num_mel_bins)
         decibels = (bank - bank.amax((-2, -1), keepdim=True)) * (10 / torch.log(torch.tensor(10.0)))
-        return (1 + decibels / self.config.range_db).clamp(min=0).transpose(-2, -1)[:, None]
+        return rearrange((1 + decibels / self.config.range_db).clamp(min=0), "b frames mels -> b 1 mels frames")
 
     def forward(self, audio: Tensor) -> Tensor:
         """Logits (B, materials) of mono sound (B, samples) at the judge's rate, whatever its level."""
-        maps = self.blocks(self.log_mel(audio))  # (B, C, rows, frames)
-        frames = F.gelu(self.frame(self.dropout(maps.flatten(1, 2).transpose(1, 2))))  # (B, frames, C)
+        maps = rearrange(self.blocks(self.log_mel(audio)), "b c bands frames -> b frames (c bands)")
+        frames = F.gelu(self.frame(self.dropout(maps)))  # (B, frames, C)
         weights = self.attention(frames).softmax(1)
         pooled = torch.cat([(weights * frames).sum(1), frames.amax(1)], -1)
         return self.head(self.dropout(pooled))

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from transformers import T5Config, T5EncoderModel, T5TokenizerFast  # type: ignore[attr-defined]
 
-from foleygram.datasets.cache import CachedClips
+from foleygram.datasets.captions import cached_captions
 from foleygram.generation.backbone import PromptTokens, encode_prompts, tokenize_prompts
 from foleygram.generation.conditioning import drop_tokens, with_durations
 from foleygram.generation.controlnet import controlled_forward
@@ -124,7 +124,6 @@ def build_prompt_encoder(
 
 def prompt_tokenizer_from_captions(cache: str, vocab_size: int = 256) -> T5TokenizerFast:
     """A Unigram tokenizer in T5's form, trained on the captions of a cache."""
-    shards = CachedClips(cache, fields=()).manifest["shards"]
-    captions = sorted({caption for shard in shards for caption in shard["strings"]["caption"]})
+    captions = sorted(set(cached_captions(cache)))
     base = T5TokenizerFast(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)], extra_ids=0)
     return base.train_new_from_iterator(captions, vocab_size=vocab_size)

@@ -1,6 +1,7 @@
 """A multi-resolution spectral distance whose shortest windows hear transients."""
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
@@ -62,6 +63,7 @@ class MultiResolutionSpectra(nn.Module):
 
     def _magnitude(self, audio: Tensor, window: int) -> Tensor:
         shape = torch.hann_window(window, device=audio.device)
-        flat = audio.reshape(-1, audio.shape[-1]).float()
+        flat = rearrange(audio, "b c samples -> (b c) samples").float()
         spectrum = torch.stft(flat, window, window // 4, window=shape / shape.sum(), return_complex=True)
-        return (spectrum.real**2 + spectrum.imag**2 + 1e-12).sqrt().unflatten(0, (len(audio), -1))
+        magnitude = (spectrum.real**2 + spectrum.imag**2 + 1e-12).sqrt()
+        return rearrange(magnitude, "(b c) bins frames -> b c bins frames", b=len(audio))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -172,7 +173,7 @@ def _video(frames: Tensor) -> Tensor:
     """(1, C, T, 224, 224) in [-1, 1] of the middles of (T, C, H, W), 0 to 255."""
     top, left = ((side - CROP) // 2 for side in frames.shape[-2:])
     middle = frames[..., top : top + CROP, left : left + CROP]
-    return (2 * middle / 255 - 1).transpose(0, 1)[None]
+    return rearrange(2 * middle / 255 - 1, "t c h w -> 1 c t h w")
 
 
 def _margins(size: Sequence[int], stride: Sequence[int]) -> tuple[int, ...]:

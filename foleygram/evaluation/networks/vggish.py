@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
@@ -46,9 +47,7 @@ class VGGishNetwork(nn.Module):
 
     def forward(self, patches: Tensor, *, activated: bool = True) -> Tensor:
         """Rows (N, 128), before the last ReLU when not `activated`."""
-        features = (
-            self.features(patches).permute(0, 2, 3, 1).flatten(1)
-        )  # the order of TensorFlow, where it was trained
+        features = rearrange(self.features(patches), "n c frames mels -> n (frames mels c)")  # TensorFlow's order
         return self.embeddings(features) if activated else self.embeddings[:-1](features)
 
 
