@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from foleygram.evaluation.extraction import AudioClip, Extraction
 from foleygram.evaluation.feature_cache import FeatureCache, Features
-from foleygram.evaluation.networks import pwc, raft
-from foleygram.evaluation.networks.i3d import FRAME_RATE, I3D, SHORT_SIDE, STACK, FlowEstimator
+from foleygram.evaluation.networks.i3d import FRAME_RATE, I3D, SHORT_SIDE, STACK
 from foleygram.evaluation.networks.i3d import WHERE as WHERE_I3D
+from foleygram.evaluation.networks.pwc import WHERE as WHERE_PWC
 from foleygram.evaluation.networks.pwc import PWCNet
 from foleygram.evaluation.networks.vggish import WHERE as WHERE_VGGISH
 from foleygram.evaluation.networks.vggish import Output, VGGish
@@ -25,75 +25,50 @@ STACKS_AT_ONCE = 8
 
 
 class Profile(NamedTuple):
-    """What a profile is made of: I3D on pictures, alone or with I3D on motion by PWC-Net or RAFT; VGGish's output."""
+    """Networks of a profile: I3D on frames, with or without I3D on PWC-Net's optical flow, and VGGish's output."""
 
-    motion: Literal["pwc", "raft"] | None
+    flow: bool
     sound: Output
 
 
 PROFILES = {
-    "favd-rgb-pwc-vggish": Profile("pwc", "raw"),
-    "favd-rgb-pwc-vggish-quantised": Profile("pwc", "quantised"),
-    "favd-rgb-raft-vggish": Profile("raft", "raw"),
-    "favd-rgb-raft-vggish-quantised": Profile("raft", "quantised"),
-    "favd-rgb-vggish": Profile(None, "raw"),
-    "favd-rgb-vggish-quantised": Profile(None, "quantised"),
+    "favd-rgb-pwc-vggish": Profile(True, "raw"),
+    "favd-rgb-pwc-vggish-quantised": Profile(True, "quantised"),
+    "favd-rgb-vggish": Profile(False, "raw"),
+    "favd-rgb-vggish-quantised": Profile(False, "quantised"),
 }
-"""Each is a figure of its own; the first is the published one (PEAVS)."""
+"""Each is a metric of its own; the first is the published one (PEAVS)."""
 
 
-class Needed(NamedTuple):
-    """A weight file by pattern, and where it is to be had."""
+class WeightFile(NamedTuple):
+    """A weight file's name pattern, and where to get it."""
 
     pattern: str
     where: str
 
 
-RGB, FLOW = Needed("i3d_rgb.pt", WHERE_I3D), Needed("i3d_flow.pt", WHERE_I3D)
-PWC, RAFT = Needed("pwc_net_sintel.pt", pwc.WHERE), Needed("raft_large*.pth", raft.WHERE)
-VGGISH, PCA = Needed("vggish-*.pth", WHERE_VGGISH), Needed("vggish_pca_params*", WHERE_VGGISH)
-
-
-def lacking(name: str, weights: str | Path) -> list[str]:
-    """What a profile lacks, and how to get it; empty where a folder of weights and the packages have it all.
-
-    Raises ValueError listing the profiles for a name that is none.
-    """
-    found = _found(_profile(name), Path(weights))
-    reasons = [f"{Path(weights) / one.pattern}: missing; {one.where}" for one, path in found.items() if path is None]
-    if _profile(name).motion == "raft" and not raft.has_torchvision():
-        reasons.append(raft.WITHOUT)
-    return reasons
+RGB, FLOW = WeightFile("i3d_rgb.pt", WHERE_I3D), WeightFile("i3d_flow.pt", WHERE_I3D)
+PWC = WeightFile("pwc_net_sintel.pt", WHERE_PWC)
+VGGISH, PCA = WeightFile("vggish-*.pth", WHERE_VGGISH), WeightFile("vggish_pca_params*", WHERE_VGGISH)
 
 
 def load_profile(name: str, weights: str | Path) -> tuple[I3D, VGGish]:
-    """The networks of a profile, from a folder of weights; never others in their place.
+    """The networks of a profile, from a folder of weights; no file is replaced by another profile's.
 
-    Raises FileNotFoundError saying what is lacking and how to get it, ValueError for an unknown name or files that do
-    not fit.
+    Raises FileNotFoundError naming every missing file and where to get it, ValueError for an unknown profile and for
+    files that do not fit.
     """
-    reasons = lacking(name, weights)
-    if reasons:
-        raise FileNotFoundError(f"{name} is left out: {'; '.join(reasons)}")
-    profile = _profile(name)
-    paths = {needed: path for needed, path in _found(profile, Path(weights)).items() if path is not None}
-    sound = VGGish.from_weights(paths[VGGISH], output=profile.sound, pca_path=paths.get(PCA))
-    estimator: FlowEstimator | None = None
-    if profile.motion is not None:
-        estimator = PWCNet.from_weights(paths[PWC]) if profile.motion == "pwc" else raft.Raft.from_weights(paths[RAFT])
-    return I3D.from_weights(paths[RGB], flow_path=paths.get(FLOW), estimator=estimator), sound
-
-
-def _profile(name: str) -> Profile:
     if name not in PROFILES:
-        raise ValueError(f"unknown profile {name!r}; there are {', '.join(PROFILES)}")
-    return PROFILES[name]
-
-
-def _found(profile: Profile, weights: Path) -> dict[Needed, Path | None]:
-    motion = {None: [], "pwc": [FLOW, PWC], "raft": [FLOW, RAFT]}[profile.motion]
-    needed = [RGB, VGGISH, *motion, *([PCA] if profile.sound == "quantised" else [])]
-    return {one: min(weights.glob(one.pattern), default=None) for one in needed}
+        raise ValueError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}")
+    profile, weights = PROFILES[name], Path(weights)
+    needed = [RGB, VGGISH, *([FLOW, PWC] if profile.flow else []), *([PCA] if profile.sound == "quantised" else [])]
+    paths = {file: path for file in needed if (path := min(weights.glob(file.pattern), default=None))}
+    missing = [f"{weights / file.pattern}: missing; {file.where}" for file in needed if file not in paths]
+    if missing:
+        raise FileNotFoundError(f"{name} is left out: {'; '.join(missing)}")
+    sound = VGGish.from_weights(paths[VGGISH], output=profile.sound, pca_path=paths.get(PCA))
+    estimator = PWCNet.from_weights(paths[PWC]) if profile.flow else None
+    return I3D.from_weights(paths[RGB], flow_path=paths.get(FLOW), estimator=estimator), sound
 
 
 def extract_pictures(

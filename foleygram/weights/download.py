@@ -77,11 +77,6 @@ SOURCES: Mapping[str, Source] = {
         used_for="FAVD",
         page="models/i3d/checkpoints of v-iashin/video_features on GitHub, i3d_rgb.pt and i3d_flow.pt",
     ),
-    "raft": Source(
-        licence="BSD-3-Clause",
-        used_for="FAVD's profiles with motion, where torchvision is installed",
-        page="torchvision's page on Raft_Large_Weights, raft_large_C_T_SKHT_V1-0b8c9e55.pth",
-    ),
     "pwc-net": Source(
         licence="see sniklaus/pytorch-pwc on GitHub",
         used_for="FAVD as published: motion",

@@ -1,17 +1,12 @@
-import sys
-from types import ModuleType
-
 import pytest
 import torch
-from torch.nn.functional import pad
 
 from foleygram.evaluation import favd
 from foleygram.evaluation.distances import FrechetAudioDistance, FrechetAudioVisualDistance
 from foleygram.evaluation.extraction import AudioClip
-from foleygram.evaluation.favd import PROFILES, extract_pictures, lacking, load_profile
+from foleygram.evaluation.favd import PROFILES, extract_pictures, load_profile
 from foleygram.evaluation.feature_cache import FeatureCache
 from foleygram.evaluation.frechet import frechet_distance
-from foleygram.evaluation.networks import raft as raft_module
 from foleygram.evaluation.networks.i3d import I3DNetwork
 from foleygram.evaluation.networks.pwc import PWCNetwork
 from foleygram.evaluation.networks.vggish import VGGishNetwork
@@ -127,73 +122,23 @@ def test_sound_alone_is_not_what_favd_hears():
     assert seen.compute().value > 0.1
 
 
-class FakeRaft(torch.nn.Module):
-    """Says of each pair where brightness went, twice; the second guess counts."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = torch.nn.Parameter(torch.ones(1))
-
-    def forward(self, before, after):
-        assert before.shape[-2] % 8 == before.shape[-1] % 8 == 0
-        assert before.abs().max() <= 1
-        flow = torch.cat([(after - before).mean(1, keepdim=True), before[:, :1]], 1) * self.scale
-        return [torch.zeros_like(flow), flow]
-
-
-@pytest.fixture
-def torchvision(monkeypatch):
-    module = ModuleType("torchvision.models.optical_flow")
-    module.raft_large = lambda weights=None, progress=True: FakeRaft()
-    for name in ("torchvision", "torchvision.models"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-
-
-def test_flow_is_the_last_guess_between_neighbours_on_padded_frames(torchvision, tmp_path):
-    torch.save({"scale": torch.full((1,), 3.0)}, tmp_path / "raft_large_x.pth")
-    raft = raft_module.Raft.from_weights(tmp_path / "raft_large_x.pth")
-    frames = torch.randint(256, (20, 3, 130, 141), generator=torch.Generator().manual_seed(0)).float()
-    found = raft(frames)
-    scaled = frames / 127.5 - 1
-    assert found.shape == (19, 2, 130, 141)
-    torch.testing.assert_close(found[:, 0], 3 * (scaled[1:] - scaled[:-1]).mean(1))
-    torch.testing.assert_close(found[:, 1], 3 * scaled[:-1, 0])
-    assert raft.identity["name"] == "raft-large"
-    assert raft.identity["checkpoint"] == "raft_large_x.pth"
-    torch.testing.assert_close(raft(pad(frames, (0, 3, 0, 6), mode="replicate"))[..., :130, :141], found)
-
-
-def test_without_torchvision_flow_says_so(tmp_path):
-    (tmp_path / "raft_large_x.pth").touch()
-    with pytest.raises(ImportError, match="another figure"):
-        raft_module.Raft.from_weights(tmp_path / "raft_large_x.pth")
-    with pytest.raises(FileNotFoundError, match="Raft_Large_Weights"):
-        raft_module.Raft.from_weights(tmp_path / "absent.pth")
-
-
 @pytest.mark.parametrize("name", PROFILES)
-def test_a_profile_says_all_it_lacks_and_is_never_replaced(name, tmp_path):
-    reasons = " ".join(lacking(name, tmp_path))
-    assert ("i3d_flow.pt: missing" in reasons) == ("raft" in name or "pwc" in name)
-    assert ("torchvision" in reasons) == ("raft" in name)
-    assert ("pwc_net_sintel.pt: missing" in reasons) == ("pwc" in name)
-    assert ("vggish_pca_params" in reasons) == ("quantised" in name)
-    assert "v-iashin/video_features" in reasons
-    assert "torchvggish" in reasons
-    with pytest.raises(FileNotFoundError, match=f"{name} is left out: .*i3d_rgb.pt"):
+def test_missing_files_are_named_with_where_to_get_them(name, tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{name} is left out: .*i3d_rgb.pt") as caught:
         load_profile(name, tmp_path)
+    message = str(caught.value)
+    assert ("i3d_flow.pt: missing" in message) == ("pwc_net_sintel.pt: missing" in message) == ("pwc" in name)
+    assert ("vggish_pca_params" in message) == ("quantised" in name)
+    assert "v-iashin/video_features" in message and "torchvggish" in message
+    (tmp_path / "i3d_rgb.pt").touch()
+    with pytest.raises(FileNotFoundError) as caught:
+        load_profile(name, tmp_path)
+    assert "i3d_rgb.pt: missing" not in str(caught.value)
 
 
-def test_what_is_there_is_not_lacking(tmp_path):
-    for name in ("i3d_rgb.pt", "vggish-10086976.pth"):
-        (tmp_path / name).touch()
-    assert not lacking("favd-rgb-vggish", tmp_path)
-    assert len(lacking("favd-rgb-vggish-quantised", tmp_path)) == 1
-    assert len(lacking("favd-rgb-raft-vggish", tmp_path)) == 3
-    assert len(lacking("favd-rgb-pwc-vggish", tmp_path)) == 2
-    with pytest.raises(ValueError, match="there are favd-rgb-pwc-vggish"):
-        lacking("favd", tmp_path)
+def test_an_unknown_profile_lists_all(tmp_path):
+    with pytest.raises(ValueError, match="'favd'; choose one of favd-rgb-pwc-vggish"):
+        load_profile("favd", tmp_path)
 
 
 def test_the_published_profile_loads_all_its_networks(tmp_path):
