@@ -27,8 +27,7 @@ from foleygram.generation.backbone import decode_latents, freeze
 from foleygram.generation.conditioning import Conditions, SemanticProjectors, control_latents, duration_conditions
 from foleygram.generation.controlnet import EnvelopeControlNet, controlled_forward
 from foleygram.generation.objective import add_noise
-from foleygram.generation.sampling import ClipNoise, denoiser_from_v, dpmpp_2m, exponential_sigmas
-from foleygram.pipeline.pipeline import DEFAULT_GUIDANCE
+from foleygram.generation.sampling import ClipNoise, SamplerSettings, denoiser_from_v, dpmpp_2m, exponential_sigmas
 from foleygram.spec import ClipSpec
 
 SPEC = ClipSpec()
@@ -180,7 +179,7 @@ def sampling() -> None:
             given = (latents.to(DTYPE).repeat(2, 1, 1), timestep.repeat(2), both.cross_tokens, both.global_states)
             rows = controlled_forward(transformer, *given, controlnet(*given, both.control_latents))
             positive, negative = rows.float().chunk(2)
-            return negative + DEFAULT_GUIDANCE * (positive - negative)
+            return negative + SamplerSettings.guidance_scale * (positive - negative)
 
         noise = ClipNoise([0])
         latents = noise(torch.empty(1, 64, SPEC.num_latents, device=DEVICE)) * 500

@@ -15,7 +15,7 @@ import torch
 from foleygram.envelope.editing.hits import Hit, draw_hits
 from foleygram.envelope.envelope import Envelope
 from foleygram.evaluation.envelopes import ENVELOPE_RATE, clip_envelope
-from foleygram.pipeline.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import VideoInput, read_video, window_seconds
 
 CHECKPOINT = Path("checkpoints/mini")
@@ -90,7 +90,7 @@ def measure_seams(seconds: float, steps: int, runs: int) -> None:
 
 def main() -> None:
     """Memory for one and ten minutes, few steps; then the seams at a usual number of steps."""
-    for work in ((measure, 60.0, 4), (measure, 600.0, 4), (measure_seams, SEAM_SECONDS, DEFAULT_STEPS, SEAM_RUNS)):
+    for work in ((measure, 60.0, 4), (measure, 600.0, 4), (measure_seams, SEAM_SECONDS, 25, SEAM_RUNS)):
         process = multiprocessing.get_context("spawn").Process(target=work[0], args=work[1:])
         process.start()
         process.join()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from foleygram.pipeline.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import read_video
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +22,8 @@ def main() -> None:
     begun = time.perf_counter()
     pipeline(video)
     generating = time.perf_counter() - begun
-    print(f"{video.seconds:.2f} s of video, {DEFAULT_STEPS} steps, {torch.get_num_threads()} threads")
+    steps, threads = pipeline.sampler.num_inference_steps, torch.get_num_threads()
+    print(f"{video.seconds:.2f} s of video, {steps} steps, {threads} threads")
     print(f"reading {reading:.2f} s, generating {generating:.2f} s")
     print(f"{video.seconds / (reading + generating):.2f} x real time (target: above 1)")
 

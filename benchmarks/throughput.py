@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.heldout import parse_options
-from foleygram.pipeline.pipeline import DEFAULT_STEPS, FoleyGRAMPipeline
-from foleygram.pipeline.release import read_index
+from foleygram.generation.sampling import SamplerSettings
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.release import read_index, sampler_of
 from foleygram.production import export, workers
-from foleygram.production.batch_runner import Sampling, TakeRule
+from foleygram.production.batch_runner import TakeRule, sampling_of
 from foleygram.production.export import ExportOptions
 from foleygram.production.job import JobOptions
 from foleygram.production.run import generate_files
@@ -47,29 +48,32 @@ class Clock:
 
 def main() -> None:
     """Run the same videos with each batch size and print rates and shares."""
-    options = parse_options(__doc__, clips=16, steps=DEFAULT_STEPS)
+    options = parse_options(__doc__, clips=16, steps=0)
+    sampler = sampler_of(options.checkpoint).override(num_inference_steps=options.steps or None)
     seconds = read_index(options.checkpoint)["spec"]["seconds"]
     with tempfile.TemporaryDirectory() as place:
         videos = cut_videos(options.data, Path(place) / "videos", options.clips, seconds)
         print(
-            f"{len(videos)} videos of {seconds:g} s, {options.steps} steps, one thread unless OMP_NUM_THREADS says more"
+            f"{len(videos)} videos of {seconds:g} s, {sampler.num_inference_steps} steps, one thread unless "
+            "OMP_NUM_THREADS says more"
         )
         for batch_size in BATCHES:
             clock, out = Clock(), Path(place) / str(batch_size)
             pipeline = FoleyGRAMPipeline.from_pretrained(options.checkpoint)
             pipeline.encode = clock.timed("encoding", pipeline.encode)  # type: ignore[method-assign]
-            pipeline._sample = clock.timed("sampling", pipeline._sample)  # type: ignore[method-assign]
             pipeline.generate = clock.timed("generating", pipeline.generate)  # type: ignore[method-assign]
-            reading, writing = workers.run_isolated, export.run_isolated
+            reading, writing, sampling = workers.run_isolated, export.run_isolated, SamplerSettings.sample
+            SamplerSettings.sample = clock.timed("sampling", sampling)  # type: ignore[method-assign]
             workers.run_isolated = clock.timed("reading", reading)  # type: ignore[attr-defined]
             export.run_isolated = clock.timed("writing", writing)  # type: ignore[attr-defined]
             begun = time.perf_counter()
             outcome = generate_files(
                 dict.fromkeys(videos, JobOptions()), out, options.checkpoint, lambda pipeline=pipeline: pipeline,
-                sampling=Sampling(options.steps), rule=TakeRule(), export=ExportOptions(), batch_size=batch_size,
+                sampling=sampling_of(sampler), rule=TakeRule(), export=ExportOptions(), batch_size=batch_size,
             )  # fmt: skip
             total = time.perf_counter() - begun
             workers.run_isolated, export.run_isolated = reading, writing  # type: ignore[attr-defined]
+            SamplerSettings.sample = sampling  # type: ignore[method-assign]
             spent = clock.spent
             decoding = spent["generating"] - spent["sampling"]
             waiting = total - spent["encoding"] - spent["generating"]

@@ -20,6 +20,7 @@ from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.envelope.predictor import EnvelopePredictor
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline.release import save_release
 from foleygram.spec import ClipSpec
 from foleygram.synthetic.drumstick.render import render_dataset
@@ -31,6 +32,8 @@ hypothesis.settings.load_profile("foleygram")
 TINY_SPEC = ClipSpec(
     seconds=2.0, sample_rate=16_000, audio_channels=1, latent_hop=512, num_frames=2, image_size=16, motion_size=32
 )
+
+TINY_SAMPLER = SamplerSettings(num_inference_steps=3, guidance_scale=2.0)
 
 
 def tiny_parts() -> dict:
@@ -93,7 +96,7 @@ def _as_found() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_release(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("release") / "tiny"
-    save_release(folder, tiny_parts(), TINY_SPEC, (0.05, 80.0))
+    save_release(folder, tiny_parts(), TINY_SPEC, TINY_SAMPLER)
     LENT[folder] = written(folder)
     return folder
 

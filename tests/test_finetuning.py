@@ -99,7 +99,7 @@ def test_stage_2_goes_on_from_a_cache_of_ones_own_clips(place, tiny_release, cap
     run("weights", "export", "runs/finetune/release", "out/mine", "--base", "checkpoints/mini")
     index = json.loads(Path("out/mine/model_index.json").read_text())
     assert index["spec"] == json.loads((tiny_release / "model_index.json").read_text())["spec"]
-    assert (index["sigma_min"], index["sigma_max"]) == (0.05, 80.0)
+    assert (index["sampler"]["sigma_min"], index["sampler"]["sigma_max"]) == (0.05, 80.0)
     assert "all hashes match" in run("weights", "check", "out/mine")
     changed = {
         path.parent.name

@@ -7,7 +7,6 @@ import gradio as gr
 
 from foleygram.app.session import close_session
 from foleygram.app.studio import MAX_TAKES, PREDICTED, SOURCES, Studio
-from foleygram.pipeline.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from foleygram.pipeline.request import DEFAULT_WEIGHTS
 
 ASSETS = files("foleygram.app") / "assets"
@@ -50,8 +49,8 @@ class TakeCard(NamedTuple):
     curve_file: gr.DownloadButton
 
 
-def build_page(studio: Studio, *, steps: int = DEFAULT_STEPS) -> gr.Blocks:
-    """The page with the actions of `studio`; `steps` is the initial number of sampling steps."""
+def build_page(studio: Studio, *, steps: int | None = None) -> gr.Blocks:
+    """The page with the actions of `studio`; `steps` is the initial number of sampling steps, None the release's."""
     limits = studio.limits
     with gr.Blocks(title="foleygram", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.HTML(
@@ -68,7 +67,7 @@ def build_page(studio: Studio, *, steps: int = DEFAULT_STEPS) -> gr.Blocks:
                 conditions = _conditions()
         with gr.Column(visible=False) as editing:
             editor = _editor(studio, session)
-            shown_takes = _takes(studio, session, conditions, steps)
+            shown_takes = _takes(studio, session, conditions, steps or studio.pipeline.sampler.num_inference_steps)
         gr.on(
             [video.upload, video.clear],
             studio.open,
@@ -158,7 +157,7 @@ def _takes(studio: Studio, session: gr.State, conditions: list[Any], steps: int)
     with gr.Accordion("More", open=False), gr.Row():
         more = [
             gr.Slider(1, 150, value=steps, step=1, label="Steps", elem_id="steps"),
-            gr.Slider(1, 12, value=DEFAULT_GUIDANCE, step=0.5, label="Guidance"),
+            gr.Slider(1, 12, value=studio.pipeline.sampler.guidance_scale, step=0.5, label="Guidance"),
             *(
                 gr.Slider(0, 2, value=weight, step=0.1, label=f"Weight: {name}")
                 for name, weight in zip(WEIGHTS, (1.0, *DEFAULT_WEIGHTS), strict=True)

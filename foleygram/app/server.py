@@ -36,7 +36,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     limits: Limits,
-    steps: int,
+    steps: int | None,
     started: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve the page until it is interrupted; its folder is removed unless the process is killed by SIGKILL.
@@ -58,7 +58,7 @@ def serve(
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def web_app(pipeline: "FoleyGRAMPipeline", folder: Path, limits: Limits, *, host: str, steps: int) -> Any:
+def web_app(pipeline: "FoleyGRAMPipeline", folder: Path, limits: Limits, *, host: str, steps: int | None) -> Any:
     """The page as an ASGI application with its files in `folder`."""
     import gradio as gr
     from fastapi import FastAPI

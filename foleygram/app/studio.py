@@ -28,7 +28,7 @@ from foleygram.envelope.editing.files import read_envelope
 from foleygram.files import error_text
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import REFERENCE_RATE, ModalityWeights, SoundRequest
-from foleygram.production.batch_runner import CLIP_ERRORS, Sampling
+from foleygram.production.batch_runner import CLIP_ERRORS, sampling_of
 from foleygram.production.takes import rank_takes
 
 MAX_TAKES = 6
@@ -158,7 +158,9 @@ class Studio:
                 opened.content.seen, int(seed or 0), prompt.strip() or None, negative.strip() or None, sound,
                 opened.envelope, weights=weights,
             )  # fmt: skip
-            sampling = Sampling(int(steps), guidance, control)
+            sampling = sampling_of(
+                self.pipeline.sampler, control, num_inference_steps=int(steps), guidance_scale=guidance
+            )
             total = int(count)
             takes: list[RenderedTake] = []
             for number in range(1, total + 1):

@@ -19,7 +19,7 @@ PACKAGES = (
 )  # fmt: skip
 SYSTEM_KEYS = frozenset(
     {
-        "checkpoint", "checkpoint_sha256", "trained_on", "num_inference_steps", "guidance_scale", "seed",
+        "checkpoint", "checkpoint_sha256", "trained_on", "num_inference_steps", "guidance_scale", "solver", "seed",
         "generated", "generated_sha256", "data", "metrics", "versions", "embedders",
     }
 )  # fmt: skip

@@ -25,4 +25,4 @@ def randomly_projected(pipeline: FoleyGRAMPipeline, *, seed: int) -> FoleyGRAMPi
                 values = torch.randn(known.shape, generator=generator)
                 fresh.copy_(values * known.float().cpu().std() + known.float().cpu().mean())
     parts = replace(pipeline.parts, projectors=random.to(next(learned.parameters()).dtype))
-    return FoleyGRAMPipeline(parts, pipeline.spec, pipeline.sigmas).to(pipeline.device)
+    return FoleyGRAMPipeline(parts, pipeline.spec, pipeline.sampler).to(pipeline.device)

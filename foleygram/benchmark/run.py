@@ -28,7 +28,7 @@ from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.distributed import from_all, from_first, joined_processes, progress_bar
 from foleygram.files import file_hash
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
-from foleygram.pipeline.release import INDEX, read_index
+from foleygram.pipeline.release import INDEX, read_index, sampler_of
 
 JUDGE_FOLDER = "judge"
 WEIGHTS = Path("weights")
@@ -42,8 +42,9 @@ def evaluate(
     *,
     conditions: Sequence[Condition],
     metrics: Sequence[str] | None = None,
-    num_inference_steps: int = 25,
-    guidance_scale: float = 5.0,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    solver: str | None = None,
     seed: int = 0,
     limit: int | None = None,
     batch_size: int = 8,
@@ -57,12 +58,21 @@ def evaluate(
 ) -> Report:
     """Generate for a split of Greatest Hits in each condition, and score.
 
+    Steps, guidance and solver that are None are the release's own.
     `limit` clips are spread evenly over the split; `judge` is a folder, `checkpoint`/judge by default. The folder
     `sounds` keeps what is generated, `cache` what networks make of it, so that a killed run goes on. `weights` is where
     published networks lie, `embedders` names more of them, CLASS_PATH=FOLDER. Of several processes each does its share
     of the clips, and the first one's report is whole. Raises ValueError for an unknown metric.
     """
     names, index = choose_metrics(metrics, alignment=True), read_index(Path(checkpoint))
+    sampler = sampler_of(Path(checkpoint)).override(
+        num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver=solver
+    )
+    options = {
+        "num_inference_steps": sampler.num_inference_steps,
+        "guidance_scale": sampler.guidance_scale,
+        "solver": sampler.solver,
+    }
     networks = load_networks(
         names, checkpoint=Path(checkpoint), judge=Path(judge or Path(checkpoint) / JUDGE_FOLDER),
         weights=Path(weights), embedders=embedders, device=device,
@@ -72,8 +82,7 @@ def evaluate(
         "checkpoint_sha256": file_hash(Path(checkpoint) / INDEX),
         "data": Path(data).name,
         "split": split,
-        "num_inference_steps": num_inference_steps,
-        "guidance_scale": guidance_scale,
+        **options,
         "seed": seed,
     }
     pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint).to(device)
@@ -88,8 +97,7 @@ def evaluate(
             with progress_bar("generating", len(own), shown=place.first and show_progress) as advance:
                 generate_sounds(
                     projected, dataset, kept, conditions=chosen, indices=own, partners=partners,
-                    num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, seed=seed,
-                    batch_size=batch_size, progress=advance,
+                    options=options, seed=seed, batch_size=batch_size, progress=advance,
                 )  # fmt: skip
         from_all(None)  # the references that other processes write are there from here on
         pairs = clip_pairs(dataset, kept, conditions, indices, partners)

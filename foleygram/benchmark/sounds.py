@@ -119,16 +119,15 @@ def generate_sounds(
     conditions: Sequence[Condition],
     indices: Sequence[int],
     partners: Mapping[int, int],
-    num_inference_steps: int,
-    guidance_scale: float,
+    options: Mapping[str, Any],
     seed: int,
     batch_size: int,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Write the sound of each clip that `indices` name in each condition, and its reference; what is there is kept.
 
-    The sound of clip i comes from the seed `seed + i` in every condition; nothing is done to it after the model.
-    `progress` is told how many clips are done.
+    `options` are keyword arguments of `generate_clips` for sampling. The sound of clip i comes from the seed `seed + i`
+    in every condition; nothing is done to it after the model. `progress` is called with how many clips are done.
     """
     rate = pipeline.spec.sample_rate
     for first in range(0, len(indices), batch_size):
@@ -149,8 +148,7 @@ def generate_sounds(
                 told_batch(condition, own, other),
                 envelopes=told_envelopes(condition, own, other, pipeline.spec),
                 present=condition.modalities,
-                num_inference_steps=num_inference_steps,
-                guidance_scale=guidance_scale,
+                **options,
                 controlnet_conditioning_scale=condition.control_scale,
                 seeds=[seed + i for i in chosen],
             )

@@ -21,7 +21,9 @@ def serve_page(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 7860,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest video, in seconds.")] = 120.0,
     max_megabytes: Annotated[float, typer.Option(min=0.001, help="Largest file, in megabytes.")] = 500.0,
-    steps: Annotated[int, typer.Option(min=1, max=150, help="Initial number of sampling steps.")] = 25,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=150, help="Initial number of sampling steps; the release's own by default.")
+    ] = None,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
 ) -> None:
     """Serve a web page: drop a video, edit its envelope, make takes, download one."""

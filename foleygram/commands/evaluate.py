@@ -26,8 +26,11 @@ def evaluate(
     controls: Annotated[
         bool, typer.Option(help="Also the controls: no control, flat envelope, another clip's.")
     ] = True,
-    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 25,
-    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 is none.")] = 5.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; the release's own by default.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; 1 is none; the release's own by default.")
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="Solver; the release's own by default.")] = None,
     generated: Annotated[
         Path | None, typer.Option(help="Instead of --checkpoint: a folder of sounds or videos to score.")
     ] = None,
@@ -87,8 +90,8 @@ def evaluate(
             report = run(
                 shipped(checkpoint), data, split,
                 conditions=choose_conditions(conditions.split(","), controls=controls),
-                metrics=chosen, num_inference_steps=steps, guidance_scale=guidance, seed=seed, limit=limit,
-                batch_size=batch_size, sounds=sounds_folder(out), **networks,
+                metrics=chosen, num_inference_steps=steps, guidance_scale=guidance, solver=solver, seed=seed,
+                limit=limit, batch_size=batch_size, sounds=sounds_folder(out), **networks,
             )  # fmt: skip
         elif generated and reference:
             from foleygram.benchmark.run import evaluate_folders

@@ -51,8 +51,11 @@ def generate(
             min=0, help="Make up to four more takes while E-L1, relative to the envelope's mean level, is above this."
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 25,
-    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 turns guidance off.")] = 5.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; the release's own by default.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; 1 turns guidance off; the release's own by default.")
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="Solver; the release's own by default.")] = None,
     control_scale: Annotated[float, typer.Option(help="Weight of the envelope condition.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     container: Annotated[
@@ -110,7 +113,8 @@ def generate(
         from foleygram.console import generate_with_progress
         from foleygram.datasets.folder import find_videos
         from foleygram.envelope.editing.files import chosen_envelope
-        from foleygram.production.batch_runner import Sampling, TakeRule
+        from foleygram.pipeline.release import sampler_of
+        from foleygram.production.batch_runner import TakeRule, sampling_of
         from foleygram.production.export import ExportOptions, parse_level
         from foleygram.production.job import JobOptions, parse_segment, parse_weights, read_job_options
 
@@ -118,9 +122,14 @@ def generate(
         segments = tuple(parse_segment(text) for text in segment or ())
         options = JobOptions(prompt, negative_prompt, envelope, seed, reference_audio, parse_weights(weights), segments)
         original_db = None if mix_original is None else parse_level(mix_original)
+        release = shipped(checkpoint or "checkpoints/mini")
+        sampling = sampling_of(
+            sampler_of(release), control_scale, dtype=dtype, num_inference_steps=steps, guidance_scale=guidance,
+            solver=solver,
+        )  # fmt: skip
         failed = generate_with_progress(
-            read_job_options(find_videos(source), options, sheet), out, shipped(checkpoint or "checkpoints/mini"),
-            sampling=Sampling(steps, guidance, control_scale, dtype=dtype), rule=TakeRule(takes, max_e_l1),
+            read_job_options(find_videos(source), options, sheet), out, release, sampling=sampling,
+            rule=TakeRule(takes, max_e_l1),
             export=ExportOptions(container, audio_codec, original_db, stems, lufs, timeline), batch_size=batch_size,
             overwrite=overwrite, dry_run=dry_run, device=device, offload=offload,
         )  # fmt: skip

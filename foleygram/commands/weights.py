@@ -13,10 +13,13 @@ def export(
     out: Annotated[Path, typer.Argument(help="Release folder to write.")],
     spec: Annotated[Path | None, typer.Option(help="YAML with the clip's rates.")] = None,
     base: Annotated[
-        Path | None, typer.Option(help="Release that supplies untrained parts, rates and noise levels.")
+        Path | None, typer.Option(help="Release that supplies untrained parts, rates and sampler settings.")
     ] = None,
     sigma_min: Annotated[float | None, typer.Option(help="Last noise level of the sampler (0.05).")] = None,
     sigma_max: Annotated[float | None, typer.Option(help="First noise level of the sampler (80).")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps (25).")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale (5).")] = None,
+    solver: Annotated[str | None, typer.Option(help="Solver (dpmpp_2m).")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
     backbone: Annotated[
         str | None, typer.Option(help="Folder or hub id of the frozen backbone, for parts missing in RUN.")
@@ -33,21 +36,23 @@ def export(
     ] = None,
 ) -> None:
     """Assemble a release folder from trained parts."""
+    from foleygram.generation.sampling import SamplerSettings
     from foleygram.pipeline.convert import seen_videos
-    from foleygram.pipeline.release import INDEX, export_release, read_index
+    from foleygram.pipeline.release import INDEX, export_release, read_index, sampler_settings
     from foleygram.spec import read_spec
 
     with reported():
         if spec is None and base is None:
             raise ValueError("the clip's rates are missing: give --spec or --base")
-        known: dict[str, Any] = read_index(base) if base else {"sigma_min": 0.05, "sigma_max": 80.0}
-        low = known["sigma_min"] if sigma_min is None else sigma_min
-        high = known["sigma_max"] if sigma_max is None else sigma_max
+        known: dict[str, Any] = read_index(base) if base else {}
+        sampler = (sampler_settings(known) or SamplerSettings()).override(
+            num_inference_steps=steps, guidance_scale=guidance, solver=solver, sigma_min=sigma_min, sigma_max=sigma_max
+        )
         rates = read_spec(spec or base / INDEX)  # type: ignore[operator]
         licences = dict(_part_and_licence(text) for text in licence or ())
         seen = seen_videos(trained_on or (), known.get("trained_on"))
         export_release(
-            run, out, rates, (low, high), base=base, backbone=backbone, half=half, licences=licences, trained_on=seen
+            run, out, rates, sampler, base=base, backbone=backbone, half=half, licences=licences, trained_on=seen
         )
 
 

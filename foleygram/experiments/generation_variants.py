@@ -11,7 +11,7 @@ from foleygram.envelope.envelope import onset_track
 from foleygram.experiments.space_variants import EMBEDDINGS
 from foleygram.experiments.variants import train_variant
 from foleygram.features.encoder import FeatureEncoder
-from foleygram.pipeline.release import INDEX, PARTS, licences_of, read_index, write_index
+from foleygram.pipeline.release import INDEX, PARTS, licences_of, read_index, sampler_settings, write_index
 from foleygram.spec import ClipSpec
 
 LATENTS = ["latents_mean", "latents_scale", "seconds_start", "seconds_total"]
@@ -83,5 +83,5 @@ def assemble_release(out: Path, *folders: Path) -> Path:
         if holder is not None:
             shutil.copytree(holder / name, out / name, dirs_exist_ok=True)
     index = read_index(base)
-    write_index(out, ClipSpec(**index["spec"]), (index["sigma_min"], index["sigma_max"]), licences_of(base))
+    write_index(out, ClipSpec(**index["spec"]), sampler_settings(index), licences_of(base))
     return out

@@ -1,7 +1,10 @@
 """Solvers of the probability-flow ODE and SDE in sigma, noise per clip, guidance and denoiser around a network's v."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -14,6 +17,8 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(latents (B, C, T), sigma ()) -> clean latents (B, C, T)."""
 Noise = Callable[[Tensor], Tensor]
 """Fresh Gaussian noise like the latents it is given."""
+PING_PONG_LOG_SNR = (-6.2, 2.0)
+"""Range of log(alpha / sigma) over which ping-pong steps are spaced (ARC, arXiv 2505.08175)."""
 
 
 class ClipNoise:
@@ -41,6 +46,21 @@ def exponential_sigmas(num_inference_steps: int, *, sigma_min: float, sigma_max:
     return torch.cat([levels, levels.new_zeros(1)]).float()
 
 
+def log_snr_sigmas(
+    num_inference_steps: int,
+    *,
+    sigma_min: float = math.exp(-PING_PONG_LOG_SNR[1]),
+    sigma_max: float = math.exp(-PING_PONG_LOG_SNR[0]),
+) -> Tensor:
+    """Noise levels even in log-SNR, log(1 / sigma), the last, `sigma_min`, replaced by 0: (num_inference_steps + 1,).
+
+    Unlike `exponential_sigmas`, no step is spent at `sigma_min` itself, which counts when there are few (ARC, arXiv
+    2505.08175). Raises ValueError as that does.
+    """
+    levels = exponential_sigmas(num_inference_steps + 1, sigma_min=sigma_min, sigma_max=sigma_max)
+    return torch.cat([levels[:num_inference_steps], levels[-1:]])
+
+
 def guided(
     velocity: Callable[[Tensor, Tensor, Conditions], Tensor],
     conditions: Conditions,
@@ -55,12 +75,12 @@ def guided(
         rows = []
         for first in range(0, len(latents), rows_at_once):
             span = slice(first, first + rows_at_once)
-            some, when, told = latents[span], timestep[span], conditions.rows(span)
+            some, times, present = latents[span], timestep[span], conditions.rows(span)
             if guidance_scale == 1:
-                rows.append(velocity(some, when, told).float())
+                rows.append(velocity(some, times, present).float())
                 continue
-            both = Conditions.joined([told, null.rows(span)])
-            positive, negative = velocity(torch.cat([some, some]), torch.cat([when, when]), both).float().chunk(2)
+            both = Conditions.joined([present, null.rows(span)])
+            positive, negative = velocity(torch.cat([some, some]), torch.cat([times, times]), both).float().chunk(2)
             rows.append(negative + guidance_scale * (positive - negative))
         return torch.cat(rows)
 
@@ -140,8 +160,62 @@ def _perturb(latents: Tensor, sigma: Tensor, step: Tensor, eta: float, noise: No
     return latents + noise(latents) * sigma * torch.expm1(-2 * eta * step).neg().sqrt()
 
 
+def ping_pong(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: Noise) -> Tensor:
+    """Denoise, add fresh noise of the next level, repeat (ping-pong sampling of ARC, arXiv 2505.08175)."""
+    for sigma, sigma_next in pairwise(sigmas):
+        latents = denoise(latents, sigma)
+        if sigma_next > 0:
+            latents = latents + sigma_next * noise(latents)
+    return latents
+
+
 SOLVERS: dict[str, Callable[..., Tensor]] = {
     "dpmpp_2m": dpmpp_2m,
     "dpmpp_2m_sde": dpmpp_2m_sde,
     "dpmpp_3m_sde": dpmpp_3m_sde,
+    "ping_pong": ping_pong,
 }
+GRIDS: dict[str, Callable[..., Tensor]] = {"ping_pong": log_snr_sigmas}
+"""Noise levels of solvers that have their own; the others use `exponential_sigmas`."""
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How to sample a release: its own values are in its index; these defaults apply to a release without them.
+
+    Raises ValueError, or TypeError, for a value that no sampler can use.
+    """
+
+    num_inference_steps: int = 25
+    guidance_scale: float = 5.0
+    solver: str = "dpmpp_2m"
+    sigma_min: float = 0.05
+    sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise ValueError(f"unknown solver {self.solver!r}; there are {', '.join(SOLVERS)}")
+        if isinstance(self.num_inference_steps, bool) or self.num_inference_steps != int(self.num_inference_steps):
+            raise ValueError(f"{self.num_inference_steps} sampling steps: give a whole number")
+        if self.num_inference_steps < 1:
+            raise ValueError(f"{self.num_inference_steps} sampling steps: give at least 1")
+        if not math.isfinite(self.guidance_scale):
+            raise ValueError(f"guidance scale {self.guidance_scale:g}: give a finite number")
+        if not 0 < self.sigma_min < self.sigma_max < math.inf:
+            raise ValueError(
+                f"noise levels from {self.sigma_max} down to {self.sigma_min}: give 0 < sigma_min < sigma_max"
+            )
+
+    def override(self, **values: Any) -> Self:
+        """The same settings with every value of `values` that is not None."""
+        return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+    def sigmas(self) -> Tensor:
+        """Noise levels (num_inference_steps + 1,), the last one 0."""
+        grid = GRIDS.get(self.solver, exponential_sigmas)
+        return grid(self.num_inference_steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+
+    def sample(self, denoise: Denoiser, noise: Noise, like: Tensor) -> Tensor:
+        """Latents like `like` (B, C, T), from noise at the first level."""
+        sigmas = self.sigmas()
+        return SOLVERS[self.solver](denoise, noise(like) * sigmas[0], sigmas, noise=noise)

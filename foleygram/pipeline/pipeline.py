@@ -5,6 +5,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,13 +19,11 @@ from foleygram.generation.backbone import Backbone
 from foleygram.generation.conditioning import MODALITIES, Conditions
 from foleygram.generation.model import FoleyModel
 from foleygram.generation.sampling import (
-    SOLVERS,
     ClipNoise,
     Denoiser,
-    Noise,
+    SamplerSettings,
     Velocity,
     denoiser_from_v,
-    exponential_sigmas,
     guided,
 )
 from foleygram.generation.windows import NoiseEndToEnd, Window, end_to_end, windowed
@@ -42,11 +41,6 @@ from foleygram.pipeline.request import (
     total_latents,
 )
 from foleygram.spec import ClipSpec
-
-DEFAULT_STEPS = 25
-"""The miniature's figures do not change past 16 (`benchmarks/steps.py`)."""
-DEFAULT_GUIDANCE = 5.0
-DEFAULT_SOLVER = "dpmpp_2m"
 
 
 class BatchPlaceholder(NamedTuple):
@@ -75,12 +69,12 @@ class FoleyGRAMPipeline:
         self,
         parts: Parts,
         spec: ClipSpec,
-        sigmas: tuple[float, float],
+        sampler: SamplerSettings,
         licences: Mapping[str, str] = MappingProxyType({}),
         trained_on: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.parts, self.spec = parts, spec
-        self.sigmas, self.licences, self.trained_on = sigmas, licences, trained_on
+        self.sampler, self.licences, self.trained_on = sampler, licences, trained_on
         backbone = Backbone(parts.transformer, parts.vae, parts.projection_model)
         self.model = FoleyModel(backbone, parts.projectors, parts.controlnet)
         self.encoder = ConditionEncoder(parts, self.model, spec)
@@ -97,7 +91,7 @@ class FoleyGRAMPipeline:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a release folder."""
-        save_release(Path(folder), self.parts.present(), self.spec, self.sigmas, self.licences, self.trained_on)
+        save_release(Path(folder), self.parts.present(), self.spec, self.sampler, self.licences, self.trained_on)
 
     @property
     def device(self) -> torch.device:
@@ -129,17 +123,17 @@ class FoleyGRAMPipeline:
         negative_prompt: str | None = None,
         reference_audio: Tensor | np.ndarray | None = None,
         envelope: str | Envelope = "predicted",
-        num_inference_steps: int = DEFAULT_STEPS,
-        guidance_scale: float = DEFAULT_GUIDANCE,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
         controlnet_conditioning_scale: float = 1.0,
         generator: torch.Generator | int | None = 0,
-        solver: str = DEFAULT_SOLVER,
+        solver: str | None = None,
         callback: Callable[[int], None] | None = None,
         *,
         weights: ModalityWeights = DEFAULT_WEIGHTS,
         segments: Sequence[Segment] = (),
     ) -> FoleyOutput:
-        """Generate a track as long as `video`.
+        """Generate a track as long as `video`; steps, guidance and solver that are None are the release's own.
 
         `reference_audio` is (samples,) or (channels, samples) at 16 kHz, of any length; `generator` a CPU generator, a
         seed, or None for torch's own generator; `envelope` "predicted", "audio" for that of the video's own sound, or
@@ -167,30 +161,30 @@ class FoleyGRAMPipeline:
         self,
         requests: Sequence[SoundRequest | EncodedRequest | BatchPlaceholder],
         *,
-        num_inference_steps: int = DEFAULT_STEPS,
-        guidance_scale: float = DEFAULT_GUIDANCE,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
         controlnet_conditioning_scale: float = 1.0,
-        solver: str = DEFAULT_SOLVER,
+        solver: str | None = None,
         callback: Callable[[int], None] | None = None,
     ) -> list[FoleyOutput]:
-        """Tracks for several videos of any length, sampled together; one per request, none for an BatchPlaceholder.
+        """Tracks for several videos of any length, sampled together; one per request, none for a BatchPlaceholder.
 
-        A clip's sound depends on its neighbours by rounding alone. A request may come
-        encoded. Raises ValueError without any request.
+        A clip's sound depends on its neighbours by rounding alone. A request may be encoded already. Steps, guidance
+        and solver that are None are the release's own. Raises ValueError without any request.
         """
+        sampler = self.sampler.override(
+            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver=solver
+        )
         slots = [self.encode(one) if isinstance(one, SoundRequest) else one for one in requests]
         sounding = [slot for slot in slots if isinstance(slot, EncodedRequest)]
         if not sounding:
             raise ValueError("no clip to generate: give at least one request")
         conditions, null, windows, lengths = self._gathered(slots, sounding[0])
-        velocity = self._velocity(conditions, null, guidance_scale, controlnet_conditioning_scale)
-        latents = self._sample(
-            windowed(denoiser_from_v(velocity), windows),
+        velocity = self._velocity(conditions, null, sampler.guidance_scale, controlnet_conditioning_scale)
+        latents = sampler.sample(
+            _counted(windowed(denoiser_from_v(velocity), windows), callback),
             NoiseEndToEnd([p.request.seed if isinstance(p, EncodedRequest) else 0 for p in slots], lengths),
             torch.empty(1, self.parts.transformer.config.in_channels, sum(lengths), device=self.device),
-            num_inference_steps,
-            solver,
-            callback,
         )
         self.parts.bring("vae")
         clips = zip(slots, latents.split(lengths, dim=-1), strict=True)
@@ -232,16 +226,20 @@ class FoleyGRAMPipeline:
         *,
         envelopes: Tensor | str,
         present: Sequence[str] = ("video",),
-        num_inference_steps: int = DEFAULT_STEPS,
-        guidance_scale: float = DEFAULT_GUIDANCE,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
         controlnet_conditioning_scale: float = 1.0,
         seeds: Sequence[int],
-        solver: str = DEFAULT_SOLVER,
+        solver: str | None = None,
     ) -> Tensor:
         """Audio (B, channels, samples) for a batch of clips of `spec.seconds`.
 
         `envelopes` (B, values) or "predicted"; `present` names the modalities whose tokens are kept; one seed per clip.
+        Steps, guidance and solver that are None are the release's own.
         """
+        sampler = self.sampler.override(
+            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver=solver
+        )
         embedded, count = self.parts.embed(batch), len(seeds)
         keep = torch.tensor([modality in present for modality in MODALITIES]).expand(count, -1)
         if isinstance(envelopes, str):
@@ -250,19 +248,18 @@ class FoleyGRAMPipeline:
             envelopes = self.parts.envelope_predictor.predict(motion, ages)
         control = self.encoder.control_latents(envelopes)
         conditions = self.encoder.conditions([embedded[modality] for modality in MODALITIES], keep, control)
-        velocity = self._velocity(conditions, conditions.null(), guidance_scale, controlnet_conditioning_scale)
+        velocity = self._velocity(conditions, conditions.null(), sampler.guidance_scale, controlnet_conditioning_scale)
         like = torch.empty(count, self.parts.transformer.config.in_channels, self.spec.num_latents, device=self.device)
-        latents = self._sample(denoiser_from_v(velocity), ClipNoise(seeds), like, num_inference_steps, solver, None)
+        latents = sampler.sample(denoiser_from_v(velocity), ClipNoise(seeds), like)
         self.parts.bring("vae")
         return self.model.decode(latents, self.spec.num_samples)
 
     def _velocity(
         self, conditions: Conditions, null: Conditions, guidance_scale: float, control_scale: float
     ) -> Velocity:
-        """v of the controlled DiT under guidance; raises ValueError for scales that are not finite."""
-        if not (math.isfinite(guidance_scale) and math.isfinite(control_scale)):
-            raise ValueError(f"guidance {guidance_scale:g}, control scale {control_scale:g}: give finite numbers")
-
+        """v of the controlled DiT under guidance; raises ValueError for a control scale that is not finite."""
+        if not math.isfinite(control_scale):
+            raise ValueError(f"control scale {control_scale:g}: give a finite number")
         self.parts.bring("transformer", "controlnet")
         return guided(
             partial(self.model.velocity, control_scale=control_scale),
@@ -272,26 +269,16 @@ class FoleyGRAMPipeline:
             rows_at_once=WINDOWS_AT_ONCE,
         )
 
-    def _sample(
-        self,
-        denoise: Denoiser,
-        noise: Noise,
-        like: Tensor,
-        num_inference_steps: int,
-        solver: str,
-        callback: Callable[[int], None] | None,
-    ) -> Tensor:
-        if solver not in SOLVERS:
-            raise ValueError(f"unknown solver {solver!r}; there are {', '.join(SOLVERS)}")
-        sigmas = exponential_sigmas(num_inference_steps, sigma_min=self.sigmas[0], sigma_max=self.sigmas[1])
-        steps = 0
 
-        def counted(latents: Tensor, sigma: Tensor) -> Tensor:
-            nonlocal steps
-            clean = denoise(latents, sigma)
-            steps += 1
-            if callback:
-                callback(steps)
-            return clean
+def _counted(denoise: Denoiser, callback: Callable[[int], None] | None) -> Denoiser:
+    """`denoise`, with `callback` called with the number of each finished step."""
+    if callback is None:
+        return denoise
+    numbers = count(1)
 
-        return SOLVERS[solver](counted, noise(like) * sigmas[0], sigmas, noise=noise)
+    def counted(latents: Tensor, sigma: Tensor) -> Tensor:
+        clean = denoise(latents, sigma)
+        callback(next(numbers))
+        return clean
+
+    return counted

@@ -18,6 +18,7 @@ from foleygram.files import atomic_path, file_hash, read_json, share, shipped, w
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline.parts import Parts, dtype_of
 from foleygram.spec import ClipSpec
 from foleygram.weights.download import licence_of
@@ -54,20 +55,20 @@ def save_release(
     folder: Path,
     parts: Mapping[str, Any],
     spec: ClipSpec,
-    sigmas: tuple[float, float],
+    sampler: SamplerSettings,
     licences: Mapping[str, str] = MappingProxyType({}),
     trained_on: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write every part and the index below `folder`; the index comes last, so half a release has none."""
     for name, part in parts.items():
         part.save_pretrained(folder / name)
-    write_index(folder, spec, sigmas, licences, trained_on)
+    write_index(folder, spec, sampler, licences, trained_on)
 
 
 def write_index(
     folder: Path,
     spec: ClipSpec,
-    sigmas: tuple[float, float] | None,
+    sampler: SamplerSettings | None,
     licences: Mapping[str, str] = MappingProxyType({}),
     trained_on: Mapping[str, Any] = MappingProxyType({}),
     *,
@@ -75,12 +76,12 @@ def write_index(
 ) -> None:
     """Describe the parts that lie in `folder`, each under its licence in `licences`, or else this project's own.
 
-    Without `sigmas`, a sampler's last and first noise level, the folder holds parts that cannot generate yet.
+    Without `sampler`, how to sample the release, the folder holds parts that cannot generate yet.
     `trained_on` (`data`, `video_ids`) is what an evaluation warns of, should it meet the same videos; `temperature`
     what the encoders were aligned with, for those who train them on.
     Raises FileNotFoundError when a part is missing that generating needs, ValueError for those of another spec.
     """
-    if sigmas:
+    if sampler:
         _refuse_missing(folder, folder.iterdir())
         _check_rates(folder, spec)
     present = [name for name in PARTS if (folder / name).is_dir()]
@@ -90,7 +91,7 @@ def write_index(
         "_class_name": "FoleyGRAMPipeline",
         "foleygram": version("foleygram"),
         "spec": asdict(spec),
-        **({"sigma_min": sigmas[0], "sigma_max": sigmas[1]} if sigmas else {}),
+        **({"sampler": asdict(sampler)} if sampler else {}),
         **({"trained_on": dict(trained_on)} if trained_on else {}),
         **({} if temperature is None else {"temperature": temperature}),
         "parts": {name: {"class": PARTS[name], "licence": licences.get(name, OWN_LICENCE)} for name in present},
@@ -135,20 +136,30 @@ def read_index(folder: Path) -> dict[str, Any]:
         index = read_json(path)
         ClipSpec(**index["spec"])
         parts = {name: (part["class"], str(part["licence"])) for name, part in index["parts"].items()}
-        strangers = [f"{name} of {kind}" for name, (kind, _) in parts.items() if PARTS.get(name) != kind]
-        if not index["sha256"].items() or strangers:
-            raise ValueError(f"no hashes, or unknown parts {strangers}")
-        if "sigma_min" in index:
-            check_sigmas(index["sigma_min"], index["sigma_max"])
+        unknown = [f"{name} of {kind}" for name, (kind, _) in parts.items() if PARTS.get(name) != kind]
+        if not index["sha256"].items() or unknown:
+            raise ValueError(f"no hashes, or unknown parts {unknown}")
+        sampler_settings(index)
         return index
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); fetch or export the release again") from error
 
 
-def check_sigmas(low: float, high: float) -> None:
-    """Raise ValueError, or TypeError, for what are not a sampler's last and first noise level."""
-    if not 0 < low < high < math.inf:
-        raise ValueError(f"noise levels from {high} down to {low}: give 0 < sigma_min < sigma_max")
+def sampler_settings(index: Mapping[str, Any]) -> SamplerSettings | None:
+    """How to sample the release of an index; None for one whose parts cannot generate.
+
+    Indexes of earlier versions have the noise levels alone. Raises ValueError or TypeError for values that cannot be.
+    """
+    if "sampler" in index:
+        return SamplerSettings(**index["sampler"])
+    if "sigma_min" in index:
+        return SamplerSettings(sigma_min=index["sigma_min"], sigma_max=index["sigma_max"])
+    return None
+
+
+def sampler_of(folder: Path) -> SamplerSettings:
+    """How to sample a release folder; the defaults where its index does not say. Raises as `read_index` does."""
+    return sampler_settings(read_index(folder)) or SamplerSettings()
 
 
 def licences_of(folder: Path) -> dict[str, str]:
@@ -171,25 +182,24 @@ def load_parts(folder: Path, torch_dtype: torch.dtype = torch.float32) -> dict[s
     for path in (file for part in index["parts"] for file in (folder / part).glob("*.safetensors")):
         if path.relative_to(folder).as_posix() not in index["sha256"]:
             raise ValueError(
-                f"{path}: not in the index, so nobody vouches for it; remove it or export the release again"
+                f"{path}: not in the index, so its content is unverified; remove it or export the release again"
             )
     return {name: load_part(folder, name, dtype_of(name, torch_dtype)) for name in index["parts"]}
 
 
-def load_release(folder: Path, torch_dtype: torch.dtype = torch.float32) -> tuple[Parts, ClipSpec, tuple[float, float]]:
-    """Parts, spec and (sigma_min, sigma_max) of a release folder, as `load_parts` loads them.
+def load_release(folder: Path, torch_dtype: torch.dtype = torch.float32) -> tuple[Parts, ClipSpec, SamplerSettings]:
+    """Parts, spec and sampler settings of a release folder, as `load_parts` loads them.
 
     Raises FileNotFoundError naming the parts that are missing, and as `load_parts` does.
     """
     index = read_index(folder)
-    missing = missing_parts(index["parts"])
-    if missing or "sigma_min" not in index:
-        raise FileNotFoundError(
-            f"{folder}: holds {', '.join(index['parts'])} alone; generating needs {', '.join(missing) or 'sigmas'} too"
-        )
+    missing, sampler = missing_parts(index["parts"]), sampler_settings(index)
+    if missing or sampler is None:
+        needed = ", ".join(missing) or "sampler settings"
+        raise FileNotFoundError(f"{folder}: holds {', '.join(index['parts'])} alone; generating needs {needed} too")
     parts, spec = load_parts(folder, torch_dtype), ClipSpec(**index["spec"])
     _check_rates(folder, spec)
-    return Parts(**parts), spec, (index["sigma_min"], index["sigma_max"])
+    return Parts(**parts), spec, sampler
 
 
 def _check_rates(folder: Path, spec: ClipSpec) -> None:
@@ -237,7 +247,7 @@ def export_release(
     run: Path,
     out: Path,
     spec: ClipSpec,
-    sigmas: tuple[float, float],
+    sampler: SamplerSettings,
     *,
     base: Path | None = None,
     backbone: str | None = None,
@@ -252,10 +262,9 @@ def export_release(
     float16. Parts that `out` has already are replaced. Raises FileNotFoundError when a part is missing, ValueError for
     a licence of no part, an `out` that holds another part, or is itself what is exported; `out` is as it was then.
     """
-    if strangers := licences.keys() - PARTS.keys():
-        raise ValueError(f"licence of {', '.join(sorted(strangers))}: no such part; there are {', '.join(PARTS)}")
+    if unknown := licences.keys() - PARTS.keys():
+        raise ValueError(f"licence of {', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
     known = licences_of(base) if base else {}
-    check_sigmas(*sigmas)
     holders = {name: source for name in PARTS for source in (base, run) if source and (source / name).is_dir()}
     frozen = vars(load_backbone(backbone)) if backbone is not None else {}
     bought = {name: part for name, part in frozen.items() if part is not None and name not in holders}
@@ -271,7 +280,7 @@ def export_release(
             tensors = {k: v.half() if v.dtype == torch.float32 else v for k, v in load_file(path).items()}
             with atomic_path(path) as temporary:
                 save_file(tensors, temporary, metadata={"format": "pt"})
-    write_index(out, spec, sigmas, {**known, **licences}, trained_on)
+    write_index(out, spec, sampler, {**known, **licences}, trained_on)
 
 
 def _make_room(out: Path, names: Collection[str], sources: Collection[Path]) -> None:

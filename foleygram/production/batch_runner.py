@@ -4,16 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline.conditions import EncodedRequest
 from foleygram.pipeline.parts import DTYPES
-from foleygram.pipeline.pipeline import (
-    DEFAULT_GUIDANCE,
-    DEFAULT_SOLVER,
-    DEFAULT_STEPS,
-    BatchPlaceholder,
-    FoleyGRAMPipeline,
-    FoleyOutput,
-)
+from foleygram.pipeline.pipeline import BatchPlaceholder, FoleyGRAMPipeline, FoleyOutput
 from foleygram.pipeline.request import SoundRequest, total_latents, window_seconds
 from foleygram.production.inputs import clip_seed
 from foleygram.production.takes import TakeScore, exceeds_tolerance, rank_takes, score_take
@@ -26,12 +20,12 @@ CLIP_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sampling options, the same for all clips of a batch."""
+    """Sampling options, the same for all clips of a batch; `sampling_of` takes them from a release."""
 
-    num_inference_steps: int = DEFAULT_STEPS
-    guidance_scale: float = DEFAULT_GUIDANCE
+    num_inference_steps: int = SamplerSettings.num_inference_steps
+    guidance_scale: float = SamplerSettings.guidance_scale
     controlnet_conditioning_scale: float = 1.0
-    solver: str = DEFAULT_SOLVER
+    solver: str = SamplerSettings.solver
     dtype: str = "float32"
     """Name in `DTYPES` of what the networks compute in."""
 
@@ -42,6 +36,14 @@ class Sampling:
     def options(self) -> dict[str, Any]:
         """Keyword arguments of `FoleyGRAMPipeline.generate`; the dtype is a property of its networks."""
         return {name: value for name, value in asdict(self).items() if name != "dtype"}
+
+
+def sampling_of(
+    release: SamplerSettings, control_scale: float = 1.0, *, dtype: str = "float32", **overrides: Any
+) -> Sampling:
+    """A release's sampling options with those of `overrides` that are not None; raises ValueError for unusable ones."""
+    chosen = release.override(**overrides)
+    return Sampling(chosen.num_inference_steps, chosen.guidance_scale, control_scale, chosen.solver, dtype)
 
 
 @dataclass(frozen=True)

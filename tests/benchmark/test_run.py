@@ -176,7 +176,8 @@ def test_sounds_of_unequal_length_are_refused_by_name(judge):
 
 def run_all(pipeline, judge, root, folder, **options):
     dataset = GreatestHits(root, "test", spec=SPEC, fields=("audio", "envelope_audio"))
-    settings = {"num_inference_steps": 3, "guidance_scale": 1.5, "seed": 100, "batch_size": 3} | options
+    sampling = {"num_inference_steps": 3, "guidance_scale": 1.5}
+    settings = {"options": sampling, "seed": 100, "batch_size": 3} | options
     conditions = choose_conditions(["predicted", "true"], controls=True)
     indices = list(range(len(dataset)))
     partners = pick_partners(dataset, indices, 100)

@@ -9,9 +9,12 @@ from scipy.integrate import quad
 from foleygram.generation.sampling import (
     SOLVERS,
     ClipNoise,
+    SamplerSettings,
     denoiser_from_v,
     dpmpp_2m,
     exponential_sigmas,
+    log_snr_sigmas,
+    ping_pong,
 )
 
 MEAN, STD = 0.7, 0.4
@@ -22,7 +25,7 @@ def gaussian_denoiser(latents, sigma):
     return (STD**2 * latents + sigma**2 * MEAN) / (STD**2 + sigma**2)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", SOLVERS.keys() - {"ping_pong"})  # whose exact result is below
 def test_gaussian_data_comes_out_with_its_mean_and_deviation(solver):
     noise = ClipNoise(range(8))
     sigmas = exponential_sigmas(100, sigma_min=0.01, sigma_max=80)
@@ -49,16 +52,18 @@ def test_steps_of_any_size_follow_the_polynomial_through_the_last_clean_latents(
     """In log-SNR: read in the middle of a step by the 2M solvers, integrated with half its curvature by the 3M one."""
     sigmas, cleans = torch.tensor([9.0, 5.0, 3.5, 1.0, 0.8]), np.array([0.3, -1.2, 0.7, 2.0])
     seen = dict(zip(sigmas.tolist(), cleans.tolist(), strict=False))
-    told = {"eta": eta} if eta not in (0.0, 1.0) else {}  # 0 and 1 are the solvers' own
+    options = {"eta": eta} if eta not in (0.0, 1.0) else {}  # 0 and 1 are the solvers' own
 
     def denoise(latents, sigma):
         return torch.full_like(latents, seen[sigma.item()])
 
-    found = SOLVERS[solver](denoise, torch.full((1, 1, 1), 4.0), sigmas, noise=torch.zeros_like, **told)
-    place, rate, expected = -np.log(sigmas.double().numpy()), 1 + eta, 4.0
-    for n, step in enumerate(np.diff(place)):
+    found = SOLVERS[solver](denoise, torch.full((1, 1, 1), 4.0), sigmas, noise=torch.zeros_like, **options)
+    position, rate, expected = -np.log(sigmas.double().numpy()), 1 + eta, 4.0
+    for n, step in enumerate(np.diff(position)):
         known = slice(max(0, n + 1 - order), n + 1)
-        clean = np.polynomial.Polynomial.fit(place[known] - place[n], cleans[known], len(cleans[known]) - 1).convert()
+        clean = np.polynomial.Polynomial.fit(
+            position[known] - position[n], cleans[known], len(cleans[known]) - 1
+        ).convert()
         if order == 2:
             pull = (1 - np.exp(-rate * step)) * clean(step / 2)
         else:
@@ -138,3 +143,70 @@ def test_seeds_and_batch_must_agree(batch):
 def test_nothing_to_sample_is_refused(steps, sigma_min):
     with pytest.raises(ValueError, match=f"{steps} steps between sigmas 1 and {sigma_min}"):
         exponential_sigmas(steps, sigma_min=sigma_min, sigma_max=1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_ping_pong_levels_are_even_in_log_snr_and_the_last_step_ends_clean(steps):
+    sigmas = log_snr_sigmas(steps)
+    expected = np.linspace(-6.2, 2, steps + 1)[:-1]
+    np.testing.assert_allclose(-sigmas[:-1].log(), expected, atol=1e-5)
+    assert sigmas[-1] == 0 and len(sigmas) == steps + 1
+    timestep = 2 / np.pi * np.arctan(np.exp(-expected))  # the v-objective's t: sin / cos of pi t / 2 is sigma
+    np.testing.assert_allclose(np.tan(np.pi / 2 * timestep), sigmas[:-1], rtol=1e-4)
+
+
+def test_one_ping_pong_step_is_the_models_own_clean_prediction():
+    start = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0)) * 493
+    no_noise = ClipNoise([])  # raises when it is asked for any
+    sigmas = log_snr_sigmas(1)
+    assert torch.equal(ping_pong(gaussian_denoiser, start, sigmas, noise=no_noise), gaussian_denoiser(start, sigmas[0]))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_ping_pong_has_the_closed_form_of_a_gaussian_target(steps):
+    """x_i = E[x | y_i] is linear in y_i: mean m, and variance s^4 (v_(i-1) + sigma_i^2) / (s^2 + sigma_i^2)^2."""
+    sigmas, noise = log_snr_sigmas(steps), ClipNoise(range(8))
+    found = ping_pong(gaussian_denoiser, noise(torch.empty(8, 4, 4000)) * sigmas[0], sigmas, noise=noise)
+    mean, variance = 0.0, 0.0
+    for sigma in sigmas[:-1].double().tolist():
+        gain = STD**2 / (STD**2 + sigma**2)
+        mean, variance = gain * mean + (1 - gain) * MEAN, gain**2 * (variance + sigma**2)
+    assert found.mean().item() == pytest.approx(mean, abs=0.005)
+    assert found.std().item() == pytest.approx(variance**0.5, rel=0.02)
+
+
+def test_ping_pong_with_a_trajectory_map_is_exact_at_any_number_of_steps():
+    """A distilled model predicts the end of the ODE's trajectory, not the mean: then every call gives the target."""
+
+    def trajectory_end(latents, sigma):
+        return MEAN + (latents - MEAN) * STD / (STD**2 + sigma**2) ** 0.5
+
+    for steps in (1, 2, 4):
+        sigmas, noise = log_snr_sigmas(steps), ClipNoise(range(8))
+        found = ping_pong(trajectory_end, noise(torch.empty(8, 4, 4000)) * sigmas[0], sigmas, noise=noise)
+        assert found.mean().item() == pytest.approx(MEAN, abs=0.005)
+        assert found.std().item() == pytest.approx(STD, rel=0.02)
+
+
+def test_settings_choose_the_grid_of_their_solver():
+    plain, few = SamplerSettings(4), SamplerSettings(4, solver="ping_pong")
+    assert torch.equal(plain.sigmas(), exponential_sigmas(4, sigma_min=0.05, sigma_max=80.0))
+    assert torch.equal(few.sigmas(), log_snr_sigmas(4, sigma_min=0.05, sigma_max=80.0))
+    assert plain.override(num_inference_steps=None, solver="ping_pong") == few
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_inference_steps": 0}, "0 sampling steps: give at least 1"),
+        ({"num_inference_steps": 2.5}, "2.5 sampling steps: give a whole number"),
+        ({"num_inference_steps": True}, "True sampling steps: give a whole number"),
+        ({"guidance_scale": float("nan")}, "guidance scale nan"),
+        ({"solver": "heun"}, "unknown solver 'heun'; there are dpmpp_2m"),
+        ({"sigma_min": 90.0}, "noise levels from 80.0 down to 90.0"),
+        ({"sigma_max": float("inf")}, "noise levels from inf"),
+    ],
+)
+def test_settings_that_cannot_be_sampled_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        SamplerSettings(**values)

@@ -16,6 +16,7 @@ from foleygram.alignment.pretrained import load_gram_checkpoint, text_encoder_fr
 from foleygram.cli import app
 from foleygram.files import file_hash
 from foleygram.generation.backbone import load_backbone
+from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline import convert as weights
 from foleygram.pipeline import release as checkpoints
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
@@ -232,7 +233,7 @@ def test_a_backbone_of_the_hub_brings_its_licence(tiny_release, tmp_path, monkey
     shutil.rmtree(run_folder / "vae")
     for name, licence in ((hub_id, "Stability AI Community License"), ("someone/else", "unknown: from someone/else")):
         out = tmp_path / name
-        export_release(run_folder, out, ClipSpec(**read_index(tiny_release)["spec"]), (0.05, 80.0), backbone=name)
+        export_release(run_folder, out, ClipSpec(**read_index(tiny_release)["spec"]), SamplerSettings(), backbone=name)
         assert licences_of(out) == dict.fromkeys(read_index(tiny_release)["parts"], "Apache-2.0") | {"vae": licence}
 
 
@@ -314,8 +315,11 @@ def _no_number(folder):
         (_index_with(lambda index: index["parts"]["vae"].update({"class": "os.system"})), "vae of os.system"),
         (_index_with(lambda index: index["spec"].update(seconds=float("inf"))), "ClipSpec.seconds is inf"),
         (_index_with(lambda index: index["spec"].update(sample_rate=44100.5)), "44100.5: it must be a whole number"),
-        (_index_with(lambda index: index.update(sigma_min="x")), "model_index.json: damaged (TypeError"),
-        (_index_with(lambda index: index.update(sigma_min=90.0)), "noise levels from 80.0 down to 90.0"),
+        (_index_with(lambda index: index["sampler"].update(sigma_min="x")), "model_index.json: damaged (TypeError"),
+        (_index_with(lambda index: index["sampler"].update(sigma_min=90.0)), "noise levels from 80.0 down to 90.0"),
+        (_index_with(lambda index: index["sampler"].update(solver="heun")), "unknown solver 'heun'"),
+        (_index_with(lambda index: index["sampler"].update(num_inference_steps=2.5)), "2.5 sampling steps"),
+        (_index_with(lambda index: index["sampler"].update(eta=1)), "unexpected keyword argument 'eta'"),
         (_config_with("controlnet", num_layers=10**9), "controlnet/config.json: num_layers is 1000000000, but its"),
         (lambda folder: (folder / "vae" / "config.json").write_text("[]"), "vae: cannot be loaded (config.json holds"),
         (_no_number, "projectors: projectors.text.bias holds values that are no finite numbers"),

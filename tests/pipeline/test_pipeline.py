@@ -16,11 +16,12 @@ from foleygram import Envelope, FoleyGRAMPipeline
 from foleygram.evaluation.envelopes import clip_envelope, envelope_correlation, envelope_l1
 from foleygram.generation.backbone import decode_latents
 from foleygram.generation.controlnet import controlled_forward
-from foleygram.generation.sampling import SOLVERS, ClipNoise, exponential_sigmas
+from foleygram.generation.sampling import SOLVERS, ClipNoise, SamplerSettings
+from foleygram.generation.sampling import exponential_sigmas as few
 from foleygram.media.audio import read_audio
 from foleygram.media.video import probe
 from foleygram.pipeline.pipeline import BatchPlaceholder
-from foleygram.pipeline.release import load_release, read_index
+from foleygram.pipeline.release import load_release, read_index, sampler_of
 from foleygram.pipeline.request import (
     ModalityWeights,
     Segment,
@@ -30,6 +31,7 @@ from foleygram.pipeline.request import (
     total_latents,
     window_seconds,
 )
+from tests.conftest import TINY_SAMPLER
 from tests.hub import running_hub
 
 
@@ -75,6 +77,30 @@ def test_sampling_begins_with_the_seeds_noise_at_the_largest_level(pipeline, mon
     assert len(sigmas) == 6 and sigmas[[0, 4, 5]].tolist() == pytest.approx([80.0, 0.05, 0.0])
 
 
+def test_a_release_says_how_it_is_sampled_and_an_argument_wins(pipeline, tmp_path):
+    own = SamplerSettings(2, 1.5, "ping_pong", 0.2, 40.0)
+    FoleyGRAMPipeline(pipeline.parts, pipeline.spec, own).save_pretrained(tmp_path / "few")
+    few_steps, video = FoleyGRAMPipeline.from_pretrained(tmp_path / "few"), seen(pipeline, 2.0)
+    assert few_steps.sampler == own and pipeline.sampler == TINY_SAMPLER
+    steps: list[int] = []
+    sound = few_steps(video, callback=steps.append).audio
+    assert steps == [1, 2]
+    spelled = {"num_inference_steps": 2, "guidance_scale": 1.5, "solver": "ping_pong"}
+    assert torch.equal(sound, few_steps(video, **spelled).audio)
+    theirs = {"num_inference_steps": 3, "guidance_scale": 2.0, "solver": "dpmpp_2m"}
+    same_range = FoleyGRAMPipeline(pipeline.parts, pipeline.spec, replace(own, sigma_min=0.05, sigma_max=80.0))
+    assert torch.equal(same_range(video, **theirs).audio, pipeline(video).audio)
+
+
+def test_a_release_of_an_earlier_version_keeps_its_noise_levels(tiny_release, tmp_path):
+    folder = shutil.copytree(tiny_release, tmp_path / "earlier")
+    index = json.loads((folder / "model_index.json").read_text())
+    del index["sampler"]
+    (folder / "model_index.json").write_text(json.dumps(index | {"sigma_min": 0.3, "sigma_max": 500.0}))
+    expected = SamplerSettings(25, 5.0, "dpmpp_2m", 0.3, 500.0)
+    assert FoleyGRAMPipeline.from_pretrained(folder).sampler == sampler_of(folder) == expected
+
+
 def test_same_seed_same_sound_other_seed_another(pipeline):
     video = seen(pipeline, 2.0)
     first, again, other = (pipeline(video, num_inference_steps=2, generator=s).audio for s in (1, 1, 2))
@@ -95,7 +121,7 @@ def test_a_seed_is_any_integer_or_drawn_from_a_generator(pipeline):
 
 def test_every_condition_matters(pipeline):
     video = seen(pipeline, 2.0)
-    plain = pipeline(video, num_inference_steps=2).audio
+    plain = pipeline(video).audio
     loud = Envelope(0.5 * torch.ones(251).numpy(), 125.0)
     changes = {
         "prompt": {"prompt": "A person hits wood."},
@@ -105,11 +131,12 @@ def test_every_condition_matters(pipeline):
         "guidance": {"guidance_scale": 5.0},
         "control": {"controlnet_conditioning_scale": 0.0},
         "solver": {"solver": "dpmpp_3m_sde"},
+        "steps": {"num_inference_steps": 2},
         "weights": {"weights": ModalityWeights(video=0.5)},
         "segments": {"segments": [Segment(0.5, 1.5, prompt="A person hits wood.")]},
     }
     for name, change in changes.items():
-        assert not torch.equal(pipeline(video, num_inference_steps=3, **change).audio, plain), name
+        assert not torch.equal(pipeline(video, **change).audio, plain), name
 
 
 def test_offloading_keeps_one_step_on_the_device_and_changes_no_sample(tiny_release, monkeypatch):
@@ -255,10 +282,10 @@ def test_a_modality_of_weight_zero_is_absent(pipeline):
 
 
 def test_a_segment_changes_the_sound_within_itself_most(pipeline):
-    video, options = seen(pipeline, 8.0), {"num_inference_steps": 3, "controlnet_conditioning_scale": 0.0}
+    video, options = seen(pipeline, 8.0), {"guidance_scale": 5.0, "controlnet_conditioning_scale": 0.0}
     plain = pipeline(video, **options).audio[0]
-    told = pipeline(video, segments=[Segment(5.0, 8.0, prompt="wood")], **options).audio[0]
-    change = (told - plain).abs()
+    other = pipeline(video, segments=[Segment(5.0, 8.0, prompt="wood")], **options).audio[0]
+    change = (other - plain).abs()
     assert change[: 3 * 16_000].max() < 1e-5  # no window reaches from the segment to here
     assert change[5 * 16_000 :].mean() > 1e-4
 
@@ -309,7 +336,7 @@ def test_an_unknown_envelope_is_refused(pipeline, word):
 
 def test_saved_again_it_is_the_same(pipeline, tmp_path):
     seen_videos, licences = {"data": "a cache", "video_ids": ["v1"]}, {"vae": "its own"}
-    FoleyGRAMPipeline(pipeline.parts, pipeline.spec, pipeline.sigmas, licences, seen_videos).save_pretrained(
+    FoleyGRAMPipeline(pipeline.parts, pipeline.spec, pipeline.sampler, licences, seen_videos).save_pretrained(
         tmp_path / "first"
     )
     FoleyGRAMPipeline.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "again")
@@ -343,7 +370,7 @@ def test_a_stereo_backbone_at_44_1_khz_gives_stereo_to_the_sample(pipeline, rend
         decoder_input_channels=4, audio_channels=2, sampling_rate=44_100,
     )  # fmt: skip
     spec = replace(pipeline.spec, sample_rate=44_100, audio_channels=2, latent_hop=2048)
-    stereo = FoleyGRAMPipeline(replace(pipeline.parts, vae=vae), spec, pipeline.sigmas)
+    stereo = FoleyGRAMPipeline(replace(pipeline.parts, vae=vae), spec, pipeline.sampler)
     video = sorted(rendered.glob("*.mp4"))[0]
     output = stereo(video, envelope="audio", num_inference_steps=1)
     assert output.audio.shape == (2, round(probe(video).duration_sec * 44_100)) and output.sample_rate == 44_100
@@ -351,9 +378,7 @@ def test_a_stereo_backbone_at_44_1_khz_gives_stereo_to_the_sample(pipeline, rend
 
 
 def test_the_python_of_the_production_page_runs(monkeypatch):
-    monkeypatch.setattr(
-        "foleygram.pipeline.pipeline.exponential_sigmas", lambda _, **levels: exponential_sigmas(1, **levels)
-    )
+    monkeypatch.setattr("foleygram.generation.sampling.exponential_sigmas", lambda _, **levels: few(1, **levels))
     (code,) = re.findall(r"```python\n(.*?)```", Path("docs/production.md").read_text(), re.S)
     told: dict = {}
     exec(code, told)
