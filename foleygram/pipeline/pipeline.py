@@ -1,14 +1,12 @@
 """FoleyGRAMPipeline: video, and perhaps text, reference sound and an envelope, to a waveform."""
 
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -27,7 +25,9 @@ from foleygram.generation.sampling import (
     guided,
 )
 from foleygram.generation.windows import NoiseEndToEnd, Window, end_to_end, windowed
+from foleygram.pipeline.arguments import check_kind, make_requests
 from foleygram.pipeline.conditions import WINDOWS_AT_ONCE, ConditionEncoder, EncodedRequest
+from foleygram.pipeline.output import FoleyOutput
 from foleygram.pipeline.parts import Parts
 from foleygram.pipeline.release import find_release, licences_of, load_release, read_index, save_release
 from foleygram.pipeline.request import (
@@ -36,8 +36,6 @@ from foleygram.pipeline.request import (
     Segment,
     SoundRequest,
     VideoInput,
-    envelope_of_video,
-    read_video,
     total_latents,
 )
 from foleygram.spec import ClipSpec
@@ -51,15 +49,6 @@ class BatchPlaceholder(NamedTuple):
 
     num_latents: int
     num_windows: int
-
-
-@dataclass(frozen=True)
-class FoleyOutput:
-    """A generated track: audio (channels, samples), its rate in Hz, and the envelope that steered it."""
-
-    audio: Tensor
-    sample_rate: int
-    envelope: Envelope
 
 
 class FoleyGRAMPipeline:
@@ -116,45 +105,53 @@ class FoleyGRAMPipeline:
         """Encode a request once, for any number of takes; raises ValueError for what cannot be used."""
         return self.encoder.encode(request)
 
+    @overload
+    def __call__(self, video: str | Path | VideoInput, *arguments: Any, **options: Any) -> FoleyOutput: ...
+
+    @overload
+    def __call__(self, video: list[Any] | tuple[Any, ...], *arguments: Any, **options: Any) -> list[FoleyOutput]: ...
+
     def __call__(
         self,
-        video: str | Path | VideoInput,
-        prompt: str | None = None,
-        negative_prompt: str | None = None,
-        reference_audio: Tensor | np.ndarray | None = None,
-        envelope: str | Envelope = "predicted",
+        video: Any,
+        prompt: str | Sequence[str | None] | None = None,
+        negative_prompt: str | Sequence[str | None] | None = None,
+        reference_audio: Tensor | np.ndarray | Sequence[Tensor | np.ndarray | None] | None = None,
+        envelope: str | Envelope | Sequence[str | Envelope] = "predicted",
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         controlnet_conditioning_scale: float = 1.0,
-        generator: torch.Generator | int | None = 0,
+        generator: torch.Generator | int | Sequence[int] | None = 0,
         solver: str | None = None,
         callback: Callable[[int], None] | None = None,
         *,
         weights: ModalityWeights = DEFAULT_WEIGHTS,
         segments: Sequence[Segment] = (),
-    ) -> FoleyOutput:
-        """Generate a track as long as `video`; steps, guidance and solver that are None are the release's own.
+    ) -> Any:
+        """Generate a track as long as `video`; for a list of videos, a list of tracks.
 
+        Steps, guidance and solver that are None are the release's own. `video` is a path or what `read_video` returns.
+        With a list, `prompt`, `negative_prompt`, `reference_audio`, `envelope` and `generator` are for all videos or
+        lists with one for each; the videos are sampled together.
         `reference_audio` is (samples,) or (channels, samples) at 16 kHz, of any length; `generator` a CPU generator, a
         seed, or None for torch's own generator; `envelope` "predicted", "audio" for that of the video's own sound, or
         an Envelope; `callback` is called with the number of each finished step. Raises MediaError for a video that
-        cannot be read, ValueError for arguments that cannot be used.
+        cannot be read, TypeError and ValueError for arguments that cannot be used.
         """
-        if isinstance(envelope, str) and envelope == "audio" and not isinstance(video, VideoInput):
-            envelope = envelope_of_video(Path(video), self.spec)
-        seen = video if isinstance(video, VideoInput) else read_video(Path(video), self.spec)
-        if generator is None or isinstance(generator, torch.Generator):
-            generator = int(torch.randint(2**62, (), generator=generator))
-        seed = operator.index(generator)
-        request = SoundRequest(seen, seed, prompt, negative_prompt, reference_audio, envelope, weights, tuple(segments))
-        return self.generate(
-            [request],
+        several = isinstance(video, (list, tuple))
+        requests = make_requests(
+            self.spec, video, prompt=prompt, negative_prompt=negative_prompt,
+            reference_audio=reference_audio, envelope=envelope, generator=generator, weights=weights, segments=segments,
+        )  # fmt: skip
+        outputs = self.generate(
+            requests,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             controlnet_conditioning_scale=controlnet_conditioning_scale,
             solver=solver,
             callback=callback,
-        )[0]
+        )
+        return outputs if several else outputs[0]
 
     @torch.inference_mode()
     def generate(
@@ -169,9 +166,13 @@ class FoleyGRAMPipeline:
     ) -> list[FoleyOutput]:
         """Tracks for several videos of any length, sampled together; one per request, none for a BatchPlaceholder.
 
-        A clip's sound depends on its neighbours by rounding alone. A request may be encoded already. Steps, guidance
-        and solver that are None are the release's own. Raises ValueError without any request.
+        A clip's sound depends on the others of its batch by rounding alone. A request may be encoded already. Steps,
+        guidance and solver that are None are the release's own. Raises ValueError without any request, TypeError for
+        steps or scales that are not numbers.
         """
+        check_kind("num_inference_steps", num_inference_steps)
+        check_kind("guidance_scale", guidance_scale)
+        check_kind("controlnet_conditioning_scale", controlnet_conditioning_scale)
         sampler = self.sampler.override(
             num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver=solver
         )
