@@ -11,8 +11,8 @@ from foleygram.commands import data, doctor, envelope, evaluate, experiment, gen
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

@@ -1,12 +1,16 @@
 """Terminal output: progress bars with the time left, and tables."""
 
+import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from foleygram.distributed import joined_processes, process_place
 from foleygram.pipeline.convert import PartFacts
@@ -23,12 +27,30 @@ from foleygram.production.run import RunOutcome, generate_files
 
 MAX_TABLE_ROWS = 100
 """Files in the closing table; the manifest lists all."""
-COLUMNS = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+COLUMNS = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
 TAKES_LEGEND = (
     "The first take of each file is kept: half of its rank is how well it follows the envelope (E-L1, lag, leak), half "
     "the GRAM volume of video, prompt and sound. The volume comes from the encoders that condition the model: it is "
     "no independent judge."
 )
+
+
+class Printing(NamedTuple):
+    """How much a command prints: a bar and tables; only what needs attention; or JSON on standard output."""
+
+    quiet: bool = False
+    as_json: bool = False
+
+    def console(self, *, first: bool = True) -> Console:
+        """Where people read: standard error when programs read standard output."""
+        return Console(stderr=self.quiet or self.as_json, quiet=not first)
+
+    def bar(self, console: Console) -> Progress:
+        """The one progress bar, with the time left."""
+        return Progress(*COLUMNS, console=console, transient=True, disable=self.quiet)
+
+
+PROGRESS_AND_TABLES = Printing()
 
 
 def pick_device(device: str) -> torch.device:
@@ -61,8 +83,9 @@ def generate_with_progress(
     dry_run: bool,
     device: str,
     offload: bool,
-) -> int:
-    """Run `generate_files` with a progress bar and print its table; returns the number of files that failed.
+    printing: Printing = PROGRESS_AND_TABLES,
+) -> RunOutcome:
+    """Run `generate_files` with a progress bar and print its outcome.
 
     Under torchrun or srun, the processes share the batches and the first one prints.
     """
@@ -71,8 +94,8 @@ def generate_with_progress(
         return load_pipeline(checkpoint, pick_device(device), offload=offload, dtype=sampling.dtype)
 
     with joined_processes() as place:
-        console = Console(quiet=not place.first)
-        with Progress(*COLUMNS, console=console, transient=True) as bar:
+        console = printing.console(first=place.first)
+        with printing.bar(console) as bar:
             task = bar.add_task("reading lengths", total=len(options))
 
             def begun(steps: int) -> Callable[[int, str], None]:
@@ -84,10 +107,13 @@ def generate_with_progress(
                 overwrite=overwrite, dry_run=dry_run, place=place, begun=begun,
                 planned=lambda done: bar.update(task, completed=done),
             )  # fmt: skip
-        print_outcome(console, outcome)
-        if not dry_run:
+        if printing.as_json and place.first:
+            print_json(outcome_record(outcome, out))
+        else:
+            print_outcome(console, outcome, printing)
+        if not (dry_run or printing.quiet or printing.as_json):
             print_line(console, f"results are in {out}; {MANIFEST} there lists every file")
-    return outcome.num_failed
+    return outcome
 
 
 def rerender_with_progress(
@@ -126,40 +152,71 @@ def print_line(console: Console, text: str, style: str | None = None) -> None:
     console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_outcome(console: Console, outcome: RunOutcome) -> None:
-    """Print the closing table, the takes, and a line for each file that failed, was kept or needs a remark."""
-    table = Table(Column("file", overflow="fold"), "seconds", "envelope", "onsets", "batch", "seconds spent")
-    for row in outcome.rows[:MAX_TABLE_ROWS]:
-        name, length, batch = row.video.name, f"{row.seconds:.2f}", str(row.batch)
-        if row.name in outcome.skipped:
-            table.add_row(name, "-", "-", "-", "-", "already there")
-        elif row.state == DONE:
-            table.add_row(name, length, row.envelope, str(row.onsets), batch, f"{row.seconds_spent:.1f}")
-        elif row.state == FAILED:
-            table.add_row(name, "-", "-", "-", "-", "failed")
-        else:
-            table.add_row(name, length, row.envelope, "-", batch, row.state)
-    console.print(table)
-    scored = [row for row in outcome.rows[:MAX_TABLE_ROWS] if row.takes and row.name not in outcome.skipped]
-    if scored:
-        console.print(takes_table(scored), TAKES_LEGEND)
-    if len(outcome.rows) > MAX_TABLE_ROWS:
-        console.print(f"and {len(outcome.rows) - MAX_TABLE_ROWS} more files, listed in the manifest")
+def print_json(content: Any) -> None:
+    """Print JSON on standard output."""
+    sys.stdout.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def outcome_record(outcome: RunOutcome, out: Path) -> dict[str, Any]:
+    """A run's outcome as JSON: counts, and per file its state, why, its onsets and the paths of its results."""
+    files = [
+        {
+            "file": row.file, "name": row.name, "state": outcome.state(row),
+            "reason": outcome.skipped.get(row.name, row.reason), "deviations": list(row.deviations),
+            "seconds": row.seconds, "onsets": row.onsets, "envelope": row.envelope,
+            "written": [str(out / name) for name in row.written], "seconds_spent": row.seconds_spent,
+        }
+        for row in outcome.rows
+    ]  # fmt: skip
+    return {"out": str(out), "counts": outcome.counts(), "files": files}
+
+
+def print_outcome(console: Console, outcome: RunOutcome, printing: Printing = PROGRESS_AND_TABLES) -> None:
+    """Print the closing table, the takes, and a line for each file that failed, deviates, was kept or needs a remark.
+
+    A quiet run prints the lines of files that failed or deviate.
+    """
+    if not printing.quiet:
+        console.print(outcome_table(outcome))
+        scored = [row for row in outcome.rows[:MAX_TABLE_ROWS] if row.takes and row.name not in outcome.skipped]
+        if scored:
+            console.print(takes_table(scored), TAKES_LEGEND)
+        if len(outcome.rows) > MAX_TABLE_ROWS:
+            console.print(f"and {len(outcome.rows) - MAX_TABLE_ROWS} more files, listed in the manifest")
     for row in outcome.rows:
         if row.state == FAILED:
             print_line(console, f"failed: {row.reason}", style="red")
-        elif outcome.skipped.get(row.name, ALREADY_DONE) != ALREADY_DONE:
-            print_line(console, f"{row.video.name}: {outcome.skipped[row.name]}")
-        elif row.name not in outcome.skipped and row.state == DONE:
-            for remark in _remarks(row):
+        elif row.deviations:
+            print_line(console, f"{row.video.name}: done, but {'; '.join(row.deviations)}", style="yellow")
+        if not printing.quiet:
+            for remark in _remarks(row, outcome):
                 print_line(console, f"{row.video.name}: {remark}")
+    if not printing.quiet:
+        print_line(console, ", ".join(f"{count} {state}" for state, count in outcome.counts().items() if count))
 
 
-def _remarks(row: Row) -> Iterator[str]:
-    if not row.onsets:
-        yield "no onsets found: the track is near-silent; set the timing with --envelope (docs/envelope.md)"
-    if row.reason:
-        yield row.reason
+def outcome_table(outcome: RunOutcome) -> Table:
+    """A line per file: its length, envelope, onsets, batch, time spent, and what came of it."""
+    table = Table(Column("file", overflow="fold"), "seconds", "envelope", "onsets", "batch", "seconds spent", "result")
+    for row in outcome.rows[:MAX_TABLE_ROWS]:
+        cells = ["-"] * 5
+        if row.state != FAILED and row.name not in outcome.skipped:
+            done = row.state == DONE
+            spent, onsets = (f"{row.seconds_spent:.1f}", str(row.onsets)) if done else ("-", "-")
+            cells = [f"{row.seconds:.2f}", row.envelope, onsets, str(row.batch), spent]
+        table.add_row(Text(row.video.name), *cells, outcome.state(row))
+    return table
+
+
+def _remarks(row: Row, outcome: RunOutcome) -> Iterator[str]:
+    if row.name in outcome.skipped:
+        if outcome.skipped[row.name] != ALREADY_DONE:
+            yield outcome.skipped[row.name]
+    elif row.state == DONE:
+        if not row.onsets:
+            yield "no onsets found: the track is near-silent; set the timing with --envelope (docs/envelope.md)"
+        if row.reason:
+            yield row.reason
 
 
 def takes_table(rows: Sequence[Row]) -> Table:
@@ -169,7 +226,7 @@ def takes_table(rows: Sequence[Row]) -> Table:
         for number, l1, relative_l1, volume, *lag_and_leak in row.takes:
             measured = ["-" if value != value else f"{value:.0f}" for value in lag_and_leak]
             table.add_row(
-                row.video.name, f"{number:.0f}", f"{l1:.4f}", f"{relative_l1:.0%}", *measured, f"{volume:.3f}"
+                Text(row.video.name), f"{number:.0f}", f"{l1:.4f}", f"{relative_l1:.0%}", *measured, f"{volume:.3f}"
             )
     return table
 

@@ -164,7 +164,7 @@ def test_a_drawn_envelope_is_followed(tiny_release, videos, tmp_path):
         (["{video}", "--out", "o", "--envelope", "drawn"], 1, "drawn"),
         (["{video}", "--out", "o", "--steps", "0"], 2, "steps"),
         (["{video}", "--out", "o", "--container", "webm", "--audio-codec", "aac"], 1, "aac cannot be stored in webm"),
-        (["{video}", "--out", "o", "--mix-original", "loud"], 1, "write a level in decibels"),
+        (["{video}", "--out", "o", "--mix-original", "loud"], 1, "write a level from -60dB to 12dB"),
         (["{video}", "--out", "o", "--segment", "1:2"], 1, "FROM:TO:PROMPT"),
         (
             ["{video}", "--out", "{out}", "--checkpoint", "{release}", "--segment", "2:1:a"],

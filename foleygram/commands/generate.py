@@ -12,9 +12,9 @@ from foleygram.files import shipped
 def generate(
     context: typer.Context,
     *,
-    source: Annotated[
-        Path | None,
-        typer.Argument(metavar="VIDEO_OR_FOLDER", help="A video, or a folder of videos (subfolders are ignored)."),
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="VIDEO_OR_FOLDER", help="Videos, or folders of videos (subfolders are ignored)."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Release folder; checkpoints/mini by default.")] = None,
@@ -94,23 +94,35 @@ def generate(
     ] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Generate files again that are done.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done; write nothing.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 also if a result is `done, but` not what was asked for.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only files that failed or are `done, but`, on standard error.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the outcome as JSON on standard output, progress on standard error.")
+    ] = False,
 ) -> None:
     """Generate synchronised sound for a video or a folder of videos."""
     with reported():
         if from_sidecar:
-            used = {"source", "out", "checkpoint", "from_sidecar", "device", "offload"}
+            used = {"sources", "out", "checkpoint", "from_sidecar", "device", "offload"}
             given = {name for name in context.params if _is_given(context, name)}
             if given - used:
                 names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given - used))
                 raise ValueError(f"--from-sidecar renders what {from_sidecar} records; leave out {names}")
+            if len(sources or ()) > 1:
+                raise ValueError(f"--from-sidecar renders one result; name only the video of {from_sidecar}")
             from foleygram.console import rerender_with_progress
 
-            if rerender_with_progress(from_sidecar, source, out, checkpoint, device=device, offload=offload):
+            video = sources[0] if sources else None
+            if rerender_with_progress(from_sidecar, video, out, checkpoint, device=device, offload=offload):
                 raise typer.Exit(1)
             return
-        if source is None:
+        if not sources:
             raise typer.BadParameter("give a video, a folder of videos, or --from-sidecar")
-        from foleygram.console import generate_with_progress
+        from foleygram.console import Printing, generate_with_progress
         from foleygram.datasets.folder import find_videos
         from foleygram.envelope.editing.files import chosen_envelope
         from foleygram.pipeline.release import sampler_of
@@ -127,13 +139,14 @@ def generate(
             sampler_of(release), control_scale, dtype=dtype, num_inference_steps=steps, guidance_scale=guidance,
             solver=solver,
         )  # fmt: skip
-        failed = generate_with_progress(
-            read_job_options(find_videos(source), options, sheet), out, release, sampling=sampling,
+        videos = {video.resolve(): video for source in sources for video in find_videos(source)}
+        outcome = generate_with_progress(
+            read_job_options(list(videos.values()), options, sheet), out, release, sampling=sampling,
             rule=TakeRule(takes, max_e_l1),
             export=ExportOptions(container, audio_codec, original_db, stems, lufs, timeline), batch_size=batch_size,
-            overwrite=overwrite, dry_run=dry_run, device=device, offload=offload,
+            overwrite=overwrite, dry_run=dry_run, device=device, offload=offload, printing=Printing(quiet, as_json),
         )  # fmt: skip
-    if failed:
+    if outcome.num_failed or (strict and outcome.num_deviating):
         raise typer.Exit(1)
 
 

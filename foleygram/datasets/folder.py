@@ -14,9 +14,10 @@ from foleygram.media.isolate import MediaError
 from foleygram.media.video import MediaInfo, probe
 from foleygram.spec import ClipSpec
 
-SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv", ".3gp"}
-)
+SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".mxf", ".ogv", ".wmv",
+    ".flv", ".3gp",
+})  # fmt: skip
 PROBED_AT_ONCE = 8
 """Videos whose packets are walked side by side, which on a network's disk is mostly waiting."""
 NAMED_AT_MOST = 10

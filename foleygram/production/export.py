@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +18,19 @@ from foleygram.envelope.editing.hits import hit_markers
 from foleygram.envelope.envelope import Envelope
 from foleygram.media.audio import fit_length, read_audio, resample, sound_rate, write_audio
 from foleygram.media.isolate import MediaError, run_isolated, time_limit
-from foleygram.media.loudness import loudness_gain
+from foleygram.media.loudness import loudness, loudness_gain
 from foleygram.media.markers import Marker, Region, edit_list, reaper_table
 from foleygram.media.mux import SOUNDS, SoundCodec, mux
 from foleygram.media.timecode import TimeCode
 from foleygram.media.video import probe
 from foleygram.production.batch_runner import Take
+from foleygram.production.comparison import Comparison, compare_file, compare_film, deviations
 
+MIX_DB = (-60.0, 12.0)
+"""Gains at which a video's own sound is mixed in."""
+HEADROOM_DB = 0.05
+"""A sound that is lowered by less, so that no sample is above full scale, is not reported."""
+LUFS_TOLERANCE = 0.5
 STEM_FADE_SEC = 0.02
 """Cross-fade between consecutive stems; the sum of all stems is the whole sound."""
 
@@ -54,13 +60,14 @@ class ExportOptions:
 
 
 def parse_level(text: str) -> float:
-    """Decibels written as -12dB or -12; raises ValueError for anything else."""
+    """Decibels written as -12dB; raises ValueError for a number without unit or outside `MIX_DB`."""
+    number, least, most = text.strip().lower(), *MIX_DB
     try:
-        level = float(text.strip().lower().removesuffix("db"))
+        level = float(number.removesuffix("db")) if number.endswith("db") else math.nan
     except ValueError:
         level = math.nan
-    if not -120 <= level <= 24:
-        raise ValueError(f"--mix-original {text}: write a level in decibels, such as -12dB")
+    if not least <= level <= most:
+        raise ValueError(f"--mix-original {text}: write a level from {least:g}dB to {most:g}dB, such as -12dB")
     return level
 
 
@@ -75,6 +82,19 @@ class Track:
     """Times in seconds at which segments meet."""
     others: tuple[tuple[int, np.ndarray], ...] = ()
     """Number and samples of each other take."""
+    asked: Envelope | None = None
+    """The envelope that the sound should follow; None compares nothing."""
+
+
+class Written(NamedTuple):
+    """What a result has to say besides its files."""
+
+    notes: list[str]
+    """What the container could not hold."""
+    deviations: list[str]
+    """In what the result is not what was asked for."""
+    comparison: Comparison | None
+    """The WAV file compared with the envelope asked for."""
 
 
 def export_result(
@@ -82,35 +102,35 @@ def export_result(
     name: str,
     takes: Sequence[Take],
     options: ExportOptions,
-    record: Callable[[Mapping[str, Path]], dict[str, Any]],
+    record: Callable[[Mapping[str, Path], Written], dict[str, Any]],
     *,
     edges: Sequence[float],
     work: Path,
     out: Path,
-) -> tuple[tuple[str, ...], list[str]]:
-    """Write the results `name` into `work`, then move them to `out` together.
+) -> tuple[tuple[str, ...], Written]:
+    """Write the results `name` into `work`, then move them to `out` together; returns their paths relative to `out`.
 
-    Returns their paths relative to `out`, and notes on what could not be written.
-    The first take becomes the video's sound, the others are written beside it. `record` maps the files by name to the
-    content of `name`.json, which is moved last. If writing raises, nothing is left.
+    The first take becomes the video's sound, the others are written beside it. `record` maps the files by name, and
+    what they say, to the content of `name`.json, which is moved last. If writing raises, nothing is left.
     """
     output = takes[0].output
     others = tuple((take.number, take.output.audio.numpy()) for take in takes[1:])
-    track = Track(name, output.audio.numpy(), output.sample_rate, tuple(edges), others)
+    track = Track(name, output.audio.numpy(), output.sample_rate, tuple(edges), others, output.envelope)
     folder = work / uuid.uuid4().hex
     folder.mkdir(parents=True)
     try:
-        notes: list[str] = run_isolated(
+        written: Written = run_isolated(
             write_track, video, track, options, folder, timeout_sec=time_limit(output.envelope.seconds)
         )
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         sidecar = folder / f"{name}.json"
-        sidecar.write_text(json.dumps(record(files), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        content = json.dumps(record(files, written), indent=1, ensure_ascii=False)
+        sidecar.write_text(content + "\n", encoding="utf-8")
         files[sidecar.name] = sidecar
         for relative, path in files.items():
             (out / relative).parent.mkdir(parents=True, exist_ok=True)
             path.replace(out / relative)
-        return tuple(files), notes
+        return tuple(files), written
     finally:
         shutil.rmtree(folder)
 
@@ -127,38 +147,70 @@ def remove_results(out: Path, names: Iterable[str]) -> None:
                 folder.rmdir()
 
 
-def write_track(video: Path, track: Track, options: ExportOptions, folder: Path) -> list[str]:
+def write_track(video: Path, track: Track, options: ExportOptions, folder: Path) -> Written:
     """Write a track, the video with it, its stems and other takes below `folder`, all with the same gain.
 
-    Returns notes on what could not be written; a video that no container can hold leaves the WAV. Runs in a process of
-    its own, because copying a damaged video can crash or hang. WAVs have cue points at onsets.
+    The gain is lowered where a sample would be above full scale. The files are read again and compared with the
+    envelope asked for. A video that no container can hold leaves the WAV. Runs in a process of its own, because copying
+    a damaged video can crash or hang. WAVs have cue points at onsets.
     """
-    notes = []
+    notes: list[str] = []
     audio, rate = torch.from_numpy(track.samples), track.sample_rate
-    mixed, mixed_rate = audio, rate
-    if options.mix_original_db is not None and probe(video).has_audio:
-        mixed, mixed_rate = mix_with_original(video, audio, rate, options.mix_original_db)
-    gain = 1.0 if options.lufs is None else loudness_gain(mixed, mixed_rate, options.lufs)
+    others = [(number, torch.from_numpy(samples)) for number, samples in track.others]
+    mixed, mixed_rate, missing = _mixed(video, audio, rate, options.mix_original_db)
+    gain, limited = export_gain(mixed, mixed_rate, [audio, *(take for _, take in others)], options.lufs)
     markers = onset_markers(audio, rate)
-    write_audio(folder / f"{track.name}.wav", gain * audio, rate, markers=markers)
+    wav = folder / f"{track.name}.wav"
+    write_audio(wav, gain * audio, rate, markers=markers)
+    unmet = missing + limited
     if options.timeline:
         bounds = [0.0, *track.edges, audio.shape[-1] / rate]
-        notes += write_timeline(folder / track.name, video, markers, bounds)
+        unmet += write_timeline(folder / track.name, video, markers, bounds)
     for name, stem in split_stems(audio, rate, track.edges) if options.stems else ():
         path = folder / "stems" / track.name / f"{name}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_audio(path, gain * stem, rate)
-    for number, samples in track.others:
+    for number, take in others:
         path = folder / "takes" / track.name / f"{number}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
-        take = torch.from_numpy(samples)
         write_audio(path, gain * take, rate, markers=onset_markers(take, rate))
-    path = folder / f"{track.name}.{options.container}"
+        if track.asked:
+            unmet += [f"take {number}: {found}" for found in deviations(compare_file(path, track.asked, gain))]
+    comparison = compare_file(wav, track.asked, gain) if track.asked else None
     try:
-        notes += mux(video, gain * mixed, mixed_rate, path, codec=options.codec).notes
+        film = mux(video, gain * mixed, mixed_rate, folder / f"{track.name}.{options.container}", codec=options.codec)
+        notes += film.notes
+        unmet += compare_film(film.path, gain * mixed, mixed_rate)
     except MediaError as error:
-        notes.append(f"no film beside the WAV: {error}")
-    return notes
+        unmet.append(f"no film beside the WAV: {error}")
+    return Written(notes, (deviations(comparison) if comparison else []) + unmet, comparison)
+
+
+def _mixed(video: Path, audio: Tensor, rate: int, original_db: float | None) -> tuple[Tensor, int, list[str]]:
+    """The sound of the film and its rate, and why the video's own sound is not in it although it was asked for."""
+    if original_db is None:
+        return audio, rate, []
+    if not probe(video).has_audio:
+        return audio, rate, ["--mix-original: the video has no sound to mix"]
+    return *mix_with_original(video, audio, rate, original_db), []
+
+
+def export_gain(
+    mixed: Tensor, sample_rate: int, others: Sequence[Tensor], lufs: float | None
+) -> tuple[float, list[str]]:
+    """The factor that brings `mixed` (channels, n) to `lufs`, lowered so that no sample of any sound clips.
+
+    Returns with it why the loudness or the level is another than asked for.
+    """
+    gain = 1.0 if lufs is None else loudness_gain(mixed, sample_rate, lufs)
+    peak = max(float(sound.abs().max()) for sound in (mixed, *others))
+    limited = gain if not gain * peak > 1 else 1 / peak
+    if lufs is not None:
+        reached = loudness(limited * mixed, sample_rate)
+        off = not abs(reached - lufs) <= LUFS_TOLERANCE
+        return limited, [f"its loudness is {reached:.1f} LUFS, not {lufs:g}: its peak allows no more"] if off else []
+    lowered_db = 20 * math.log10(gain / limited)
+    return limited, [f"lowered by {lowered_db:.1f} dB, or it would clip"] if lowered_db > HEADROOM_DB else []
 
 
 def onset_markers(audio: Tensor, sample_rate: int) -> list[Marker]:

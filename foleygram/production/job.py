@@ -221,7 +221,10 @@ def _add_row(row: dict[Any, Any], overrides: dict[str, dict[str, Any]], names: s
 
 def _override_from_yaml(options: JobOptions, video: Path) -> JobOptions:
     paths = [video.with_name(video.stem + suffix) for suffix in OVERRIDE_SUFFIXES]
-    path = next((path for path in paths if path.is_file()), None)
+    try:
+        path = next((path for path in paths if path.is_file()), None)
+    except OSError:  # such a name is too long for the file system
+        path = None
     if path is None:
         return options
     try:

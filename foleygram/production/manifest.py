@@ -41,6 +41,8 @@ class Row:
     """Per take, best first: number, E-L1, E-L1 relative to the level asked for, GRAM volume, lag, leak."""
     written: tuple[str, ...] = ()
     """Results, relative to the manifest's folder; those of an earlier run unless the row is done."""
+    deviations: tuple[str, ...] = ()
+    """In what a result that is done is not what was asked for; absent in manifests of earlier versions."""
 
     @property
     def video(self) -> Path:
@@ -127,11 +129,13 @@ class Manifest:
 
 def _parse_row(cells: dict[str, Any], path: Path) -> Row:
     try:
+        cells = {"deviations": "[]", **cells}
         return Row(**{field.name: _parse(cells[field.name], field.type) for field in fields(Row)})
-    except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path}: not a manifest of foleygram ({error!r}); move it away or choose another --out"
-        ) from error
+    except KeyError as error:
+        problem = f"no column {error}"
+    except (ValueError, TypeError) as error:
+        problem = str(error)
+    raise ValueError(f"{path}: not a manifest of foleygram ({problem}); move it away or choose another --out")
 
 
 def _cell(value: Any) -> Any:

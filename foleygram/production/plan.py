@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, is_dataclass, replace
@@ -22,15 +23,18 @@ PROBE_TIMEOUT_SEC, SLOWEST_BYTES_PER_SEC = 60.0, 10e6
 PARALLEL_PROBES = 4
 ALREADY_DONE = "already there"
 """Why a job is skipped whose result is complete and current."""
+LONGEST_STEM = 200
+"""Bytes of a result's name; file systems take 255 with its suffix."""
 RESULT_SUFFIXES = (".wav", ".mp4", ".mov", ".mkv", ".webm", ".json")
 
 
-def make_jobs(options: Mapping[Path, JobOptions], *settings: Any) -> list[Job]:
+def make_jobs(options: Mapping[Path, JobOptions], manifest: Manifest, *settings: Any) -> list[Job]:
     """A job per video. Its settings hash covers `settings`, its options, and the content of every file they name."""
+    earlier = {row.file: row.name for row in manifest.rows.values()}
     content = cache(_content_hash)
     return [
         Job(video, name, asked, settings_hash(*settings, asked, [content(path) for path in asked.files()]))
-        for (video, asked), name in zip(options.items(), output_names(list(options)), strict=True)
+        for (video, asked), name in zip(options.items(), output_names(list(options), earlier), strict=True)
     ]
 
 
@@ -40,16 +44,42 @@ def settings_hash(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(plain, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def output_names(videos: Sequence[Path]) -> list[str]:
-    """Unique names of the results: the stem, or `stem_suffix` where videos differ only in their suffix."""
-    stems = [video.stem for video in videos]
+def output_names(videos: Sequence[Path], earlier: Mapping[str, str] | None = None) -> list[str]:
+    """Unique names of the results: the stem, or `stem_suffix` where videos differ only in their suffix.
+
+    `earlier` maps files to the names that earlier runs gave them, which they keep, also in another folder. Long stems
+    are shortened, and bytes that are not UTF-8 are written as hexadecimal.
+    """
+    files = [readable(str(video.absolute())) for video in videos]
+    earlier = earlier or {}
+    moved = {Path(file).name: name for file, name in earlier.items() if file not in files}
+    taken, stems = set(earlier.values()), [video.stem for video in videos]
     names: list[str] = []
-    for video in videos:
-        name = video.stem if stems.count(video.stem) == 1 else video.name.replace(".", "_")
-        while name in names:
-            name += "_"
+    for video, file in zip(videos, files, strict=True):
+        name = earlier.get(file) or moved.get(Path(file).name, "")
+        if not name or name in names:
+            name = _short_name(video.stem)
+            if stems.count(video.stem) > 1 or name in taken:
+                name = _short_name(video.name.replace(".", "_"))
+            while name in taken:
+                name += "_"
+        taken.add(name)
         names.append(name)
     return names
+
+
+def _short_name(stem: str) -> str:
+    """A stem in UTF-8 that leaves space for suffixes, with a hash of what is cut off."""
+    encoded = readable(stem).encode()
+    if len(encoded) <= LONGEST_STEM:
+        return encoded.decode()
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
+    return f"{encoded[: LONGEST_STEM - 9].decode(errors='ignore')}-{digest}"
+
+
+def readable(name: str) -> str:
+    """A file name as text that can be written: bytes that are not UTF-8 as hexadecimal."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def plan_run(
@@ -105,7 +135,7 @@ def _plan_job(manifest: Manifest, job: Job, spec: ClipSpec, *, overwrite: bool) 
     reason = "" if overwrite else _skip_reason(manifest, row, job, content)
     if reason:
         ours = row if row and row.state != SKIPPED else None
-        return ours or Row(job.name, str(job.video.absolute()), SKIPPED, reason), reason
+        return ours or Row(job.name, readable(str(job.video.absolute())), SKIPPED, reason), reason
     if row and not overwrite and row.batch >= 0 and (row.settings, row.content) == (job.settings, content):
         return replace(row, file=str(job.video.absolute()), state=TODO, reason=""), ""
     return _new_row(manifest, job, content, spec), ""
@@ -127,14 +157,17 @@ def _skip_reason(manifest: Manifest, row: Row | None, job: Job, content: str) ->
 
 def _new_row(manifest: Manifest, job: Job, content: str, spec: ClipSpec) -> Row:
     before = manifest.rows.get(job.name)
+    file = str(job.video.absolute())
     row = Row(
         job.name,
-        str(job.video.absolute()),
+        readable(file),
         settings=job.settings,
         content=content,
         envelope=job.options.envelope if job.options.envelope in CHOICES else "given",
         written=before.written if before else (),
     )
+    if row.file != file:
+        return row.failed(f"{row.file}: its name is not UTF-8; rename it")
     if any(path.resolve() == job.video.resolve() for path in _result_paths(manifest.out, job)):
         return row.failed(f"{job.video}: the output would overwrite it; choose another --out")
     try:

@@ -62,10 +62,12 @@ def make_sidecar(
     slots: Sequence[BatchPlaceholder],
     export: Mapping[str, Any],
     results: Mapping[str, Path],
+    measured: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The record of one result; `slots` are the sizes of its batch, `results` its files by name.
 
-    It holds no time of day: the same result has the same record.
+    `measured` says how the sound compares with the envelope asked for. There is no time of day in it: the same
+    result has the same record.
     """
     return {
         "format": FORMAT,
@@ -79,6 +81,7 @@ def make_sidecar(
         "take": take.number,
         "batch": {"slot": slot, "slots": [list(size) for size in slots]},
         "export": dict(export),
+        "measured": dict(measured),
         "outputs": {name: file_hash(path) for name, path in results.items()},
     }
 
@@ -117,7 +120,8 @@ def read_sidecar(path: Path, video: Path | None = None) -> Sidecar:
         inputs = {sidecar.video: record["input"]["sha256"]}
         inputs |= {Path(file): content for file, content in record["options_sha256"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not a record of foleygram ({error!r}); give the .json beside a result") from None
+        problem = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path}: not a record of foleygram ({problem}); give the .json beside a result") from None
     for file, expected in inputs.items():
         if not file.is_file():
             raise FileNotFoundError(f"{file}: no such file, but {path} needs it; name the video if it has moved")

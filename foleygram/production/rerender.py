@@ -13,7 +13,7 @@ from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest
 from foleygram.production.batch_runner import TakeRule, render_takes
-from foleygram.production.export import ExportOptions, export_result
+from foleygram.production.export import ExportOptions, Written, export_result
 from foleygram.production.inputs import read_request
 from foleygram.production.manifest import WORK
 from foleygram.production.provenance import Environment, Sidecar
@@ -54,7 +54,7 @@ def rerender(
         raise ValueError(f"{sidecar.video}: {outcome}")
     changed: list[str] = []
 
-    def record(results: Mapping[str, Path]) -> dict[str, Any]:
+    def record(results: Mapping[str, Path], _: Written) -> dict[str, Any]:
         hashes = {name: file_hash(path) for name, path in results.items()}
         changed.extend(name for name, content in hashes.items() if sidecar.record["outputs"].get(name) != content)
         return {**sidecar.record, **environment._asdict(), "outputs": hashes}

@@ -15,11 +15,14 @@ from foleygram.pipeline.release import INDEX, read_index
 from foleygram.production.batch_runner import Sampling, TakeRule
 from foleygram.production.export import ExportOptions
 from foleygram.production.job import JobOptions
-from foleygram.production.manifest import FAILED, WORK, Manifest, Row
+from foleygram.production.manifest import DONE, FAILED, TODO, WORK, Manifest, Row
 from foleygram.production.plan import make_jobs, plan_run
 from foleygram.production.provenance import current_environment
 from foleygram.production.workers import FolderRun, Progress
 from foleygram.spec import ClipSpec
+
+DONE_BUT, KEPT = "done, but", "already there"
+"""States of the closing table: outside the tolerances of `comparison`; not generated again."""
 
 
 class RunOutcome(NamedTuple):
@@ -32,6 +35,22 @@ class RunOutcome(NamedTuple):
     def num_failed(self) -> int:
         """Number of videos without a result."""
         return sum(row.state == FAILED for row in self.rows)
+
+    @property
+    def num_deviating(self) -> int:
+        """Number of results that are not what was asked for, those of earlier runs among them."""
+        return sum(row.state == DONE and bool(row.deviations) for row in self.rows)
+
+    def state(self, row: Row) -> str:
+        """What came of a row, in the words of the closing table."""
+        if row.state == DONE and row.deviations:
+            return DONE_BUT
+        return KEPT if row.name in self.skipped else row.state
+
+    def counts(self) -> dict[str, int]:
+        """Number of rows in each state."""
+        states = [self.state(row) for row in self.rows]
+        return {state: states.count(state) for state in (DONE, DONE_BUT, KEPT, TODO, FAILED)}
 
 
 def generate_files(
@@ -57,18 +76,20 @@ def generate_files(
     Raises ValueError or OSError if nothing can be generated.
     """
     spec = ClipSpec(**read_index(checkpoint)["spec"])
-    jobs = make_jobs(options, file_hash(checkpoint / INDEX), sampling, rule, export, batch_size)
-    names = [job.name for job in jobs]
+    settings = file_hash(checkpoint / INDEX), sampling, rule, export, batch_size
     with nullcontext() if dry_run or not place.first else _locked(out):
-        pipeline, skipped = None, {}
+        pipeline, skipped, jobs = None, {}, []
         if dry_run or place.first:
             manifest = Manifest(out)
+            jobs = make_jobs(options, manifest, *settings)
+            names = [job.name for job in jobs]
             skipped = plan_run(manifest, jobs, spec, batch_size=batch_size, overwrite=overwrite, progress=planned)
             if dry_run:
                 return RunOutcome([manifest.rows[name] for name in names], skipped)
             pipeline = load() if manifest.batches(names) else None  # before anything is written
             manifest.begin()
-        skipped = from_first(skipped)
+        skipped, jobs = from_first((skipped, jobs))
+        names = [job.name for job in jobs]
         manifest = Manifest(out)
         batches = place.share(manifest.batches(names))
         if batches:

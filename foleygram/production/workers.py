@@ -16,11 +16,13 @@ from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.pipeline.pipeline import BatchPlaceholder, FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest
 from foleygram.production.batch_runner import CLIP_ERRORS, Sampling, Take, TakeRule, render_takes
-from foleygram.production.export import ExportOptions, export_result, remove_results
+from foleygram.production.comparison import hits_after_end
+from foleygram.production.export import ExportOptions, Written, export_result, remove_results
 from foleygram.production.inputs import read_request
 from foleygram.production.job import JobOptions
 from foleygram.production.manifest import DONE, TODO, Manifest, Row
 from foleygram.production.provenance import Environment, make_sidecar
+from foleygram.production.takes import exceeds_tolerance
 
 READERS = WRITERS = 2
 """Processes that read and that write while the model works."""
@@ -129,11 +131,13 @@ class FolderRun:
         begun = time.monotonic()
         if isinstance(outcome, list):
             try:
-                written, notes = self._export(row, batch, edges, outcome)
-                remove_results(self.manifest.out, set(row.written) - set(written))
+                files, written = self._export(row, batch, edges, outcome)
+                remove_results(self.manifest.out, set(row.written) - set(files))
+                onsets = outcome[0].output.envelope.onsets()
                 row = replace(
-                    row, state=DONE, reason="; ".join(notes), written=written,
-                    onsets=len(outcome[0].output.envelope.onsets()),
+                    row, state=DONE, reason="; ".join(written.notes), written=files,
+                    deviations=(*self._unmet(row, outcome[0]), *written.deviations),
+                    onsets=int((onsets <= row.seconds).sum()),
                     takes=tuple(_score_row(take) for take in outcome if take.score),
                     seconds_spent=round(spent + time.monotonic() - begun, 2),
                 )  # fmt: skip
@@ -145,15 +149,24 @@ class FolderRun:
         with self._journal_lock:
             self.manifest.record(row, self.rank)
 
+    def _unmet(self, row: Row, take: Take) -> list[str]:
+        """What the options asked for and the take cannot give."""
+        unmet = hits_after_end(take.output.envelope, row.seconds) if row.envelope == "given" else []
+        tolerance = self.rule.max_relative_l1
+        if tolerance is not None and take.score and exceeds_tolerance(take.score, tolerance):
+            unmet.append(f"E-L1 is {take.score.relative_l1:.2f} of the mean level, above --max-e-l1 {tolerance:g}")
+        return unmet
+
     def _export(
         self, row: Row, batch: Sequence[Row], edges: Sequence[float], takes: Sequence[Take]
-    ) -> tuple[tuple[str, ...], list[str]]:
+    ) -> tuple[tuple[str, ...], Written]:
         slots = [BatchPlaceholder(other.latents, other.windows) for other in batch]
 
-        def record(results: Mapping[str, Path]) -> dict[str, Any]:
+        def record(results: Mapping[str, Path], written: Written) -> dict[str, Any]:
             return make_sidecar(
                 self.environment, row.video, self.options[row.name], self.sampling, takes[0], slot=batch.index(row),
                 slots=slots, export=asdict(self.export), results=results,
+                measured=asdict(written.comparison) if written.comparison else {},
             )  # fmt: skip
 
         return export_result(

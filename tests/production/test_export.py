@@ -16,10 +16,11 @@ import torch
 from typer.testing import CliRunner
 
 from foleygram.cli import app
+from foleygram.envelope.envelope import Envelope
 from foleygram.media.audio import read_audio
 from foleygram.media.loudness import loudness
 from foleygram.media.video import probe
-from foleygram.production.export import ExportOptions, Track, mix_with_original, split_stems, write_track
+from foleygram.production.export import ExportOptions, Track, mix_with_original, parse_level, split_stems, write_track
 from foleygram.production.manifest import WORK
 from foleygram.production.provenance import current_environment
 
@@ -125,7 +126,8 @@ def test_without_time_code_there_is_a_table_and_no_edl(write_flicker, tmp_path, 
     video = write_flicker(tmp_path / "v.mp4", 1.0)
     odd = dataclasses.replace(probe(video), frame_rate=27.3)
     monkeypatch.setattr(export, "probe", lambda _: odd)
-    (note,) = write_track(video, Track("a", knocks([0.4], 1.0, 16_000), 16_000), ExportOptions(timeline=True), tmp_path)
+    written = write_track(video, Track("a", knocks([0.4], 1.0, 16_000), 16_000), ExportOptions(timeline=True), tmp_path)
+    (note,) = written.deviations
     assert note.startswith("no edit decision list: 27.3 frames per second")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a.reaper.csv", "a.wav", "v.mp4"]
 
@@ -144,16 +146,55 @@ def test_the_edl_starts_at_the_videos_time_code(write_flicker, tmp_path, monkeyp
 def test_a_video_that_no_container_holds_leaves_the_wav(write_flicker, tmp_path, monkeypatch):
     monkeypatch.setattr("foleygram.media.mux.takes_codec", lambda *_: False)
     video = write_flicker(tmp_path / "v.mp4", 1.0)
-    (note,) = write_track(video, Track("a", tone(1.0, 16_000), 16_000), ExportOptions(), tmp_path)
+    (note,) = write_track(video, Track("a", tone(1.0, 16_000), 16_000), ExportOptions(), tmp_path).deviations
     assert note.startswith("no film beside the WAV: ") and "re-encode it" in note
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "v.mp4"]
 
 
 def test_a_video_without_sound_has_nothing_to_mix(write_flicker, tmp_path):
     video = write_flicker(tmp_path / "v.mp4", 1.0)
-    write_track(video, Track("a", tone(1.0, 16_000), 16_000), ExportOptions(mix_original_db=-6.0), tmp_path)
+    mixing = write_track(video, Track("a", tone(1.0, 16_000), 16_000), ExportOptions(mix_original_db=-6.0), tmp_path)
+    assert mixing.deviations == ["--mix-original: the video has no sound to mix"]
     write_track(video, Track("b", tone(1.0, 16_000), 16_000), ExportOptions(), tmp_path)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_a_sound_above_full_scale_is_lowered_and_says_so(write_flicker, tmp_path):
+    video, loud = write_flicker(tmp_path / "v.mp4", 1.0), tone(1.0, 16_000, level=2.0)
+    (note,) = write_track(video, Track("a", loud, 16_000), ExportOptions(), tmp_path).deviations
+    assert note == "lowered by 6.0 dB, or it would clip"
+    heard = read_audio(tmp_path / "a.wav", sample_rate=16_000)
+    torch.testing.assert_close(heard, torch.from_numpy(loud) / 2, atol=1e-4, rtol=0)
+    take = write_track(video, Track("b", loud / 4, 16_000, others=((2, loud),)), ExportOptions(), tmp_path)
+    assert take.deviations == [note]  # one gain for all
+
+
+def test_a_loudness_that_the_peak_does_not_allow_is_named(write_flicker, tmp_path):
+    video, click = write_flicker(tmp_path / "v.mp4", 1.0), np.zeros((1, 16_000), np.float32)
+    click[0, 8_000] = 0.5
+    (note,) = write_track(video, Track("a", click, 16_000), ExportOptions(lufs=-16.0), tmp_path).deviations
+    assert "not -16: its peak allows no more" in note
+
+
+def test_the_files_are_compared_with_the_envelope_asked_for(write_flicker, tmp_path):
+    video, sound = write_flicker(tmp_path / "v.mp4", 2.0), knocks([0.3, 0.9, 1.5], 2.0, 16_000)
+    right, wrong = (Envelope.from_audio(knocks(times, 2.0, 16_000), 16_000) for times in ([0.3, 0.9, 1.5], [0.6]))
+    followed = write_track(video, Track("a", sound, 16_000, asked=right), ExportOptions(lufs=-30.0), tmp_path)
+    assert followed.deviations == [] and followed.comparison.correlation > 0.999  # whatever the gain
+    missed = write_track(
+        video, Track("b", sound, 16_000, others=((2, sound),), asked=wrong), ExportOptions(), tmp_path
+    ).deviations
+    assert "1 of 1 onsets are missing" in missed and "take 2: 3 of its 3 onsets were not asked for" in missed
+
+
+@pytest.mark.parametrize("text", ["12", "-12", "200dB", "-90dB", "nandB", "dB", "loud", "-12 Hz"])
+def test_a_level_without_unit_or_beyond_sense_is_refused(text):
+    with pytest.raises(ValueError, match=r"--mix-original .*: write a level from -60dB to 12dB"):
+        parse_level(text)
+
+
+def test_a_level_is_read_with_its_unit():
+    assert [parse_level(text) for text in ("-12dB", "-12 db", " 0DB ")] == [-12, -12, 0]
 
 
 def generate(*arguments):

@@ -135,7 +135,7 @@ def test_two_processes_give_the_bytes_of_one(tiny_release, flickers, whole, tmp_
     done = subprocess.run(command, capture_output=True, text=True, env=SAME_THREADS)
     assert done.returncode == 0, done.stderr
     assert results(out) == results(whole) and states(out) == states(whole)
-    assert done.stdout.count("clip 3.mp4") == 1  # one process prints
+    assert done.stdout.count("results are in") == 1  # one process prints
 
 
 def test_other_settings_make_new_batches_of_the_rest(tiny_release, flickers, whole, tmp_path):
@@ -256,7 +256,8 @@ def test_takes_are_listed_with_both_scores_and_prompts_change_the_sound(tiny_rel
     assert result.exit_code == 0, result.output
     rows = Manifest(out).rows
     assert all(sorted(take[0] for take in row.takes) == [1, 2] for row in rows.values())
-    assert result.output.count("clip 2.mp4") == 3 and "no independent judge" in " ".join(result.output.split())
+    listed = result.output.count("clip 2.mp4") - result.output.count("clip 2.mp4: done, but")
+    assert listed == 3 and "no independent judge" in " ".join(result.output.split())
     first = {name: row.takes[0][0] for name, row in rows.items()}
     assert set(first.values()) <= {1, 2}
     assert results(out)["clip 3.wav"] != results(whole)["clip 3.wav"]

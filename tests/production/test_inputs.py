@@ -1,5 +1,6 @@
 """Reading a video and its options into a request; long videos are read in two passes and limited by their length."""
 
+import os
 import zlib
 from pathlib import Path
 
@@ -86,7 +87,24 @@ def test_a_request_holds_all_options_of_a_file(rendered, tmp_path):
 
 def test_every_result_has_a_unique_name():
     names = output_names([Path(name) for name in ("b/a.mp4", "b/c.mp4", "b/a.mov", "b/a_mp4.mp4")])
-    assert names == ["a_mp4", "c", "a_mov", "a_mp4_"]
+    assert names == ["a_mp4", "c", "a_mov", "a_mp4_mp4"]
+
+
+def test_names_of_earlier_runs_stay_when_the_folder_grows_or_moves():
+    earlier = {str(Path("b/a.mp4").absolute()): "a", str(Path("b/c.mp4").absolute()): "c"}
+    grown = [Path("b/a.mov"), Path("b/a.mp4"), Path("b/c.mkv")]
+    assert output_names(grown, earlier) == ["a_mov", "a", "c_mkv"]
+    assert output_names([Path("moved/a.mp4"), Path("moved/a.mov")], earlier) == ["a", "a_mov"]
+    again = output_names([Path("x/a.mp4"), Path("y/a.mp4")])
+    kept = dict(zip([str(Path(folder, "a.mp4").absolute()) for folder in "xy"], again, strict=True))
+    assert output_names([Path("y/a.mp4"), Path("x/a.mp4")], kept) == again[::-1]
+
+
+def test_names_are_short_and_in_utf_8():
+    long, other = Path("x" * 250 + ".mp4"), Path("x" * 249 + "y.mp4")
+    names = output_names([long, other, Path("ä" * 120 + ".mp4"), Path(os.fsdecode(b"caf\xe9.mp4"))])
+    assert len(set(names)) == 4 and all(len(name.encode()) <= 200 for name in names)
+    assert names[3] == r"caf\xe9" and output_names([other, long]) == names[1::-1]
 
 
 def test_a_video_above_the_limit_is_refused_with_a_command_to_split_it(write_flicker, tmp_path, monkeypatch):

@@ -81,6 +81,18 @@ def test_a_row_is_done_if_its_files_exist(tmp_path):
     assert manifest.is_done(row) and not manifest.is_done(replace(row, state=FAILED))
 
 
+def test_a_manifest_without_the_column_deviations_is_read(tmp_path):
+    manifest = Manifest(tmp_path)
+    manifest.rows["a"] = Row("a", "/v/a.mp4", DONE, deviations=("it is 8 dB below",))
+    manifest.begin()
+    assert Manifest(tmp_path).rows == manifest.rows
+    columns, *lines = (tmp_path / "manifest.csv").read_text().splitlines()
+    assert columns.endswith(",deviations")
+    shorter = [line.rsplit(',"[', 1)[0] for line in lines]
+    (tmp_path / "manifest.csv").write_text("\n".join([columns.removesuffix(",deviations"), *shorter, ""]))
+    assert Manifest(tmp_path).rows["a"] == replace(manifest.rows["a"], deviations=())
+
+
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "name,file\nx,y\n"])
 def test_a_table_that_is_no_manifest_is_refused(tmp_path, text):
     (tmp_path / "manifest.csv").write_text(text)
