@@ -53,6 +53,7 @@ about_weights.command("check")(weights.check_weights)
 about_weights.command("fetch")(weights.fetch_weights)
 about_weights.command("convert")(weights.convert_weights)
 about_weights.command("export")(weights.export)
+about_weights.command()(weights.card)
 
 
 experiments = typer.Typer(help="The paper's experiments, each a report with tables and plots.", no_args_is_help=True)

@@ -1,5 +1,6 @@
 """A hub of one's own on this machine, for tests: it speaks as much of the real one's HTTP as the client asks for."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -31,6 +32,9 @@ class Hub(ThreadingHTTPServer):
         self.refusal: str | None = None
         self.breaks = 0
         self.ranges: list[str | None] = []
+        self.uploaded: dict[str, bytes] = {}
+        """Content of large files by their SHA-256, until a commit names them."""
+        self.created: dict[str, Any] = {}
 
     def sha256(self, name: str) -> str:
         return self.claimed.get(name, hashlib.sha256(self.files[name]).hexdigest())
@@ -49,6 +53,50 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.answer(with_body=True)
+
+    def do_PUT(self) -> None:
+        content = self.received()
+        self.server.uploaded[self.path.rpartition("/")[2]] = content
+        self.respond(200 if hashlib.sha256(content).hexdigest() == self.path.rpartition("/")[2] else 400, b"", {})
+
+    def do_POST(self) -> None:
+        hub, path, content = self.server, urlsplit(self.path).path, self.received()
+        address = f"http://127.0.0.1:{hub.server_port}"
+        if hub.refusal:
+            self.respond(403, b"{}", {"X-Error-Message": "no right to write here"})
+            return
+        if path == "/api/repos/create":
+            hub.created = json.loads(content)
+            said: dict[str, Any] = {"url": f"{address}/owner/name"}
+        elif path == "/api/validate-yaml":
+            said = {"warnings": [], "errors": []}
+        elif "/preupload/" in path:
+            large = [file["path"].endswith(".safetensors") for file in json.loads(content)["files"]]
+            modes = ["lfs" if one else "regular" for one in large]
+            files = zip(json.loads(content)["files"], modes, strict=True)
+            said = {"files": [{"path": f["path"], "uploadMode": mode, "shouldIgnore": False} for f, mode in files]}
+        elif path.endswith("/info/lfs/objects/batch"):
+            objects = json.loads(content)["objects"]
+            upload = [{"upload": {"href": f"{address}/upload/{one['oid']}"}} for one in objects]
+            said = {
+                "objects": [one | {"actions": a} for one, a in zip(objects, upload, strict=True)],
+                "transfer": "basic",
+            }
+        else:
+            self.commit([json.loads(line) for line in content.splitlines()])
+            said = {"commitUrl": f"{address}/owner/name/commit/{COMMIT}", "commitOid": COMMIT, "pullRequestUrl": None}
+        self.respond(200, json.dumps(said).encode(), {"Content-Type": "application/vnd.git-lfs+json"})
+
+    def commit(self, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                self.server.files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                self.server.files[value["path"]] = self.server.uploaded.pop(value["oid"])
+
+    def received(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def answer(self, *, with_body: bool) -> None:
         hub, path = self.server, urlsplit(self.path).path

@@ -99,3 +99,24 @@ def convert_weights(
 
     with reported():
         typer.echo(f"{convert(source, out, tokenizer=tokenizer)}: {out}")
+
+
+def card(
+    folder: Annotated[Path, typer.Argument(help="Release folder.")],
+    scores: Annotated[
+        Path | None, typer.Option(help="Report of `foleygram evaluate --checkpoint FOLDER` to include.")
+    ] = None,
+) -> None:
+    """Write a release's model card, README.md."""
+    from foleygram.benchmark.output import read_report
+    from foleygram.files import file_hash
+    from foleygram.pipeline.card import record_scores, write_card
+    from foleygram.pipeline.release import INDEX, read_index
+
+    with reported():
+        index = read_index(folder)
+        if scores is None:
+            write_card(folder, index)
+        else:
+            record_scores(folder, index, read_report(scores), file_hash(folder / INDEX))
+        typer.echo(folder / "README.md")

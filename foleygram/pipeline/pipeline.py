@@ -26,9 +26,11 @@ from foleygram.generation.sampling import (
 )
 from foleygram.generation.windows import NoiseEndToEnd, Window, end_to_end, windowed
 from foleygram.pipeline.arguments import check_kind, make_requests
+from foleygram.pipeline.card import read_scores
 from foleygram.pipeline.conditions import WINDOWS_AT_ONCE, ConditionEncoder, EncodedRequest
 from foleygram.pipeline.output import FoleyOutput
 from foleygram.pipeline.parts import Parts
+from foleygram.pipeline.push import push_release
 from foleygram.pipeline.release import find_release, licences_of, load_release, read_index, save_release
 from foleygram.pipeline.request import (
     DEFAULT_WEIGHTS,
@@ -61,9 +63,10 @@ class FoleyGRAMPipeline:
         sampler: SamplerSettings,
         licences: Mapping[str, str] = MappingProxyType({}),
         trained_on: Mapping[str, Any] = MappingProxyType({}),
+        scores: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        self.parts, self.spec = parts, spec
-        self.sampler, self.licences, self.trained_on = sampler, licences, trained_on
+        self.parts, self.spec, self.sampler = parts, spec, sampler
+        self.licences, self.trained_on, self.scores = licences, trained_on, scores
         backbone = Backbone(parts.transformer, parts.vae, parts.projection_model)
         self.model = FoleyModel(backbone, parts.projectors, parts.controlnet)
         self.encoder = ConditionEncoder(parts, self.model, spec)
@@ -76,11 +79,21 @@ class FoleyGRAMPipeline:
         hub id, ConnectionError without a network.
         """
         folder = find_release(folder)
-        return cls(*load_release(folder, torch_dtype), licences_of(folder), read_index(folder).get("trained_on", {}))
+        loaded, index = load_release(folder, torch_dtype), read_index(folder)
+        return cls(*loaded, licences_of(folder), index.get("trained_on", {}), read_scores(folder))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a release folder."""
-        save_release(Path(folder), self.parts.present(), self.spec, self.sampler, self.licences, self.trained_on)
+        """Write a release folder with its model card."""
+        facts = self.licences, self.trained_on, self.scores
+        save_release(Path(folder), self.parts.present(), self.spec, self.sampler, *facts)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload the release to the hub as `repo_id` (OWNER/NAME), created if absent; returns the commit's address.
+
+        Raises ValueError for a malformed id, PermissionError without a login that may write, ConnectionError without a
+        network.
+        """
+        return push_release(self.save_pretrained, repo_id, private=private, token=token)
 
     @property
     def device(self) -> torch.device:

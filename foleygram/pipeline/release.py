@@ -19,6 +19,7 @@ from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.generation.sampling import SamplerSettings
+from foleygram.pipeline.card import SCORES, write_card
 from foleygram.pipeline.parts import Parts, dtype_of
 from foleygram.spec import ClipSpec
 from foleygram.weights.download import licence_of
@@ -58,10 +59,13 @@ def save_release(
     sampler: SamplerSettings,
     licences: Mapping[str, str] = MappingProxyType({}),
     trained_on: Mapping[str, Any] = MappingProxyType({}),
+    scores: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write every part and the index below `folder`; the index comes last, so half a release has none."""
+    """Write every part, the model card and the index below `folder`; the index is last, so half a release has none."""
     for name, part in parts.items():
         part.save_pretrained(folder / name)
+    if scores:
+        write_json(folder / SCORES, dict(scores))
     write_index(folder, spec, sampler, licences, trained_on)
 
 
@@ -74,7 +78,7 @@ def write_index(
     *,
     temperature: float | None = None,
 ) -> None:
-    """Describe the parts that lie in `folder`, each under its licence in `licences`, or else this project's own.
+    """Write the index and model card of the parts in `folder`, under `licences` or else this project's own.
 
     Without `sampler`, how to sample the release, the folder holds parts that cannot generate yet.
     `trained_on` (`data`, `video_ids`) is what an evaluation warns of, should it meet the same videos; `temperature`
@@ -97,6 +101,7 @@ def write_index(
         "parts": {name: {"class": PARTS[name], "licence": licences.get(name, OWN_LICENCE)} for name in present},
         "sha256": {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.glob("*/*.safetensors"))},
     }
+    write_card(folder, index)
     write_json(folder / INDEX, index, indent=2)
 
 
@@ -120,7 +125,7 @@ def find_release(name: str | Path) -> Path:
     identifier = hub_id(name)
     if identifier is None:
         return shipped(name)
-    patterns = [INDEX, *(f"{part}/*" for part in PARTS)]
+    patterns = [INDEX, SCORES, *(f"{part}/*" for part in PARTS)]
     with explained(identifier, identifier):
         return Path(snapshot_download(identifier, allow_patterns=patterns, **cache_only_if_offline()))
 
