@@ -78,8 +78,18 @@ class ClipSpec:
         return round(self.seconds * self.motion_frame_rate)
 
 
+def as_spec(spec: str | ClipSpec) -> ClipSpec:
+    """`spec` itself, or the one in the file that it names; for arguments that YAML files give."""
+    return read_spec(Path(spec)) if isinstance(spec, str) else spec
+
+
 def read_spec(path: Path) -> ClipSpec:
-    """The clip's rates from a YAML of `ClipSpec` fields or a release's index; raises ValueError naming what is odd."""
+    """The clip's rates from a YAML of `ClipSpec` fields or a release's index.
+
+    The path counts from the working directory. Raises FileNotFoundError, and ValueError naming what is odd.
+    """
+    if not shipped(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; the clip's rates, counted from the folder you are in")
     try:
         content = yaml.safe_load(shipped(path).read_text(encoding="utf-8"))
         return ClipSpec(**content.get("spec", content))

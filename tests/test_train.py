@@ -1,13 +1,17 @@
 """`foleygram train` on a shipped YAML: it runs, resumes, and obeys what is typed before what a checkpoint recalls."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from click.testing import Result
+from lightning.pytorch.loggers import CSVLogger
 from typer.testing import CliRunner
 
 from foleygram.cli import app
-from foleygram.spec import read_spec
+from foleygram.spec import as_spec, read_spec
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = CONFIGS / "mini" / "autoencoder.yaml"
@@ -15,17 +19,35 @@ OTHERS = ("*/clip.yaml", "*/evaluation.yaml", "cluster/*")
 TRAINED = sorted(set(CONFIGS.glob("*/*.yaml")) - {path for pattern in OTHERS for path in CONFIGS.glob(pattern)})
 
 
-def fit(folder: Path, rendered: Path, steps: int, *more: object) -> None:
+class SecondLogger(CSVLogger):
+    """A logger of a kind that is not among the usual ones; like W&B's, its folder need not be named."""
+
+    def __init__(self, name: str, save_dir: str = ".") -> None:
+        super().__init__(save_dir, name)
+
+
+def attempt(folder: Path, rendered: Path, steps: int, *more: object) -> Result:
     sounds = "data.init_args.{}.init_args"
     arguments = ["--config", CONFIG, "--trainer.max_steps", steps, "--model.init_args.total_steps", steps]
     arguments += ["--model.init_args.out", folder / "release", "--trainer.default_root_dir", folder]
-    arguments += ["--trainer.callbacks.init_args.dirpath", folder, "--trainer.logger", "false"]
     arguments += ["--trainer.callbacks.init_args.every_n_train_steps", 1, "--trainer.val_check_interval", 1]
     arguments += ["--data.init_args.batch_size", 2]
     for part in ("train", "val"):
         arguments += [f"--{sounds.format(part)}.root", rendered, f"--{sounds.format(part)}.num_samples", 2048]
-    result = CliRunner().invoke(app, ["train", "fit", *map(str, [*arguments, *more])], catch_exceptions=False)
+    return CliRunner().invoke(app, ["train", "fit", *map(str, [*arguments, *more])], catch_exceptions=False)
+
+
+def fit(folder: Path, rendered: Path, steps: int, *more: object) -> None:
+    result = attempt(folder, rendered, steps, *more)
     assert result.exit_code == 0, result.output
+
+
+def printed_config(*arguments: object) -> dict:
+    result = CliRunner().invoke(
+        app, ["train", "fit", "--config", str(CONFIG), *map(str, arguments), "--print_config"], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    return yaml.safe_load(result.stdout)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -37,6 +59,68 @@ def test_a_longer_schedule_holds_on_a_resumed_run(rendered: Path, tmp_path: Path
     resumed = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert resumed["global_step"] == 4 and resumed["hyper_parameters"]["total_steps"] == 4
     assert (tmp_path / "release" / "vae" / "config.json").is_file()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_root_folder_holds_all_that_a_run_writes_and_an_earlier_run_is_kept(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    folder = tmp_path / "run"
+    second = f"--trainer.logger={__name__}.SecondLogger"
+    fit(folder, rendered, 2, second, "--trainer.logger.init_args.name=second")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert {path.name for path in folder.iterdir()} == {"last.ckpt", "log", "release", "second", "tensorboard"}
+    before = (folder / "last.ckpt").read_bytes()
+    refused = attempt(folder, rendered, 2)
+    assert refused.exit_code == 1 and (folder / "last.ckpt").read_bytes() == before
+    said = refused.stderr.splitlines()[-1]
+    assert said.startswith(f"foleygram: {folder / 'last.ckpt'}: of an earlier run") and "--ckpt_path last" in said
+    fit(folder, rendered, 3, "--ckpt_path", "last")
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 3
+    fit(tmp_path / "new", rendered, 1, "--ckpt_path", "last")  # where there is nothing, the run starts anew
+    assert (tmp_path / "new" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("option", ["--optimizer=AdamW", "--lr_scheduler=StepLR", "--optimizer.lr"])
+def test_another_optimiser_is_refused_with_the_rates_to_set(option: str) -> None:
+    result = CliRunner().invoke(app, ["train", "fit", "--config", str(CONFIG), option, "1"])
+    assert result.exit_code == 1
+    assert "a stage builds its own optimiser" in result.stderr and "--model.init_args.lr" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["--trainer.callbacks={}", "--trainer.callbacks {}"])
+def test_a_callback_on_the_command_line_is_one_more(form: str) -> None:
+    typed = form.format("lightning.pytorch.callbacks.EarlyStopping").split()
+    options = ["--trainer.callbacks.init_args.monitor=val_loss", "--trainer.callbacks.init_args.patience=7"]
+    callbacks = printed_config(*typed, *options)["trainer"]["callbacks"]
+    assert [one["class_path"].rpartition(".")[2] for one in callbacks] == ["ModelCheckpoint", "EarlyStopping"]
+    assert callbacks[0]["init_args"]["every_n_train_steps"] == 250 and callbacks[1]["init_args"]["patience"] == 7
+    assert printed_config("--trainer.callbacks=null")["trainer"]["callbacks"] is None
+
+
+def test_the_config_for_weights_and_biases_adds_a_logger(tmp_path: Path) -> None:
+    """Under another class, because wandb need not be installed."""
+    text = (CONFIGS / "cluster" / "wandb.yaml").read_text().replace("project", "name")
+    first, again = tmp_path / "first.yaml", tmp_path / "again.yaml"
+    first.write_text(
+        text.replace("lightning.pytorch.loggers.WandbLogger", f"{__name__}.SecondLogger").replace("project", "name")
+    )
+    again.write_text(first.read_text().replace("foleygram}", "another}"))
+    loggers = printed_config("--config", first, "--config", again)["trainer"]["logger"]
+    assert [one["init_args"]["name"] for one in loggers] == ["foleygram", "another"]
+
+
+@pytest.mark.parametrize("config", TRAINED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_paths_in_every_yaml_count_from_the_working_directory(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = config.read_text()
+    assert "../" not in text and "dirpath" not in text and "save_dir" not in text
+    monkeypatch.chdir(tmp_path)
+    for named in re.findall(r"\bspec: ([^,}\s]+)", text):
+        assert as_spec(named) == read_spec(CONFIGS.parent / named)
 
 
 def test_a_missing_cache_is_one_line(tmp_path: Path) -> None:

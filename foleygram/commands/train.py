@@ -5,6 +5,7 @@ import sys
 import traceback
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -21,6 +22,12 @@ MOVED_MODULES = {
     "foleygram.training.guards": "foleygram.training.callbacks",
 }
 """Modules that class paths in YAML files written for version 0.1 name, and where their classes are now."""
+
+
+LISTS = ("--trainer.callbacks", "--trainer.logger")
+"""Options of which a class on the command line is one more, not the only one."""
+CLASS = r"(?!null|true|false)[A-Za-z_{]"
+"""How a class begins: its name, or a mapping with `class_path`."""
 
 
 def train(context: typer.Context) -> None:
@@ -44,7 +51,7 @@ def train(context: typer.Context) -> None:
     rank_zero.addFilter(lambda record: "litlogger" not in record.getMessage())
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         for handler in logging.getLogger(name).handlers:
-            if isinstance(handler, logging.StreamHandler):
+            if type(handler) is logging.StreamHandler:  # not its subclasses, which write elsewhere on purpose
                 handler.stream = sys.stderr  # Lightning keeps the stream of its import, which may be closed by now
 
     for old, new in MOVED_MODULES.items():
@@ -56,7 +63,8 @@ def train(context: typer.Context) -> None:
             save_config_kwargs={"overwrite": True},
             trainer_defaults={"callbacks": [PartsTable()], "enable_model_summary": False},
             seed_everything_default=0,
-            args=_shipped_configs(context.args),
+            auto_configure_optimizers=False,
+            args=_adding(_shipped_configs(_without_optimizers(context.args))),
         )
     except torch.OutOfMemoryError as error:
         raise failed(
@@ -76,17 +84,47 @@ def _shipped_configs(arguments: list[str]) -> list[str]:
     return [f"--config={shipped(one[9:])}" if one.startswith("--config=") else one for one in found]
 
 
+def _without_optimizers(arguments: list[str]) -> list[str]:
+    """The arguments; raises ValueError for Lightning's options that would replace a stage's own optimiser."""
+    for argument in arguments:
+        if found := re.match(r"--(optimizer|lr_scheduler)\b", argument):
+            raise ValueError(
+                f"{found[0]}: a stage builds its own optimiser, whose parts learn at rates of their own; set "
+                "--model.init_args.lr, and vision_lr or projectors_lr where the YAML has them"
+            )
+    return arguments
+
+
+def _adding(arguments: list[str]) -> list[str]:
+    """The arguments with `--trainer.callbacks CLASS` and `--trainer.logger CLASS` adding to what the YAML names.
+
+    A list, null, true or false replaces, as everywhere else.
+    """
+    added: list[str] = []
+    for before, argument in pairwise(["", *arguments]):
+        option, equals, value = argument.partition("=")
+        if before in LISTS and re.match(CLASS, argument):
+            added[-1] = f"{before}+"
+        added.append(f"{option}+={value}" if option in LISTS and equals and re.match(CLASS, value) else argument)
+    return added
+
+
 def _stage_cli() -> type["LightningCLI"]:
     """LightningCLI as the stages need it; built on call, because Lightning takes seconds to import."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
-    from lightning.pytorch.callbacks import Checkpoint
+    from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
     from foleygram.training.callbacks import FiniteLoss, Preemption
     from foleygram.training.checkpoints import SameRun, WholeCheckpoints
 
     class StageCLI(LightningCLI):
-        """LightningCLI whose YAML and command line hold on a resumed run too, a longer `total_steps` for example."""
+        """LightningCLI whose YAML and command line hold on a resumed run too, a longer `total_steps` for example.
+
+        Checkpoints and logs without a folder of their own lie in `trainer.default_root_dir`; TensorBoard and CSV logs
+        are written unless `trainer.logger` is false, beside the loggers it names.
+        """
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             """`--resume.allow_change`, `--finite.every_n_steps` and `--preemption.every_n_steps`."""
@@ -95,6 +133,28 @@ def _stage_cli() -> type["LightningCLI"]:
 
         def _parse_ckpt_path(self) -> None:
             """Leave out what Lightning does here: the checkpoint's hyperparameters would silently replace ours."""
+
+        def before_instantiate_classes(self) -> None:
+            """Give callbacks and loggers without a folder the run's."""
+            trainer = self._get(self.config, "trainer")
+            for part in (*_listed(trainer.callbacks), *_listed(trainer.logger)):
+                given = part.get("init_args") or {}
+                for name in ("dirpath", "save_dir"):
+                    if name in given and given[name] in (None, "."):
+                        given[name] = trainer.default_root_dir or "."
+
+        def before_fit(self) -> None:
+            """Refuse a new run that would overwrite the `last.ckpt` of an earlier one."""
+            if self._get(self.config, "ckpt_path") is not None:
+                return
+            for part in self.trainer.checkpoint_callbacks:
+                if isinstance(part, ModelCheckpoint) and part.save_last and part.dirpath:
+                    last = Path(part.dirpath) / f"{part.CHECKPOINT_NAME_LAST}{part.FILE_EXTENSION}"
+                    if last.exists():
+                        raise ValueError(
+                            f"{last}: of an earlier run, which this one would overwrite; resume it with --ckpt_path "
+                            "last, or give this run another folder with --trainer.default_root_dir"
+                        )
 
         def instantiate_classes(self) -> None:
             """Build the parts; a file that is missing or does not fit is one line, not the parser's traceback."""
@@ -105,14 +165,27 @@ def _stage_cli() -> type["LightningCLI"]:
 
         def instantiate_trainer(self, **kwargs: Any) -> Any:
             """A trainer whose checkpoints are written whole, beside the plugins of the YAML."""
-            plugins = self._get(self.config_init, "trainer").plugins or []
-            plugins = plugins if isinstance(plugins, list) else [plugins]
-            trainer: Any = super().instantiate_trainer(plugins=[*plugins, WholeCheckpoints()], **kwargs)
+            config = self._get(self.config_init, "trainer")
+            root = config.default_root_dir or "."
+            if config.logger is not False:
+                named = [part for part in _listed(config.logger) if isinstance(part, Logger)]
+                usual = [TensorBoardLogger(root, name="tensorboard"), CSVLogger(root, name="log")]
+                kinds = {type(part) for part in named}
+                kwargs["logger"] = [*(part for part in usual if type(part) not in kinds), *named]
+            plugins = [*_listed(config.plugins), WholeCheckpoints()]
+            trainer: Any = super().instantiate_trainer(plugins=plugins, **kwargs)
             if trainer.fast_dev_run:  # Lightning's would still write `last.ckpt` at the end, over a real run's
                 trainer.callbacks = [part for part in trainer.callbacks if not isinstance(part, Checkpoint)]
             return trainer
 
     return StageCLI
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list of `value`: itself where it is one, empty where it is None, true or false."""
+    if value is None or isinstance(value, bool):
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _reason(error: BaseException) -> BaseException:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foleygram.files import content_hash
-from foleygram.spec import ClipSpec
+from foleygram.spec import ClipSpec, as_spec
 
 MANIFEST = "manifest.json"
 MARK = "cache"
@@ -40,7 +40,7 @@ class CachedClips(Dataset):
         folder: str | Path,
         *,
         fields: Sequence[str],
-        spec: ClipSpec | None = None,
+        spec: str | ClipSpec | None = None,
         encoders: str | list[str] | None = None,
         crop_seconds: float | None = None,
         seed: int = 0,
@@ -231,7 +231,7 @@ def check_manifest(
     source: str,
     *,
     fields: Sequence[str],
-    spec: ClipSpec | None = None,
+    spec: str | ClipSpec | None = None,
     encoders: str | list[str] | None = None,
 ) -> None:
     """Raise ValueError unless a cache holds `fields`, was cut to `spec`, and was made by the networks of `encoders`.
@@ -244,7 +244,8 @@ def check_manifest(
         raise ValueError(f"{source}: the cache has no {sorted(missing)}, only {manifest['fields']}")
     identity = manifest["identity"]
     cached = identity.get("spec", {})
-    differing = {k: (cached.get(k), v) for k, v in asdict(spec).items() if cached.get(k) != v} if spec else {}
+    wanted = asdict(as_spec(spec)) if spec else {}
+    differing = {k: (cached.get(k), v) for k, v in wanted.items() if cached.get(k) != v}
     if differing:
         told = ", ".join(f"{name} {theirs} where {ours} is asked for" for name, (theirs, ours) in differing.items())
         raise ValueError(f"{source}: cached with another ClipSpec ({told}); write the cache again")

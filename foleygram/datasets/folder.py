@@ -12,7 +12,7 @@ from foleygram.datasets.clip import FIELDS, Clip, MediaClips, check_fields, cut_
 from foleygram.files import read_csv
 from foleygram.media.isolate import MediaError
 from foleygram.media.video import MediaInfo, probe
-from foleygram.spec import ClipSpec
+from foleygram.spec import ClipSpec, as_spec
 
 SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".mxf", ".ogv", ".wmv",
@@ -65,13 +65,13 @@ class VideoFolder(MediaClips):
         self,
         root: str | Path,
         *,
-        spec: ClipSpec,
+        spec: str | ClipSpec,
         captions: str | Path | None = None,
         split: str | None = None,
         fields: Sequence[str] = FIELDS,
         frame_seed: int | None = None,
     ) -> None:
-        self.spec, self.fields, self.frame_seed, self.root = spec, check_fields(fields), frame_seed, Path(root)
+        self.spec, self.fields, self.frame_seed, self.root = as_spec(spec), check_fields(fields), frame_seed, Path(root)
         self.left_out: dict[str, str] = {}
         self.captions: dict[str, str] = {}
         if captions:
@@ -83,7 +83,7 @@ class VideoFolder(MediaClips):
         log_left_out(str(root), total, self.left_out)
         if not self.clips:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in list(self.left_out.items())[:3])
-            raise ValueError(f"{root}: no clip of {spec.seconds:g} s in its {total} videos ({reasons})")
+            raise ValueError(f"{root}: no clip of {self.spec.seconds:g} s in its {total} videos ({reasons})")
 
     def _named(self, rows: Mapping[str, str | None]) -> dict[str, Path]:
         """The videos that captions name, by name; the others beside them are left out."""

@@ -9,7 +9,7 @@ from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import FIELDS, Clip, MediaClips, check_fields, cut_clips, parse_events
 from foleygram.media.isolate import MediaError
 from foleygram.media.video import probe
-from foleygram.spec import ClipSpec
+from foleygram.spec import ClipSpec, as_spec
 
 VIDEO_ENDINGS = ("_denoised.mp4", "_denoised_thumb.mp4", "_mic.mp4", "_mic_thumb.mp4")
 AUDIO_ENDINGS = ("_denoised.wav", "_mic.wav", *VIDEO_ENDINGS)
@@ -28,11 +28,11 @@ class GreatestHits(MediaClips):
         root: str | Path,
         split: str | Path = "train",
         *,
-        spec: ClipSpec | None = None,
+        spec: str | ClipSpec | None = None,
         fields: Sequence[str] = FIELDS,
         frame_seed: int | None = None,
     ) -> None:
-        self.spec, self.fields, self.frame_seed = spec or ClipSpec(), check_fields(fields), frame_seed
+        self.spec, self.fields, self.frame_seed = as_spec(spec or ClipSpec()), check_fields(fields), frame_seed
         self.root = Path(root)
         if not self.root.is_dir():
             raise FileNotFoundError(f"{root}: no such folder; give Greatest Hits' or one that `foleygram render` wrote")

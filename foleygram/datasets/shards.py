@@ -105,7 +105,7 @@ class ShardedClips(IterableDataset):
         source: str,
         *,
         fields: Sequence[str],
-        spec: ClipSpec | None = None,
+        spec: str | ClipSpec | None = None,
         encoders: str | list[str] | None = None,
         buffer_size: int = 1024,
         crop_seconds: float | None = None,

@@ -14,7 +14,7 @@ from foleygram.generation.backbone import encode_audio, freeze
 from foleygram.generation.conditioning import control_latents
 from foleygram.media.audio import fit_length
 from foleygram.pipeline.release import load_part
-from foleygram.spec import ClipSpec
+from foleygram.spec import ClipSpec, as_spec
 
 EMBEDDERS = ["video_encoder", "text_encoder", "tokenizer", "audio_encoder"]
 NEEDS = {
@@ -41,7 +41,7 @@ class FeatureEncoder:
     def __init__(
         self,
         folder: str | Path,
-        spec: ClipSpec,
+        spec: str | ClipSpec,
         fields: Sequence[str],
         *,
         backbone: str | Path | None = None,
@@ -58,7 +58,7 @@ class FeatureEncoder:
         freeze(*self.networks)
         if compile and "vae" in self.parts:
             self.parts["vae"].encoder.compile()
-        self.spec, self.fields, self.num_envelopes, self.seed = spec, tuple(fields), num_envelopes, seed
+        self.spec, self.fields, self.num_envelopes, self.seed = as_spec(spec), tuple(fields), num_envelopes, seed
         self.identity = {
             str(path.relative_to(place)): file_hash(path)
             for name, place in places.items()
