@@ -61,7 +61,8 @@ def conform(frames: np.ndarray, times: np.ndarray, encoding: Encoding) -> tuple[
         spacing = 1 / float(encoding.rate)
         end = times[-1] + float(np.diff(times).mean() if len(times) > 1 else spacing)
         grid = np.arange(0, max(1, int(np.floor((end - times[0]) / spacing + 1e-6)))) * spacing + times[0]
-        index, times = np.searchsorted(times, grid + 1e-6, side="right") - 1, grid
+        # The frame nearest to a grid time, as ffmpeg rounds: the one before would be late by half a step.
+        index, times = np.searchsorted(times, grid + spacing / 2, side="right") - 1, grid
     if encoding.dropped:
         for number in map(int, np.flatnonzero(rng.random(len(index)) < encoding.dropped)):
             index[number] = index[max(number - 1, 0)]
