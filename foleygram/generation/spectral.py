@@ -1,4 +1,4 @@
-"""A multi-resolution spectral distance whose shortest windows hear transients."""
+"""A multi-resolution spectral distance; its shortest windows resolve transients."""
 
 import torch
 from einops import rearrange
@@ -11,32 +11,27 @@ FLOOR = 3e-4
 
 
 def relative_l1(obtained: Tensor, wanted: Tensor) -> Tensor:
-    """Mean over items of |obtained - wanted| over |wanted|, taken as half the batch's median at least.
+    """Mean |obtained - wanted| over mean |wanted| (scalar), both over the whole batch (B, ...).
 
-    Without that bound a nearly silent item has hundreds of times a loud one's gradient: it diverges (docs/log.md).
+    Per item, a nearly silent one would have hundreds of times a loud one's gradient: training diverges (docs/log.md).
     """
-    difference, size = (obtained - wanted).abs().flatten(1).mean(1), wanted.abs().flatten(1).mean(1)
-    return _relative(difference, size)
+    return (obtained - wanted).abs().mean() / (wanted.abs().mean() + FLOOR)
 
 
 def relative_l2(obtained: Tensor, wanted: Tensor) -> Tensor:
-    """The same with root mean squares (spectral convergence): seeks the mean where L1 seeks the median.
+    """The same ratio of the items' root mean squares (spectral convergence), which fits a mean where L1 fits a median.
 
-    Partials are sparse, so the median of a bin whose frequency is still uncertain is nearly nothing, and a network
-    trained on L1 alone stays 15 dB too quiet for thousands of steps (docs/log.md).
+    Partials are sparse, so the median of a bin whose frequency is still uncertain is nearly zero, and a network
+    trained with L1 only stays 15 dB too quiet for thousands of steps (docs/log.md).
     """
     difference, size = (obtained - wanted).flatten(1).square().mean(1), wanted.flatten(1).square().mean(1)
-    return _relative(difference.clamp(min=1e-14).sqrt(), size.sqrt())
-
-
-def _relative(difference: Tensor, size: Tensor) -> Tensor:
-    return (difference / (size.clamp(min=0.5 * size.median()) + FLOOR)).mean()
+    return difference.clamp(min=1e-14).sqrt().mean() / (size.sqrt().mean() + FLOOR)
 
 
 class MultiResolutionSpectra(nn.Module):
-    """Mean over windows of log-mel L1 (Kumar et al. 2023, section 3.4) and relative L2 of magnitudes.
+    """Mean over windows of log-mel L1 (Kumar et al. 2023, section 3.4) and relative L2 of mel bands and of bins.
 
-    Pooling into mel bands asks for a sound's energy before its exact partials can be met.
+    Mel bands ask for a sound's energy before its exact partials can be met.
     """
 
     def __init__(self, *, sample_rate: int) -> None:
@@ -58,7 +53,7 @@ class MultiResolutionSpectra(nn.Module):
             with torch.autocast(audio.device.type, enabled=False):  # bf16 has 0.03 dB steps at best
                 mel_hat, mel = pooling @ spectrum_hat, pooling @ spectrum
             logs = ((mel_hat + FLOOR).log() - (mel + FLOOR).log()).abs().mean()
-            total = total + logs + relative_l2(spectrum_hat, spectrum)
+            total = total + logs + (relative_l2(mel_hat, mel) + relative_l2(spectrum_hat, spectrum)) / 2
         return total / len(WINDOWS)
 
     def _magnitude(self, audio: Tensor, window: int) -> Tensor:
