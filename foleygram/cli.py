@@ -7,7 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from foleygram.commands import app as page
-from foleygram.commands import data, doctor, envelope, evaluate, experiment, generate, listening, train, weights
+from foleygram.commands import (
+    benchmark,
+    data,
+    doctor,
+    envelope,
+    evaluate,
+    experiment,
+    generate,
+    listening,
+    train,
+    weights,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,6 +66,9 @@ about_weights.command("convert")(weights.convert_weights)
 about_weights.command("export")(weights.export)
 about_weights.command()(weights.card)
 
+benchmarks = typer.Typer(help="Benchmarks on published data sets.", no_args_is_help=True)
+app.add_typer(benchmarks, name="benchmark")
+benchmarks.command("greatest-hits")(benchmark.greatest_hits)
 
 experiments = typer.Typer(help="The paper's experiments, each a report with tables and plots.", no_args_is_help=True)
 app.add_typer(experiments, name="experiment")

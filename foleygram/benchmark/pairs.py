@@ -61,7 +61,7 @@ def match_folders(generated: Path, reference: Path, captions: Path | None = None
     Raises FileNotFoundError for a folder without sound, ValueError for two sounds of a name, when nothing matches, or a
     caption names no file.
     """
-    made, true = _by_stem(generated), _by_stem(reference)
+    made, true = files_by_stem(generated), files_by_stem(reference)
     texts = _read_captions(captions, made.keys() | true.keys()) if captions else {}
     common = sorted(made.keys() & true.keys())
     if not common:
@@ -84,7 +84,8 @@ def plain_stem(path: Path | str) -> str:
     return stem
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def files_by_stem(folder: Path) -> dict[str, Path]:
+    """The sounds or videos directly in a folder by stem, as `match_folders` reads and refuses them."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; check the path")
     order = {suffix: rank for rank, suffix in enumerate((*SOUND_SUFFIXES, *sorted(SUFFIXES)))}
