@@ -12,7 +12,8 @@ import torch
 from benchmarks.heldout import load, parse_options, read_clips
 from foleygram.datasets.datamodule import collate_clips
 from foleygram.evaluation.frechet import frechet_distance
-from foleygram.evaluation.scores import ClipScorer, ScoredClip
+from foleygram.evaluation.scores import ScoredClip, score_clip
+from foleygram.evaluation.statistics import summarise
 
 STEPS = (8, 16, 25, 50, 100, 150)
 COLUMNS = ("envelope_correlation", "onset_f1_50", "leak_db", "material_accuracy")
@@ -33,16 +34,17 @@ def main() -> None:
             told = {k: v for k, v in collate_clips(some).items() if k in ("frames", "motion", "motion_ages")}
             made += list(pipeline.generate_clips(told, envelopes="predicted", num_inference_steps=steps, seeds=seeds))
         spent = (time.perf_counter() - begun) / len(clips)
-        scorer = ClipScorer(judge, ("onsets", "envelope", "material"))
+        rows = []
         for clip, sound in zip(clips, made, strict=True):
-            scorer.add(ScoredClip(
+            scored = ScoredClip(
                 sound.mean(0), clip["audio"].mean(0), pipeline.spec.sample_rate, clip["event_times"],
                 clip["event_actions"], clip["materials"], clip["video_id"], clip["start"],
-            ))  # fmt: skip
-        figures = scorer.scores().summary
+            )  # fmt: skip
+            rows.append(score_clip(scored, ("onsets", "envelope", "material"), judge))
+        summary = summarise(rows)
         distance = frechet_distance(embedded(pipeline, [sound.mean(0) for sound in made]), truth)
-        row = "  ".join(f"{name} {figures[name]:7.3f}" for name in COLUMNS if figures.get(name) is not None)
-        print(f"{steps:4} steps  {row}  frechet {distance:.4f}  {spent:.2f} s/clip", flush=True)
+        line = "  ".join(f"{name} {value:7.3f}" for name in COLUMNS if (value := summary.get(name)) is not None)
+        print(f"{steps:4} steps  {line}  frechet {distance:.4f}  {spent:.2f} s/clip", flush=True)
 
 
 def embedded(pipeline, sounds: list[torch.Tensor]) -> np.ndarray:

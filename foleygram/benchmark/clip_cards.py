@@ -12,12 +12,13 @@ import soundfile
 from matplotlib.image import imsave
 from torch import Tensor
 
-from foleygram.benchmark.pairs import Pair, Remarks, isolate_unless_sound_file, read_pair
+from foleygram.benchmark.pairs import Remarks, SoundPair, isolate_unless_sound_file, read_pair
 from foleygram.benchmark.report import Report, cell
 from foleygram.evaluation.envelopes import ENVELOPE_RATE, clip_envelope
 from foleygram.evaluation.librosa_kernels import load_librosa
 from foleygram.evaluation.onsets import detect_onsets, peak
-from foleygram.evaluation.scores import Row, ScoredClip
+from foleygram.evaluation.scores import ScoredClip
+from foleygram.evaluation.statistics import Row, summarise
 from foleygram.media.audio import read_audio, sound_rate
 
 NUM_BANDS, FLOOR_DB, MAX_COLUMNS = 80, -70.0, 900
@@ -64,10 +65,7 @@ def _quality(row: Row) -> tuple[float, float, str]:
 
 def onset_f1(row: Row) -> float | None:
     """A clip's own onset F1 at 50 ms; None where nobody annotated it."""
-    matched, found, true = (row.get(key) for key in ("matched_50", "num_detected", "num_annotated"))
-    if not (isinstance(matched, int) and isinstance(found, int) and isinstance(true, int)):
-        return None
-    return 2 * matched / (found + true) if found + true else 1.0
+    return summarise([row]).get("onset_f1_50")
 
 
 def clip_card(report: Report, row: Row) -> str:
@@ -92,7 +90,7 @@ def clip_card(report: Report, row: Row) -> str:
     )
 
 
-def _read(report: Report, name: str, row: Row) -> tuple[Pair, ScoredClip] | None:
+def _read(report: Report, name: str, row: Row) -> tuple[SoundPair, ScoredClip] | None:
     for pair in report.pairs.get(name, []):
         if (pair.video_id, pair.start) == (row["video_id"], row["start"]):
             clip = read_pair(pair, Remarks())

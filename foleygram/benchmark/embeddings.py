@@ -1,6 +1,6 @@
-"""Figures that need a network's rows: Frechet and kernel distances, cosines with the reference and with captions."""
+"""Metrics of embeddings: Frechet and kernel distances, cosines with the reference and with captions."""
 
-import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -8,33 +8,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+from torch import Tensor
+from torchmetrics import Metric
 
 from foleygram.benchmark.intervals import MIN_VIDEOS
-from foleygram.benchmark.pairs import Pair
+from foleygram.benchmark.pairs import ClipKey, SoundPair
 from foleygram.distributed import Place, from_all, progress_bar
-from foleygram.evaluation.distances import FrechetAudioDistance, KernelAudioDistance
+from foleygram.evaluation.distances import Distance, FrechetAudioDistance, KernelAudioDistance
 from foleygram.evaluation.embedders import AlignedEmbedder, AudioEmbedder
 from foleygram.evaluation.extraction import AudioClip, extract, window_protocol
 from foleygram.evaluation.feature_cache import FeatureCache, Features
-from foleygram.evaluation.metrics import ClapScore, clap_score
+from foleygram.evaluation.metrics import clap_score
 from foleygram.evaluation.networks.laion_clap import LaionClap
 from foleygram.evaluation.networks.microsoft_clap import MicrosoftClap
 from foleygram.evaluation.networks.vggish import VGGish
-from foleygram.evaluation.scores import computed
+from foleygram.evaluation.scores import Scores, scores_of
+from foleygram.evaluation.statistics import AUDIO_SCORE, TEXT_SCORE, Row
 
 OWN = "foleygram-audio"
 PUBLISHED = ("laion-clap", "microsoft-clap", "vggish")
-AUDIO_SCORE, TEXT_SCORE = "audio_score_", "text_score_"
-"""Columns of a clip's row begin with these; the network's name follows."""
 TITLES = {"laion-clap": "FAD-LC", "microsoft-clap": "FAD-C"}
-TOO_FEW = f"fewer than {2 * MIN_VIDEOS} videos: no floor, what two halves have in common would be chance"
-ClipKey = tuple[str, float]
-
-
-def clip_key(pair: Pair) -> ClipKey:
-    """What names a clip within a set."""
-    return pair.video_id, pair.start
+TOO_FEW = f"fewer than {2 * MIN_VIDEOS} videos: no floor, the distance of two halves would be chance"
+EmbeddedPair = tuple[SoundPair, tuple[Tensor, ...], tuple[Tensor, ...]]
+"""A pair, and what a distance's `update` takes of its generated and of its reference clip."""
 
 
 def load_published(name: str, weights: Path, checkpoint: Path | None) -> AudioEmbedder:
@@ -65,33 +61,74 @@ def load_class(text: str) -> AudioEmbedder:
     return embedder
 
 
-def figure_labels(name: str) -> dict[str, str]:
-    """What the figures of an embedder are called, and their keys."""
+def embedder_labels(name: str) -> dict[str, str]:
+    """Labels of the metrics of an embedder, and their keys in a summary."""
     fad = TITLES.get(name, f"FAD, {name}")
     cosine = "CLAP-score" if name in TITLES else "cosine"
     return {
         fad: f"fad_{name}",
         f"{fad}, infinity": f"fad_infinity_{name}",
         f"KAD, {name}": f"kad_{name}",
-        f"rows, {name}": f"num_rows_{name}",
+        f"embeddings, {name}": f"num_rows_{name}",
         f"{cosine} to sound, {name}": f"{AUDIO_SCORE}{name}",
         f"{cosine} to text, {name}": f"{TEXT_SCORE}{name}",
     }
 
 
-class Lengths(NamedTuple):
-    """Seconds of the reference of each clip that could be read, by set."""
+class SoundSets(NamedTuple):
+    """Sets of pairs to embed, by name, the references first; each process embeds its share of every set."""
 
-    seconds: dict[str, dict[ClipKey, float]]
+    pairs: Mapping[str, list[SoundPair]]
+    seconds: Mapping[str, Mapping[ClipKey, float]]
+    """Length of the reference of each clip that this process could read, by set."""
+    place: Place
+    cache: FeatureCache | None
+    seed: int
+    show_progress: bool
 
-    def kept(self, name: str, pairs: Sequence[Pair]) -> list[Pair]:
-        """Those of a set's pairs that were read."""
-        return [pair for pair in pairs if clip_key(pair) in self.seconds[name]]
+    def own(self, name: str) -> list[SoundPair]:
+        """The pairs of a set that this process has read."""
+        return [pair for pair in self.place.share(self.pairs[name]) if pair.key in self.seconds[name]]
+
+    def sounds(self, name: str, pair: SoundPair) -> tuple[AudioClip, AudioClip]:
+        """What is embedded of a pair: the generated sound, as long as its reference, and the reference."""
+        if pair.generated == pair.reference:
+            return AudioClip(pair.reference), AudioClip(pair.reference)
+        return AudioClip(pair.generated, 0.0, round(self.seconds[name][pair.key], 6)), AudioClip(pair.reference)
+
+    @property
+    def references(self) -> str:
+        """Name of the set of references."""
+        return next(iter(self.pairs))
+
+    def distance(self, name: str, metric: Metric, clips: Sequence[EmbeddedPair]) -> Distance:
+        """Distance of a set's generated from its reference embeddings; for the references, between their halves."""
+        half = floor_half(self.pairs[name], self.seed) if name == self.references else None
+        if half is not None and not half:
+            return Distance(None, None, 0, 0, 0, (TOO_FEW,))
+        for pair, generated, reference in clips:
+            clip = f"{pair.video_id} {pair.start:g}"
+            if half is None:
+                metric.update(*generated, real=False, clip=clip)
+            metric.update(*reference, real=half is None or pair.video_id not in half, clip=clip)
+        return computed(metric)
+
+
+def floor_half(references: Sequence[SoundPair], seed: int) -> set[str]:
+    """Half of the references' videos, drawn by `seed`, to compare with the other half.
+
+    Empty for fewer than ten videos: the distance of two such halves is chance.
+    """
+    videos = sorted({pair.video_id for pair in references})
+    if len(videos) < 2 * MIN_VIDEOS:
+        return set()
+    drawn = np.random.default_rng(seed).permutation(len(videos))
+    return {videos[i] for i in drawn[: len(videos) // 2]}
 
 
 @dataclass
 class Embedded:
-    """What networks say of sets: figures by set, columns of clips by set, labels, and what to know of them."""
+    """Metrics by set and values of clips by set that networks give, with labels, protocol and notes."""
 
     summaries: dict[str, dict[str, float | None]] = field(default_factory=dict)
     columns: dict[str, dict[ClipKey, dict[str, float]]] = field(default_factory=dict)
@@ -101,129 +138,101 @@ class Embedded:
     remarks: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def note(self, label: str, set_name: str, lines: Sequence[str]) -> None:
-        """Remember what a distance of a set says of itself."""
+        """Keep a distance's notes about a set."""
         for line in lines:
             self.remarks.setdefault((label, line), []).append(set_name)
 
     def fail(self, name: str, failures: list[str]) -> None:
-        """Remember which files failed a network, in this process and in all others."""
+        """Keep which files failed a network, of all processes."""
         self.failures += [f"{name}: {line}" for line in sorted({line for part in from_all(failures) for line in part})]
+
+    def counts(self, name: str, found: Distance) -> dict[str, float | None]:
+        """How many embeddings a distance is over; nothing for a floor that there is not."""
+        if not found.num_reference:
+            return {}
+        return {f"num_rows_{name}": found.num_generated, f"num_reference_rows_{name}": found.num_reference}
+
+    def scores(self, name: str, rows: Sequence[Row]) -> Scores:
+        """Scores of a set: its rows with the columns that networks add, and the distances among the metrics."""
+        columns = self.columns.get(name, {})
+        more = [{**row, **columns.get((str(row["video_id"]), float(row["start"] or 0)), {})} for row in rows]
+        found = scores_of(more)
+        return Scores(found.rows, found.summary | self.summaries.get(name, {}))
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for the reader, one for all sets of which the same is to be said."""
+        """Notes for the report; one that holds for several sets names them all."""
         return self.failures + [
             f"{label}: {line} ({', '.join(names)})" for (label, line), names in self.remarks.items()
         ]
 
 
-def embed_sets(
-    pairs: Mapping[str, list[Pair]],
-    lengths: Lengths,
-    embedder: AudioEmbedder,
-    place: Place,
-    into: Embedded,
-    *,
-    cache: FeatureCache | None,
-    seed: int,
-    show_progress: bool,
-) -> None:
-    """Add the figures of one embedder: each set against its references, the references' halves against each other.
+def embed_sets(sets: SoundSets, embedder: AudioEmbedder, into: Embedded) -> None:
+    """Add an embedder's FAD, KAD and cosines of each set; all processes get the same.
 
-    The first set is the references; theirs is the floor, real against real. Sounds are cut or zero-padded to their
-    reference. Each process embeds its share, and all get the same figures.
+    The references' distances are the floor, one half of them against the other.
     """
     name = str(embedder.identity["name"])
-    own = {group: lengths.kept(group, place.share(members)) for group, members in pairs.items()}
-    sounds = {group: [sounds_of(pair, lengths.seconds[group]) for pair in members] for group, members in own.items()}
-    files = list(dict.fromkeys(clip for clips in sounds.values() for pair in clips for clip in pair))
-    with progress_bar(f"embedding, {name}", len(files), shown=place.first and show_progress) as advance:
-        found = extract(files, embedder, cache=cache, progress=advance)
-    rows = dict(zip(files, found.features, strict=True))
+    sounds = {group: [(pair, *sets.sounds(group, pair)) for pair in sets.own(group)] for group in sets.pairs}
+    files = list(dict.fromkeys(clip for members in sounds.values() for _, *both in members for clip in both))
+    with progress_bar(f"embedding, {name}", len(files), shown=sets.place.first and sets.show_progress) as advance:
+        found = extract(files, embedder, cache=sets.cache, progress=advance)
+    features = dict(zip(files, found.features, strict=True))
     into.fail(name, list(found.failures.values()))
-    into.labels |= figure_labels(name)
+    into.labels |= embedder_labels(name)
     into.protocol[name] = dict(embedder.identity) | {"windows": window_protocol(embedder)}
-    halves = floor_half(next(iter(pairs.values())), seed)
-    for number, (group, clips) in enumerate(sounds.items()):
-        both = [
+    for group, members in sounds.items():
+        clips = [
             (pair, made, true)
-            for pair, (first, second) in zip(own[group], clips, strict=True)
-            if (made := rows[first]) is not None and (true := rows[second]) is not None
+            for pair, generated, reference in members
+            if (made := features[generated]) is not None and (true := features[reference]) is not None
         ]
-        _distances(name, group, both, halves if number == 0 else None, into, seed)
-        _cosines(name, group, both, embedder, into)
+        _add_distances(name, group, sets, [(pair, (made.rows,), (true.rows,)) for pair, made, true in clips], into)
+        _add_cosines(name, group, clips, embedder, into)
 
 
-def sounds_of(pair: Pair, seconds: Mapping[ClipKey, float]) -> tuple[AudioClip, AudioClip]:
-    """What is embedded of a pair: the generated sound, as long as its reference, and the reference."""
-    if pair.generated == pair.reference:
-        return AudioClip(pair.reference), AudioClip(pair.reference)
-    return AudioClip(pair.generated, 0.0, round(seconds[clip_key(pair)], 6)), AudioClip(pair.reference)
+def _add_distances(name: str, group: str, sets: SoundSets, clips: Sequence[EmbeddedPair], into: Embedded) -> None:
+    fad = sets.distance(group, FrechetAudioDistance(seed=sets.seed), clips)
+    kad = sets.distance(group, KernelAudioDistance(), clips)
+    into.summaries.setdefault(group, {}).update(
+        {f"fad_{name}": fad.value, f"fad_infinity_{name}": fad.infinity, f"kad_{name}": kad.value}
+        | into.counts(name, fad)
+    )
+    label = f"{group}, the floor" if group == sets.references else group
+    titles = list(embedder_labels(name))
+    into.note(titles[0], label, fad.notes)
+    into.note(titles[2], label, kad.notes)
 
 
-def floor_half(references: Sequence[Pair], seed: int) -> set[str]:
-    """Half of the references' videos, drawn by `seed`: real clips that stand in for generated ones.
-
-    None of fewer than ten: what two halves of them have in common is chance.
-    """
-    videos = sorted({pair.video_id for pair in references})
-    if len(videos) < 2 * MIN_VIDEOS:
-        return set()
-    drawn = np.random.default_rng(seed).permutation(len(videos))
-    return {videos[i] for i in drawn[: len(videos) // 2]}
-
-
-def _distances(
-    name: str, group: str, both: Sequence[tuple[Pair, Features, Features]], half: set[str] | None, into: Embedded,
-    seed: int,
+def _add_cosines(
+    name: str, group: str, clips: Sequence[tuple[SoundPair, Features, Features]], embedder: AudioEmbedder,
+    into: Embedded,
 ) -> None:  # fmt: skip
-    if half is not None and not half:
-        into.summaries[group] = into.summaries.get(group, {}) | {f"{key}_{name}": None for key in ("fad", "kad")}
-        into.note(f"FAD and KAD, {name}", f"{group}, the floor", (TOO_FEW,))
-        return
-    frechet, kernel = FrechetAudioDistance(seed=seed), KernelAudioDistance()
-    for metric in (frechet, kernel):
-        for pair, made, true in both:
-            clip = f"{pair.video_id} {pair.start:g}"
-            if half is None:
-                metric.update(made.rows, real=False, clip=clip)
-            metric.update(true.rows, real=half is None or pair.video_id not in half, clip=clip)
-    labels, fad, kad = list(figure_labels(name)), computed(frechet), computed(kernel)
-    into.summaries[group] = into.summaries.get(group, {}) | {
-        f"fad_{name}": fad.value,
-        f"fad_infinity_{name}": fad.infinity,
-        f"kad_{name}": kad.value,
-        f"num_rows_{name}": fad.num_generated,
-        f"num_reference_rows_{name}": fad.num_reference,
-    }
-    for label, found in ((labels[0], fad), (labels[2], kad)):
-        into.note(label, f"{group}, the floor" if half is not None else group, found.notes)
-
-
-def _cosines(
-    name: str, group: str, both: Sequence[tuple[Pair, Features, Features]], embedder: AudioEmbedder, into: Embedded
-) -> None:
     """Each clip's cosine with its reference and with its caption, over the windows that lie wholly in the sound."""
-    words = _words(embedder, sorted({pair.caption for pair, _, _ in both if pair.caption}))
-    metrics = {f"{AUDIO_SCORE}{name}": ClapScore(), f"{TEXT_SCORE}{name}": ClapScore()}
+    texts = _embedded_texts(embedder, sorted({pair.caption for pair, _, _ in clips if pair.caption}))
     own: dict[ClipKey, dict[str, float]] = {}
-    for pair, made, true in both:
-        for (kind, metric), other in zip(metrics.items(), (true.covered, words.get(pair.caption)), strict=True):
-            if other is not None:
-                metric.update(made.covered, other)
-                own.setdefault(clip_key(pair), {})[kind] = clap_score(made.covered, other)
-    columns, found = into.columns.setdefault(group, {}), {k: v for part in from_all(own) for k, v in part.items()}
+    for pair, made, true in clips:
+        own[pair.key] = {f"{AUDIO_SCORE}{name}": clap_score(made.covered, true.covered)}
+        if pair.caption in texts:
+            own[pair.key][f"{TEXT_SCORE}{name}"] = clap_score(made.covered, texts[pair.caption])
+    found = {key: values for part in from_all(own) for key, values in part.items()}
+    columns = into.columns.setdefault(group, {})
     for key, values in found.items():
         columns.setdefault(key, {}).update(values)
-    scores = {kind: float(computed(metric)) for kind, metric in metrics.items()}
-    into.summaries[group] |= {kind: score for kind, score in scores.items() if not math.isnan(score)}
-    spoken = sum(f"{TEXT_SCORE}{name}" in values for values in found.values())
-    if 0 < spoken < len(found):
-        line = f"{len(found) - spoken} of {len(found)} clips have no caption: not in it"
-        into.note(list(figure_labels(name))[-1], group, [line])
+    captioned = sum(f"{TEXT_SCORE}{name}" in values for values in found.values())
+    if 0 < captioned < len(found):
+        line = f"{len(found) - captioned} of {len(found)} clips have no caption and are not counted"
+        into.note(list(embedder_labels(name))[-1], group, [line])
 
 
-def _words(embedder: Any, captions: list[str]) -> dict[str | None, torch.Tensor]:
+def _embedded_texts(embedder: Any, captions: list[str]) -> dict[str | None, Tensor]:
     if not captions or not hasattr(embedder, "embed_text") or getattr(embedder, "text", True) is None:
         return {}
-    return {caption: row[None] for caption, row in zip(captions, embedder.embed_text(captions), strict=True)}
+    return {caption: vector[None] for caption, vector in zip(captions, embedder.embed_text(captions), strict=True)}
+
+
+def computed(metric: Metric) -> Distance:
+    """A metric's value, without its warning where this process added nothing: others may have."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        return metric.compute()

@@ -29,8 +29,12 @@ LARGEST = 1e4
 READ_TIMEOUT_SEC = 300.0
 
 
+ClipKey = tuple[str, float]
+"""Video id and start."""
+
+
 @dataclass(frozen=True)
-class Pair:
+class SoundPair:
     """A generated sound and its reference on disk; `event_times` is None where nobody annotated the clip."""
 
     generated: Path
@@ -41,21 +45,26 @@ class Pair:
     event_actions: list[str] = field(default_factory=list)
     material: str | None = None
     caption: str | None = None
-    picture: Path | None = None
-    """The video that the sounds go with, where there is one; `start` counts in it."""
+    video: Path | None = None
+    """The video that the sounds belong to, where there is one; `start` counts in it."""
+
+    @property
+    def key(self) -> ClipKey:
+        """Names the clip within a set."""
+        return self.video_id, self.start
 
 
 @dataclass(frozen=True)
 class Matched:
     """What two folders have in common, and what only one of them holds."""
 
-    pairs: list[Pair]
+    pairs: list[SoundPair]
     without_reference: list[Path]
     without_generated: list[Path]
 
 
 def match_folders(generated: Path, reference: Path, captions: Path | None = None) -> Matched:
-    """Pair the sounds or videos directly in two folders by stem, `_denoised` and `_mic` aside.
+    """SoundPair the sounds or videos directly in two folders by stem, `_denoised` and `_mic` aside.
 
     A `_times.txt` beside a reference gives its events; `captions` is a CSV file with the columns `file` and `caption`.
     Raises FileNotFoundError for a folder without sound, ValueError for two sounds of a name, when nothing matches, or a
@@ -107,13 +116,13 @@ def _refuse_two_of_a_name(folder: Path, sounds: Iterable[Path]) -> None:
             raise ValueError(f"{folder}: {path.name} and {other.name} both are {plain_stem(path)}; keep one of them")
 
 
-def _pair(stem: str, generated: Path, reference: Path, caption: str | None) -> Pair:
+def _pair(stem: str, generated: Path, reference: Path, caption: str | None) -> SoundPair:
     times = next(
         (path for name in (stem, reference.stem) if (path := reference.with_name(f"{name}_times.txt")).is_file()), None
     )
     events = parse_events(times.read_text(encoding="utf-8-sig", errors="replace"), str(times)) if times else []
     materials = {event.material for event in events if event.material}
-    return Pair(
+    return SoundPair(
         generated,
         reference,
         stem,
@@ -121,11 +130,11 @@ def _pair(stem: str, generated: Path, reference: Path, caption: str | None) -> P
         event_actions=[event.action or "" for event in events],
         material=materials.pop() if len(materials) == 1 else None,
         caption=caption,
-        picture=_picture(stem, reference),
+        video=_video(stem, reference),
     )
 
 
-def _picture(stem: str, reference: Path) -> Path | None:
+def _video(stem: str, reference: Path) -> Path | None:
     """The reference itself if it is a video, else the one beside it."""
     if reference.suffix.lower() in SUFFIXES:
         return reference
@@ -153,7 +162,7 @@ class Remarks:
     silent: list[str] = field(default_factory=list)
 
 
-def read_pair(pair: Pair, remarks: Remarks) -> ScoredClip | None:
+def read_pair(pair: SoundPair, remarks: Remarks) -> ScoredClip | None:
     """Both sounds, mono, at the higher of their two rates, the generated one as long as its reference.
 
     It is cut or zero-padded. None, with a remark, where one of them cannot be read or is beyond all scale, or where the
@@ -189,7 +198,7 @@ def read_pair(pair: Pair, remarks: Remarks) -> ScoredClip | None:
     )
 
 
-def _check(pair: Pair, generated: Tensor, reference: Tensor, sample_rate: int) -> None:
+def _check(pair: SoundPair, generated: Tensor, reference: Tensor, sample_rate: int) -> None:
     for path, sound in ((pair.generated, generated), (pair.reference, reference)):
         if peak(sound) > LARGEST:
             raise MediaError(f"{path}: samples up to {peak(sound):.3g}, where full scale is 1; export it again")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foleygram.benchmark import intervals
-from foleygram.benchmark.pairs import Pair
+from foleygram.benchmark.pairs import SoundPair
 from foleygram.datasets.clip import Clip
 from foleygram.evaluation import condfoleygen, envelopes, onsets
 from foleygram.files import file_hash
@@ -28,7 +28,7 @@ networks that differ are left out of a comparison one by one."""
 
 
 def scoring_protocol(
-    metrics: Sequence[str], pairs: Sequence[Pair], judge: Path | None, embedders: Mapping[str, Any] | None = None
+    metrics: Sequence[str], pairs: Sequence[SoundPair], judge: Path | None, embedders: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """How `pairs` are scored: detector, envelope, judge, lengths, intervals, versions, and the references' hash."""
     return {
@@ -76,7 +76,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def references_hash(pairs: Sequence[Pair]) -> str:
+def references_hash(pairs: Sequence[SoundPair]) -> str:
     """SHA-256 of what generated sounds are scored against: names, starts, sounds and events, whatever their order."""
     facts = sorted((p.video_id, p.start, file_hash(p.reference), p.event_times, p.event_actions) for p in pairs)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -89,7 +89,7 @@ def clips_hash(clips: Sequence[Clip]) -> str:
     return hashlib.sha256(json.dumps([facts, [file_hash(path) for path in files]]).encode()).hexdigest()
 
 
-def folder_hash(pairs: Sequence[Pair]) -> str:
+def folder_hash(pairs: Sequence[SoundPair]) -> str:
     """SHA-256 of the generated sounds, whatever their order and folder."""
     facts = sorted((pair.video_id, pair.start, file_hash(Path(pair.generated))) for pair in pairs)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

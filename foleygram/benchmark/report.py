@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from foleygram.benchmark.intervals import Interval
-from foleygram.benchmark.pairs import Pair, Remarks
+from foleygram.benchmark.pairs import Remarks, SoundPair
 from foleygram.benchmark.settings import ORACLE
-from foleygram.evaluation.scores import Row, Scores
+from foleygram.evaluation.scores import Scores
+from foleygram.evaluation.statistics import Row
 from foleygram.files import atomic_path
 
 ROWS = {
@@ -73,7 +74,7 @@ class Report:
     """Names of the scores of what borrows from another clip."""
     alignment: dict[str, float] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
-    pairs: dict[str, list[Pair]] = field(default_factory=dict)
+    pairs: dict[str, list[SoundPair]] = field(default_factory=dict)
     """Where the sounds of each of the scores lie."""
     notes: tuple[str, ...] = ()
     """Sentences that a reader of the figures needs."""

@@ -8,18 +8,9 @@ from typing import Any, NamedTuple
 import torch
 
 from foleygram.benchmark.audiovisual import add_favd
-from foleygram.benchmark.embeddings import (
-    OWN,
-    PUBLISHED,
-    Embedded,
-    Lengths,
-    clip_key,
-    embed_sets,
-    load_class,
-    load_published,
-)
+from foleygram.benchmark.embeddings import OWN, PUBLISHED, Embedded, SoundSets, embed_sets, load_class, load_published
 from foleygram.benchmark.intervals import MIN_VIDEOS, bootstrap_intervals
-from foleygram.benchmark.pairs import Pair, Remarks, read_pair
+from foleygram.benchmark.pairs import ClipKey, Remarks, SoundPair, read_pair
 from foleygram.benchmark.protocol import scoring_protocol
 from foleygram.benchmark.report import Report
 from foleygram.distributed import Place, from_all, progress_bar
@@ -29,7 +20,8 @@ from foleygram.evaluation.feature_cache import FeatureCache
 from foleygram.evaluation.material import MaterialJudge
 from foleygram.evaluation.networks.i3d import I3D
 from foleygram.evaluation.networks.vggish import VGGish
-from foleygram.evaluation.scores import CLIP_METRICS, ClipScorer, Row, Scores
+from foleygram.evaluation.scores import CLIP_METRICS, gather_rows, score_clip
+from foleygram.evaluation.statistics import Row
 from foleygram.weights.hub import load_network
 
 METRICS = (*CLIP_METRICS, "alignment", OWN, *PUBLISHED, *PROFILES)
@@ -124,7 +116,7 @@ def _placed(network: Any, device: str | torch.device) -> Any:
 
 
 def score(
-    pairs: Mapping[str, list[Pair]],
+    pairs: Mapping[str, list[SoundPair]],
     networks: Networks,
     metrics: Sequence[str],
     system: Mapping[str, Any],
@@ -136,19 +128,19 @@ def score(
 ) -> Report:
     """Score each named set of pairs; the first set is the references. Each process reads its share.
 
-    What networks make of files is kept in the folder `cache`.
+    The folder `cache` keeps the embeddings of files.
     """
     total = sum(len(place.share(members)) for members in pairs.values())
     with progress_bar("scoring", total, shown=place.first and show_progress) as advance:
-        scores, remarks, lengths = score_pairs(pairs, networks.judge, metrics, place, advance)
-    embedded = Embedded()
-    kept = FeatureCache(cache) if cache is not None and (networks.embedders or networks.favd) else None
+        rows, remarks, seconds = score_pairs(pairs, networks.judge, metrics, place, advance)
+    features = FeatureCache(cache) if cache is not None and (networks.embedders or networks.favd) else None
+    sets, embedded = SoundSets(pairs, seconds, place, features, seed, show_progress), Embedded()
     for embedder in networks.embedders:
-        embed_sets(pairs, lengths, embedder, place, embedded, cache=kept, seed=seed, show_progress=show_progress)
+        embed_sets(sets, embedder, embedded)
     for name, both in networks.favd.items():
-        add_favd(name, pairs, lengths, both, place, embedded, cache=kept, seed=seed, show_progress=show_progress)
-    scores = {name: _with_embedded(found, embedded, name) for name, found in scores.items()}
-    references = next(iter(pairs.values()))
+        add_favd(name, sets, both, embedded)
+    references = pairs[sets.references]
+    scores = {name: embedded.scores(name, found) for name, found in rows.items()}
     return Report(
         title="",
         protocol=dict(system)
@@ -163,43 +155,35 @@ def score(
     )
 
 
-def _few(references: Sequence[Pair]) -> list[str]:
+def _few(references: Sequence[SoundPair]) -> list[str]:
     videos = len({pair.video_id for pair in references})
     if videos >= MIN_VIDEOS:
         return []
-    return [f"{videos} of the {MIN_VIDEOS} videos that an interval needs: the figures are of these clips alone"]
-
-
-def _with_embedded(scores: Scores, embedded: Embedded, name: str) -> Scores:
-    columns = embedded.columns.get(name, {})
-    rows: list[Row] = [
-        {**row, **columns.get((str(row["video_id"]), float(row["start"] or 0)), {})} for row in scores.rows
-    ]
-    return Scores(rows, scores.summary | embedded.summaries.get(name, {}))
+    return [f"an interval needs {MIN_VIDEOS} videos, here are {videos}: the metrics describe these clips only"]
 
 
 def score_pairs(
-    pairs: Mapping[str, list[Pair]],
+    pairs: Mapping[str, list[SoundPair]],
     judge: MaterialJudge | None,
     metrics: Sequence[str],
     place: Place,
     progress: Callable[[int], None] | None = None,
-) -> tuple[dict[str, Scores], Remarks, Lengths]:
-    """Scores of each named set of pairs, what is remarkable about its files, and how long those that were read are."""
-    remarks, scores, done = Remarks(), {}, 0
-    lengths = Lengths({name: {} for name in pairs})
+) -> tuple[dict[str, list[Row]], Remarks, dict[str, dict[ClipKey, float]]]:
+    """Rows of each named set of all processes, remarks on files, and the references' seconds that this process read."""
+    remarks, rows, done = Remarks(), {}, 0
+    seconds: dict[str, dict[ClipKey, float]] = {name: {} for name in pairs}
     for name, members in pairs.items():
-        scorer = ClipScorer(judge, [metric for metric in metrics if metric in CLIP_METRICS])
+        own = []
         for pair in place.share(members):
             clip = read_pair(pair, remarks)
             if clip is not None:
-                scorer.add(clip)
-                lengths.seconds[name][clip_key(pair)] = len(clip.reference) / clip.sample_rate
+                own.append(score_clip(clip, metrics, judge))
+                seconds[name][pair.key] = len(clip.reference) / clip.sample_rate
             done += 1
             if progress:
                 progress(done)
-        scores[name] = scorer.scores()
-    return scores, gather_remarks(remarks), lengths
+        rows[name] = gather_rows(own)
+    return rows, gather_remarks(remarks), seconds
 
 
 def gather_remarks(remarks: Remarks) -> Remarks:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from foleygram.benchmark.pairs import Pair
+from foleygram.benchmark.pairs import SoundPair
 from foleygram.benchmark.settings import AGAINST_OTHER, Condition, told_batch, told_envelopes
 from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import Clip
@@ -54,10 +54,10 @@ class ClipSounds:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_audio(path, audio, sample_rate)
 
-    def pair(self, name: str, clip: Clip, truth: Clip) -> Pair:
+    def pair(self, name: str, clip: Clip, truth: Clip) -> SoundPair:
         """The sound made for `clip` beside the reference of `truth`, and what is known of the latter."""
         materials = truth.materials
-        return Pair(
+        return SoundPair(
             generated=self.path(name, clip),
             reference=self.path(REFERENCE, truth),
             video_id=clip.video_id,
@@ -66,7 +66,7 @@ class ClipSounds:
             event_actions=[event.action or "" for event in truth.events],
             material=materials[0] if len(materials) == 1 else None,
             caption=caption(truth.events),
-            picture=clip.video_path if clip.video_path.is_file() else None,
+            video=clip.video_path if clip.video_path.is_file() else None,
         )
 
 
@@ -164,7 +164,7 @@ def clip_pairs(
     conditions: Sequence[Condition],
     indices: Sequence[int],
     partners: Mapping[int, int],
-) -> dict[str, list[Pair]]:
+) -> dict[str, list[SoundPair]]:
     """What is scored under which name: the references themselves, as the ceiling, then every condition.
 
     A condition that borrows from another clip is scored against that clip as well.

@@ -1,16 +1,15 @@
-"""CondFoleyGen's onset figures (Du et al. 2023), for comparison with what others print; ours are in `onsets.py`.
+"""CondFoleyGen's onset metrics (Du et al. 2023), for comparison with published results; ours are in `onsets.py`.
 
-They compare the sound with the reference's sound, not with annotations, pay for neither false onsets nor silence, and
-reward both in their AP: it is 0.5 where every onset is wrong, and 1 for a silent clip. Read them together, or not.
+They compare the sound with the reference's sound, not with annotations, and cost neither false onsets nor silence
+anything: average precision is 0.5 where every onset is wrong, and 1 for a silent clip. Read all three together.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_average_precision
 
 from foleygram.evaluation.librosa_kernels import load_librosa
@@ -24,9 +23,10 @@ CLOSE = int(0.05 * DETECTOR_RATE)
 
 
 class OnsetAgreement(NamedTuple):
-    """Of one clip; the last two are None where the reference has no onset."""
+    """Of one clip, or means over clips; None without a reference onset, or without a clip that has the value."""
 
-    same_count: bool
+    same_count: float | None
+    """"#onset acc": 1 for a clip with as many onsets as its reference, else 0."""
     accuracy: float | None
     """Share of the reference's onsets that have a generated one of their own within 100 ms."""
     average_precision: float | None
@@ -34,7 +34,7 @@ class OnsetAgreement(NamedTuple):
 
 
 def onset_agreement(generated: Tensor, reference: Tensor, sample_rate: int) -> OnsetAgreement:
-    """CondFoleyGen's figures of mono sounds (samples,): librosa's onsets at 22.05 kHz with a delta of 0.3."""
+    """CondFoleyGen's metrics of mono sounds (samples,): librosa's onsets at 22.05 kHz with a delta of 0.3."""
     sounds = [resample(s.reshape(1, -1).float(), sample_rate, DETECTOR_RATE)[0].numpy() for s in (generated, reference)]
     levels = np.abs(sounds[0])
     return agreement_of(
@@ -43,7 +43,7 @@ def onset_agreement(generated: Tensor, reference: Tensor, sample_rate: int) -> O
 
 
 def agreement_of(generated: Sequence[int], reference: Sequence[int], levels: np.ndarray) -> OnsetAgreement:
-    """The same of onsets in samples, ascending, and the generated sound's magnitudes (samples,), 0 to 1."""
+    """The metrics of onsets in samples, ascending, and of the generated sound's magnitudes (samples,), 0 to 1."""
     loudness = {onset: float(levels[max(0, onset - CLOSE) : onset + CLOSE].max()) for onset in generated}
     kept = _thinned(list(generated), loudness)
     unused, scores, truths, hits = list(kept), [], [], 0
@@ -59,7 +59,7 @@ def agreement_of(generated: Sequence[int], reference: Sequence[int], levels: np.
         hits += 1
     scores += [loudness[onset] for onset in unused]
     truths += [0] * len(unused)
-    same = len(generated) == len(reference)
+    same = float(len(generated) == len(reference))
     if len(reference) == 0:
         return OnsetAgreement(same, None, None)
     precision = binary_average_precision(torch.tensor(scores), torch.tensor(truths))
@@ -88,37 +88,3 @@ def _thinned(onsets: list[int], loudness: dict[int, float]) -> list[int]:
                 rest.append(onset)
         remaining = rest
     return sorted(kept)
-
-
-class OnsetAgreements(NamedTuple):
-    """Means over clips, None without one that has the figure."""
-
-    same_count: float | None
-    """Share of clips with as many onsets as their reference, "#onset acc"."""
-    accuracy: float | None
-    average_precision: float | None
-
-
-class CondFoleyGenOnsets(Metric):
-    """CondFoleyGen's figures over a data set: means over clips, those without a reference onset left out of two."""
-
-    full_state_update = False
-    sums: Tensor
-    counts: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("sums", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("counts", torch.zeros(3, dtype=torch.long), dist_reduce_fx="sum")
-
-    def update(self, agreement: OnsetAgreement) -> None:
-        """Add what `onset_agreement` says of a clip."""
-        for index, value in enumerate(agreement):
-            if value is not None:
-                self.sums[index] += float(value)
-                self.counts[index] += 1
-
-    def compute(self) -> OnsetAgreements:
-        """Means over everything added so far."""
-        pairs = zip(self.sums.tolist(), self.counts.tolist(), strict=True)
-        return OnsetAgreements(*(total / count if count else None for total, count in pairs))

@@ -71,7 +71,7 @@ def load_profile(name: str, weights: str | Path) -> tuple[I3D, VGGish]:
     return I3D.from_weights(paths[RGB], flow_path=paths.get(FLOW), estimator=estimator), sound
 
 
-def extract_pictures(
+def extract_videos(
     clips: Sequence[AudioClip],
     network: I3D,
     *,
@@ -87,7 +87,7 @@ def extract_pictures(
     failures: dict[int, str] = {}
     for index, clip in enumerate(clips):
         try:
-            features.append(_picture(clip, network, cache))
+            features.append(_video_features(clip, network, cache))
         except (ValueError, OSError) as error:
             features.append(None)
             failures[index] = f"{error}; it is left out"
@@ -96,7 +96,7 @@ def extract_pictures(
     return Extraction(features, failures)
 
 
-def _picture(clip: AudioClip, network: I3D, cache: FeatureCache | None) -> Features:
+def _video_features(clip: AudioClip, network: I3D, cache: FeatureCache | None) -> Features:
     key: dict[str, Any] = {"start": clip.start, "seconds": clip.seconds, "embedder": dict(network.identity)}
     if cache is not None and clip.path.is_file():
         key["content"] = content_hash(clip.path)

@@ -1,5 +1,6 @@
-"""The one onset detector, and one-to-one matching of its times with annotated ones (paper notes, section 6)."""
+"""The onset detector, and one-to-one matching of its times with annotated ones."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,28 +16,22 @@ DELTA = 0.25
 """Threshold of librosa's peak picking. On rendered sounds 0.2 to 0.3 tie (F1 0.98 at 50 ms); at 0.25 as many onsets
 are found as there are (ratio 1.01), and hiss 50 dB below the peak adds 4% of false ones (8% at 0.2)."""
 FLOOR_DB = -50.0
-"""Onsets whose sound stays this far below the reference clip's peak are not heard."""
+"""Onsets whose sound stays this far below the reference clip's peak are inaudible and left out."""
 FLOOR_WINDOW_SEC = (0.03, 0.05)
 """Stretch before and after an onset in which its sound must rise above the floor."""
 TOLERANCES_SEC = (0.05, 0.1)
 
 
-class Matches(NamedTuple):
-    """Pairs of a detected and an annotated onset, as indices; and how many there were of both."""
+class OnsetCounts(NamedTuple):
+    """Counts of one clip; hits and scratches are annotated actions, `matched_*` those with a detection of their own."""
 
-    detected: list[int]
-    annotated: list[int]
     num_detected: int
     num_annotated: int
-
-
-class OnsetScores(NamedTuple):
-    """Shares in [0, 1]; `count_ratio` is detected over annotated; None where nothing was annotated."""
-
-    precision: float
-    recall: float | None
-    f1: float
-    count_ratio: float | None
+    num_hits: int
+    num_scratches: int
+    matched: int
+    matched_hits: int
+    matched_scratches: int
 
 
 def detect_onsets(audio: Tensor, sample_rate: int, *, reference_peak: float) -> np.ndarray:
@@ -63,29 +58,24 @@ def _peak_around(sound: np.ndarray, time: float) -> float:
     return float(np.abs(sound[begin:end]).max(initial=0.0))
 
 
-def pair_onsets(detected: Times, annotated: Times, tolerance_sec: float) -> Matches:
-    """As many one-to-one pairs as possible at most `tolerance_sec` apart.
+def pair_onsets(detected: Times, annotated: Times, tolerance_sec: float) -> list[tuple[int, int]]:
+    """As many one-to-one pairs of indices, detected and annotated, as lie at most `tolerance_sec` apart.
 
     Raises ValueError for lists of seconds that do not ascend.
     """
     for name, times in (("detected", detected), ("annotated", annotated)):
         if np.any(np.diff(times) < 0):
-            raise ValueError(f"{name} onset times must ascend, got {list(times)}")
-    pairs = pair_times(detected, annotated, tolerance_sec)
-    return Matches([a for a, _ in pairs], [b for _, b in pairs], len(detected), len(annotated))
+            raise ValueError(f"{name} onset times {list(times)} must ascend")
+    return pair_times(detected, annotated, tolerance_sec)
 
 
-def onset_scores(num_matched: int, num_detected: int, num_annotated: int) -> OnsetScores:
-    """Scores of counts, of one clip or summed over a data set (micro average).
-
-    Nothing detected where nothing was annotated is perfect (F1 1); one of them alone is not (F1 0).
-    """
-    if num_annotated == 0:
-        correct = float(num_detected == 0)
-        return OnsetScores(correct, None, correct, None)
-    precision = num_matched / num_detected if num_detected else 0.0
-    f1 = 2 * num_matched / (num_detected + num_annotated)
-    return OnsetScores(precision, num_matched / num_annotated, f1, num_detected / num_annotated)
+def count_onsets(detected: Times, annotated: Times, actions: Sequence[str], tolerance_sec: float) -> OnsetCounts:
+    """Counts of a clip's detected and annotated times in seconds, ascending, and of the annotated ones' actions."""
+    found = [actions[index] for _, index in pair_onsets(detected, annotated, tolerance_sec)]
+    return OnsetCounts(
+        len(detected), len(annotated), actions.count("hit"), actions.count("scratch"),
+        len(found), found.count("hit"), found.count("scratch"),
+    )  # fmt: skip
 
 
 def peak(audio: Tensor) -> float:

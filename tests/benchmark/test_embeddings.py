@@ -13,16 +13,17 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+import foleygram.benchmark.embeddings as embeddings
 import foleygram.benchmark.scoring as scoring
 from foleygram.benchmark.comparison import compare_reports, comparison_notes
 from foleygram.benchmark.embeddings import floor_half, load_class
 from foleygram.benchmark.output import deliver
-from foleygram.benchmark.pairs import Pair, match_folders
+from foleygram.benchmark.pairs import SoundPair, match_folders
 from foleygram.benchmark.report import print_report
 from foleygram.benchmark.run import evaluate_folders
 from foleygram.cli import app
 from foleygram.evaluation.frechet import frechet_distance
-from foleygram.evaluation.metrics import ClapScore
+from foleygram.evaluation.metrics import clap_score
 from foleygram.evaluation.networks.vggish import VGGish, VGGishNetwork
 
 EMBEDDER = "foleygram.evaluation.embedders.AlignedEmbedder"
@@ -83,7 +84,7 @@ def test_distances_are_those_of_the_rows_and_the_floor_is_real_against_real(fold
     assert floor[f"num_rows_{EAR}"] == floor[f"num_reference_rows_{EAR}"] == NUM
     console = Console(width=200, record=True)
     print_report(report, console)
-    assert re.search(rf"rows, {EAR} +│ +{NUM} │ +{2 * NUM} ", console.export_text())
+    assert re.search(rf"embeddings, {EAR} +│ +{NUM} │ +{2 * NUM} ", console.export_text())
     assert any("no FAD-infinity" in note for note in report.notes)
 
 
@@ -98,20 +99,21 @@ def test_cosines_are_clip_by_clip_and_have_an_interval(folders, tiny_release):
     assert len(report.protocol["embedders"][EAR]["sha256"]) == 64
 
 
-def test_the_text_score_is_the_metrics_over_clips_with_a_caption_and_counts_those_without(
+def test_the_text_score_is_computed_once_per_clip_with_a_caption_and_counts_those_without(
     folders, tiny_release, tmp_path, monkeypatch
 ):
     table = tmp_path / "captions.csv"
     table.write_text("file,caption\n" + "".join(f"v{n:02d}.wav,A person hits wood {n}.\n" for n in range(5)))
-    updates = []
-    real = ClapScore.update
-    monkeypatch.setattr(ClapScore, "update", lambda self, *rows: (updates.append(rows), real(self, *rows))[1])
+    calls = []
+    monkeypatch.setattr(embeddings, "clap_score", lambda *both: (calls.append(both), clap_score(*both))[1])
     report = score(folders, tiny_release, captions=table)
     rows = report.scores["system"].rows
     known = [row[f"text_score_{EAR}"] for row in rows if f"text_score_{EAR}" in row]
-    assert len(known) == 5 and len(updates) == 2 * (NUM + 5)
+    assert len(known) == 5 and len(calls) == 2 * (NUM + 5)
     assert report.scores["system"].summary[f"text_score_{EAR}"] == pytest.approx(np.mean(known), rel=1e-12)
-    assert f"cosine to text, {EAR}: 7 of 12 clips have no caption: not in it (reference, system)" in report.notes
+    assert (
+        f"cosine to text, {EAR}: 7 of 12 clips have no caption and are not counted (reference, system)" in report.notes
+    )
 
 
 def test_two_embedders_of_one_name_are_refused_before_anything_is_read(folders, tiny_release):
@@ -263,8 +265,8 @@ def test_favd_pairs_each_picture_with_both_sounds(rendered, tmp_path, monkeypatc
     unseen.rename(unseen.with_suffix(".hidden"))
     report = evaluate_folders(generated, rendered, metrics=["favd-rgb-vggish"], show_progress=False)
     unseen.with_suffix(".hidden").rename(unseen)
-    assert [pair.picture.suffix for pair in report.pairs["system"] if pair.picture] == [".mp4"] * 3
-    assert any("1 of 4 clips have no picture: not in it (reference, system)" in note for note in report.notes)
+    assert [pair.video.suffix for pair in report.pairs["system"] if pair.video] == [".mp4"] * 3
+    assert any("1 of 4 clips have no video and are not counted (reference, system)" in note for note in report.notes)
     assert report.scores["system"].summary["num_rows_favd-rgb-vggish"] > 0
     assert not any("FAD-infinity" in note for note in report.notes)
     floor, value = (report.scores[name].summary["favd_favd-rgb-vggish"] for name in ("reference", "system"))
@@ -280,8 +282,8 @@ def small(rows):
 
 
 def test_the_picture_is_the_reference_or_the_video_beside_it(rendered, tmp_path):
-    assert all(pair.picture.suffix == ".mp4" for pair in match_folders(rendered, rendered).pairs)
+    assert all(pair.video.suffix == ".mp4" for pair in match_folders(rendered, rendered).pairs)
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, np.zeros(100), 16_000)
-    assert [pair.picture for pair in match_folders(tmp_path, tmp_path).pairs] == [None, None]
-    assert Pair(tmp_path, tmp_path, "x").picture is None
+    assert [pair.video for pair in match_folders(tmp_path, tmp_path).pairs] == [None, None]
+    assert SoundPair(tmp_path, tmp_path, "x").video is None

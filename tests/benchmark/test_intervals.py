@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-import torch
 
 from foleygram.benchmark.comparison import compare_reports
-from foleygram.benchmark.intervals import STATISTICS, bootstrap_intervals, columns_of, difference_intervals
+from foleygram.benchmark.intervals import bootstrap_intervals, difference_intervals
 from foleygram.benchmark.report import Report
-from foleygram.evaluation.scores import ClipScorer, ScoredClip
+from foleygram.evaluation.scores import Scores
 
 
 def rows(values, videos=None):
@@ -45,54 +44,10 @@ def test_a_paired_difference_is_sharper_than_either_interval():
         difference_intervals(rows([1.0]), rows([1.0], [7]), seed=0)
 
 
-def test_every_statistic_is_the_metric_over_the_same_clips():
-    scorer, rng = ClipScorer(None, ("onsets", "envelope", "condfoleygen")), torch.Generator().manual_seed(0)
-    for number in range(6):
-        times = [0.2, 0.7] if number else []
-        reference = torch.zeros(16_000)
-        for time in times:
-            start = round(16_000 * time)
-            reference[start : start + 800] += torch.linspace(1, 0, 800) * torch.randn(800, generator=rng)
-        generated = torch.roll(reference, 300 * number) + 1e-3 * torch.randn(16_000, generator=rng)
-        scorer.add(
-            ScoredClip(generated, reference, 16_000, times, ["hit", "scratch"][: len(times)], None, str(number), 0.0)
-        )
-    found, summary = scorer.scores()
-    columns, once = columns_of(found), np.ones((1, 6), int)
-    values = {name: statistic(columns, once)[0] for name, statistic in STATISTICS.items()}
-    checked = {name for name, value in values.items() if name in summary and np.isfinite(value)}
-    assert {name: values[name] for name in checked} == pytest.approx(
-        {name: summary[name] for name in checked}, rel=1e-6, abs=1e-6
-    )
-    assert checked == STATISTICS.keys() - {"material_accuracy"}
-
-
-@pytest.mark.parametrize(
-    "name", ["median_absolute_lag_ms", "leak_db", "envelope_l1", "onset_f1_50", "material_accuracy"]
-)
-def test_a_weight_is_a_clip_that_is_there_so_often(name):
-    rng = np.random.default_rng(1)
-    clips = [
-        {"video_id": str(i), "start": 0.0, "lag_ms": rng.normal(), "leak_db": rng.normal() if i % 3 else None,
-         "envelope_l1": rng.random(), "matched_50": int(rng.integers(3)), "num_detected": 3, "num_annotated": 4,
-         "material": "wood" if i % 2 else None, "heard": "wood" if i % 4 else "metal"}
-        for i in range(12)
-    ]  # fmt: skip
-    times = rng.integers(4, size=(5, 12))
-    found = STATISTICS[name](columns_of(clips), times)
-    for value, counts in zip(found, times, strict=True):
-        repeated = columns_of([clip for clip, count in zip(clips, counts, strict=True) for _ in range(count)])
-        assert value == pytest.approx(STATISTICS[name](repeated, np.ones((1, counts.sum()), int))[0])
-    lags = np.repeat([abs(clip["lag_ms"]) for clip in clips], times[0])
-    assert STATISTICS["median_absolute_lag_ms"](columns_of(clips), times[:1])[0] == pytest.approx(np.median(lags))
-
-
 def report(shift=0.0, **protocol):
     values = (np.random.default_rng(3).normal(size=30) + shift).tolist()
     scorer_rows = rows(values)
     scores = {"reference": ([], {}), "v": (scorer_rows, {"num_clips": 30, "envelope_l1": float(np.mean(values))})}
-    from foleygram.evaluation.scores import Scores
-
     facts = {"references_sha256": "a", "onsets": {"delta": 0.25}, "checkpoint": "x", "seed": 0} | protocol
     return Report("t", facts, {name: Scores(*value) for name, value in scores.items()})
 

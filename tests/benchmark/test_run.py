@@ -19,7 +19,7 @@ from foleygram.benchmark.sounds import ClipSounds, clip_pairs, generate_sounds, 
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.distributed import Place
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
-from foleygram.evaluation.scores import CLIP_METRICS, ClipScorer, ScoredClip
+from foleygram.evaluation.scores import CLIP_METRICS, ScoredClip, score_clip, scores_of
 from foleygram.spec import ClipSpec
 
 SPEC = ClipSpec(
@@ -62,10 +62,7 @@ def scored(shift=0.0, material="wood"):
 
 
 def score_clips(clips, judge):
-    scorer = ClipScorer(judge)
-    for clip in clips:
-        scorer.add(clip)
-    return scorer.scores()
+    return scores_of([score_clip(clip, judge=judge) for clip in clips])
 
 
 @pytest.fixture
@@ -184,7 +181,8 @@ def run_all(pipeline, judge, root, folder, **options):
     sounds = ClipSounds(folder, {"seed": 100})
     generate_sounds(pipeline, dataset, sounds, conditions=conditions, indices=indices, partners=partners, **settings)
     pairs = clip_pairs(dataset, sounds, conditions, indices, partners)
-    return score_pairs(pairs, judge, CLIP_METRICS, Place())[0]
+    rows, _, _ = score_pairs(pairs, judge, CLIP_METRICS, Place())
+    return {name: scores_of(found) for name, found in rows.items()}
 
 
 def test_each_condition_is_told_what_it_says(judge, root, silent_pictures, tmp_path):

@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from foleygram.evaluation.condfoleygen import (
-    CondFoleyGenOnsets,
     OnsetAgreement,
     _thinned,
     agreement_of,
     onset_agreement,
 )
+from foleygram.evaluation.metrics import CondFoleyGenOnsets
 
 RATE = 22_050
 EVEN = np.linspace(0.1, 0.9, 2 * RATE)

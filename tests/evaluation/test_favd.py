@@ -4,7 +4,7 @@ import torch
 from foleygram.evaluation import favd
 from foleygram.evaluation.distances import FrechetAudioDistance, FrechetAudioVisualDistance
 from foleygram.evaluation.extraction import AudioClip
-from foleygram.evaluation.favd import PROFILES, extract_pictures, load_profile
+from foleygram.evaluation.favd import PROFILES, extract_videos, load_profile
 from foleygram.evaluation.feature_cache import FeatureCache
 from foleygram.evaluation.frechet import frechet_distance
 from foleygram.evaluation.networks.i3d import I3DNetwork
@@ -33,7 +33,7 @@ def clips(rendered):
 def test_rows_are_stacks_of_24_frames_at_25_a_second(clips, monkeypatch):
     monkeypatch.setattr(favd, "STACKS_AT_ONCE", 1)
     network = Seen()
-    found = extract_pictures(clips, network)
+    found = extract_videos(clips, network)
     assert not found.failures
     for clip, features in zip(clips, found.features, strict=True):
         seconds = probe(clip.path).duration_sec
@@ -47,27 +47,27 @@ def test_rows_are_stacks_of_24_frames_at_25_a_second(clips, monkeypatch):
 
 def test_a_stretch_is_a_stretch_and_what_is_cached_is_not_made_again(clips, tmp_path):
     cache, network = FeatureCache(tmp_path), Seen()
-    (whole,) = extract_pictures(clips[:1], network, cache=cache).features
-    assert torch.equal(extract_pictures(clips[:1], Seen(), cache=cache).features[0].rows, whole.rows)
+    (whole,) = extract_videos(clips[:1], network, cache=cache).features
+    assert torch.equal(extract_videos(clips[:1], Seen(), cache=cache).features[0].rows, whole.rows)
     asked = len(network.asked)
-    extract_pictures(clips[:1], network, cache=cache)
+    extract_videos(clips[:1], network, cache=cache)
     assert len(network.asked) == asked
-    later = extract_pictures([AudioClip(clips[0].path, 0.96, 1.0)], network, cache=cache).features[0]
+    later = extract_videos([AudioClip(clips[0].path, 0.96, 1.0)], network, cache=cache).features[0]
     torch.testing.assert_close(later.rows, whole.rows[1:2])
-    short = extract_pictures([AudioClip(clips[0].path, 0.0, 1.92)], network).features[0]
+    short = extract_videos([AudioClip(clips[0].path, 0.0, 1.92)], network).features[0]
     assert len(short.rows) == 1  # 48 frames: a second stack would lack its 25th
     replaced = tmp_path / "video.mp4"
     for clip in clips:
         replaced.write_bytes(clip.path.read_bytes())
-        (found,) = extract_pictures([AudioClip(replaced)], network, cache=cache).features
-        assert torch.equal(found.rows, extract_pictures([clip], Seen()).features[0].rows)
+        (found,) = extract_videos([AudioClip(replaced)], network, cache=cache).features
+        assert torch.equal(found.rows, extract_videos([clip], Seen()).features[0].rows)
 
 
 def test_a_bad_video_is_named_and_the_rest_goes_on(clips, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(clips[0].path.read_bytes()[:3000])
     bad = [AudioClip(tmp_path / "broken.mp4"), AudioClip(tmp_path / "absent.mp4"), AudioClip(clips[0].path, 0, 0.9)]
     progress = []
-    found = extract_pictures([*bad, clips[1]], Seen(), progress=progress.append)
+    found = extract_videos([*bad, clips[1]], Seen(), progress=progress.append)
     assert sorted(found.failures) == [0, 1, 2]
     assert all(clip.path.name in found.failures[i] for i, clip in enumerate(bad))
     assert "I3D needs 1" in found.failures[2]

@@ -6,9 +6,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from foleygram.evaluation.condfoleygen import CondFoleyGenOnsets, OnsetAgreement
+from foleygram.evaluation.condfoleygen import OnsetAgreement
 from foleygram.evaluation.envelopes import clip_envelope
 from foleygram.evaluation.metrics import (
+    CondFoleyGenOnsets,
     EnvelopeCorrelation,
     EnvelopeL1,
     EnvelopeLag,
@@ -16,7 +17,7 @@ from foleygram.evaluation.metrics import (
     MaterialAccuracy,
     OnsetF1,
 )
-from foleygram.evaluation.scores import ClipScorer, ScoredClip
+from foleygram.evaluation.scores import ScoredClip, score_clip, scores_of
 
 CURVES = {"correlation": EnvelopeCorrelation, "l1": EnvelopeL1, "lag": EnvelopeLag, "leak": Leak}
 
@@ -128,9 +129,6 @@ def test_the_median_of_an_even_number_is_between_the_middle_two():
 
 
 def test_a_clip_is_scored_by_the_groups_that_are_asked_for_and_refused_where_it_cannot_be():
-    with pytest.raises(ValueError, match="needs a judge"):
-        ClipScorer(None)
-
     class Judge:
         def hear(self, audio, rate):
             return ["wood"]
@@ -138,15 +136,14 @@ def test_a_clip_is_scored_by_the_groups_that_are_asked_for_and_refused_where_it_
     sound = torch.zeros(32_000)
     sound[8000:8200] = 0.5
     clip = ScoredClip(sound, sound, 16_000, [0.5], ["scratch"], "wood", "b", 1.0)
-    assert "heard" not in ClipScorer(Judge(), ("envelope",)).add(clip)
-    scorer = ClipScorer(Judge(), ("onsets", "material"))
-    scorer.add(clip)
-    scorer.add(replace(clip, event_times=[], event_actions=[], material=None, start=0.0))  # annotated: nothing happens
-    rows, summary = scorer.scores()
-    assert [row["start"] for row in rows] == [0.0, 1.0]
+    with pytest.raises(ValueError, match="needs a judge"):
+        score_clip(clip)
+    assert "heard" not in score_clip(clip, ("envelope",), Judge())
+    silent = replace(clip, event_times=[], event_actions=[], material=None, start=0.0)  # annotated: nothing happens
+    rows, summary = scores_of([score_clip(each, ("onsets", "material"), Judge()) for each in (silent, clip)])
     assert [row["heard"] for row in rows] == [None, "wood"] and summary["material_accuracy"] == 1
     assert [(row["num_annotated"], row["num_scratches"], row["num_hits"]) for row in rows] == [(0, 0, 0), (1, 1, 0)]
     assert (rows[1]["matched_50"], rows[1]["matched_scratches_50"], rows[1]["matched_hits_50"]) == (1, 1, 0)
     for generated, complaint in ((torch.full((32_000,), torch.nan), "not finite"), (sound[None], "must be mono")):
         with pytest.raises(ValueError, match=f"b at 1 s: .*{complaint}"):
-            scorer.add(replace(clip, generated=generated, reference=sound.reshape(generated.shape)))
+            score_clip(replace(clip, generated=generated, reference=sound.reshape(generated.shape)), ("envelope",))
