@@ -43,6 +43,7 @@ class AlignmentModule(Stage):
     """
 
     hparams: Any
+    exported = {name: name for name in ("video_encoder", "text_encoder", "tokenizer", "audio_encoder")}  # noqa: RUF012
 
     def __init__(
         self,
@@ -141,9 +142,8 @@ class AlignmentModule(Stage):
 
     def export(self) -> None:
         """Save what was trained, in transformers' layout."""
-        out = Path(self.hparams.out)
-        for name in ("video_encoder", "text_encoder", "audio_encoder", "tokenizer"):
-            getattr(self, name).save_pretrained(out / name)
+        for name in self.exported:
+            getattr(self, name).save_pretrained(Path(self.hparams.out) / name)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; linear warm-up, then linear to 0."""

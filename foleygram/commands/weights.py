@@ -1,5 +1,6 @@
 """`foleygram weights`: check, download and convert weights, assemble releases."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from foleygram.commands.errors import reported
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder with the trained parts.")],
+    run: Annotated[Path, typer.Argument(help="Folder with the trained parts, or a checkpoint (.ckpt) of a training.")],
     out: Annotated[Path, typer.Argument(help="Release folder to write.")],
     spec: Annotated[Path | None, typer.Option(help="YAML with the clip's rates.")] = None,
     base: Annotated[
@@ -37,7 +38,7 @@ def export(
 ) -> None:
     """Assemble a release folder from trained parts."""
     from foleygram.generation.sampling import SamplerSettings
-    from foleygram.pipeline.convert import seen_videos
+    from foleygram.pipeline.convert import seen_videos, unpack_checkpoint
     from foleygram.pipeline.release import INDEX, export_release, read_index, sampler_settings
     from foleygram.spec import read_spec
 
@@ -51,9 +52,13 @@ def export(
         rates = read_spec(spec or base / INDEX)  # type: ignore[operator]
         licences = dict(_part_and_licence(text) for text in licence or ())
         seen = seen_videos(trained_on or (), known.get("trained_on"))
-        export_release(
-            run, out, rates, sampler, base=base, backbone=backbone, half=half, licences=licences, trained_on=seen
-        )
+        with tempfile.TemporaryDirectory() as unpacked:
+            if run.is_file():
+                unpack_checkpoint(run, Path(unpacked))
+                run = Path(unpacked)
+            export_release(
+                run, out, rates, sampler, base=base, backbone=backbone, half=half, licences=licences, trained_on=seen
+            )
 
 
 def _part_and_licence(text: str) -> tuple[str, str]:

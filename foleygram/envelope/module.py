@@ -29,6 +29,8 @@ class EnvelopeModule(Stage):
     rate for which `frame_length` and `hop_length` are given. Every random draw derives from (seed, step, rank).
     """
 
+    exported = {"envelope_predictor": "predictor"}  # noqa: RUF012
+
     def __init__(
         self,
         predictor: EnvelopePredictor,

@@ -32,6 +32,7 @@ class GenerationModule(Stage):
     """
 
     hparams: Any
+    exported = {"projectors": "projectors", "controlnet": "controlnet"}  # noqa: RUF012
 
     def __init__(
         self,

@@ -27,6 +27,9 @@ class BackbonePretraining(Stage):
     """
 
     hparams: Any
+    exported = {  # noqa: RUF012
+        name: name for name in ("transformer", "projection_model", "prompt_encoder", "prompt_tokenizer")
+    }
 
     def __init__(
         self,
@@ -91,11 +94,8 @@ class BackbonePretraining(Stage):
 
     def export(self) -> None:
         """Save what was trained, in diffusers' layout."""
-        out = Path(self.hparams.out)
-        self.transformer.save_pretrained(out / "transformer")
-        self.projection_model.save_pretrained(out / "projection_model")
-        self.prompt_encoder.save_pretrained(out / "prompt_encoder")
-        self.prompt_tokenizer.save_pretrained(out / "prompt_tokenizer")
+        for name in self.exported:
+            getattr(self, name).save_pretrained(Path(self.hparams.out) / name)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         parameters = [p for p in self.parameters() if p.requires_grad]

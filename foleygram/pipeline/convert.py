@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffusers import ModelMixin
 from torch import nn
 
 from foleygram.alignment.encoders import load_tokenizer
@@ -14,9 +15,12 @@ from foleygram.datasets.cache import CachedClips
 from foleygram.files import atomic_path
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.native_folders import CONFIG, load_native, save_native
-from foleygram.pipeline.release import load_parts, read_index, write_index
+from foleygram.pipeline.release import PARTS, load_parts, part_class, read_index, write_index
 from foleygram.spec import ClipSpec
+from foleygram.weights.checkpoint_parts import parts_of
 from foleygram.weights.download import ORIGIN, SOURCES
+from foleygram.weights.hub import explained
+from foleygram.weights.state_dict import load_state
 
 TRAINED_IN_STAGE_2 = frozenset({"projectors", "controlnet"})
 """The share of a release that the paper's second stage trains; all else stands frozen while it does."""
@@ -64,6 +68,33 @@ def seen_videos(sources: Sequence[Path], known: Mapping[str, Any] | None = None)
         names.append(source.name)
         ids |= found
     return {"data": ", ".join(dict.fromkeys(names)), "video_ids": sorted(ids)} if ids else {}
+
+
+def unpack_checkpoint(path: Path, out: Path) -> None:
+    """Write the parts that the training checkpoint `path` holds below `out`, each as its stage writes it at the end.
+
+    Raises FileNotFoundError, and ValueError for a file that holds no parts, or weights that do not fit their config.
+    """
+    files, weights = parts_of(path)
+    for name, texts in files.items():
+        if name not in PARTS:
+            raise ValueError(f"{path}: holds {name!r}, which is no part of a release; there are {', '.join(PARTS)}")
+        folder, kind = out / name, part_class(name)
+        folder.mkdir(parents=True)
+        for file, text in texts.items():
+            (folder / file).write_text(text, encoding="utf-8")
+        if issubclass(kind, nn.Module):
+            with explained(f"{path} ({name})", str(path)):
+                part: Any = _from_config(kind, folder)
+            load_state(part, weights[name], f"{path} ({name})")
+            part.save_pretrained(folder)
+
+
+def _from_config(kind: Any, folder: Path) -> nn.Module:
+    """A network of the config in `folder`, with random weights."""
+    if issubclass(kind, ModelMixin):
+        return kind.from_config(kind.load_config(folder))  # type: ignore[attr-defined]
+    return kind(kind.config_class.from_pretrained(folder))
 
 
 def _count(part: Any) -> int:

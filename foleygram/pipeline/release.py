@@ -269,6 +269,10 @@ def export_release(
     """
     if unknown := licences.keys() - PARTS.keys():
         raise ValueError(f"licence of {', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
+    if not run.is_dir():
+        raise FileNotFoundError(f"{run}: no such folder or checkpoint; give what the run wrote as model.init_args.out")
+    if not any((run / name).is_dir() for name in PARTS):
+        raise FileNotFoundError(f"{run}: holds none of {', '.join(PARTS)}, so nothing of it would be exported")
     known = licences_of(base) if base else {}
     holders = {name: source for name in PARTS for source in (base, run) if source and (source / name).is_dir()}
     frozen = vars(load_backbone(backbone)) if backbone is not None else {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import lightning
 import torch
@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from foleygram.training.steps import step_generator
+from foleygram.weights.checkpoint_parts import PARTS, described
 
 
 class Stage(lightning.LightningModule):
@@ -21,6 +22,23 @@ class Stage(lightning.LightningModule):
     Nothing is written by a trial (`fast_dev_run`) nor by a run that was interrupted. Under `ModelParallelStrategy`
     every block of every network, frozen ones too, is sharded over all processes (FSDP2).
     """
+
+    exported: ClassVar[Mapping[str, str]] = {}
+    """Parts of a release that the stage trains, and the attribute that holds each."""
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, **kwargs: Any) -> Self:  # type: ignore[override]
+        """The module of a checkpoint; parts are given by name, as to the class. No code in the file is run.
+
+        Raises TypeError naming a part that is not given, ValueError for weights that do not fit.
+        """
+        return super().load_from_checkpoint(checkpoint_path, **{"weights_only": True, **kwargs})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Describe the trained parts, so that a checkpoint can be exported."""
+        checkpoint[PARTS] = {
+            name: described(getattr(self, attribute), f"{attribute}.") for name, attribute in self.exported.items()
+        }
 
     @contextmanager
     def draws(self, batch_index: int) -> Iterator[torch.Generator]:
