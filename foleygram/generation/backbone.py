@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
+from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDiagonalGaussianDistribution
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from foleygram.alignment.encoders import TextEncoder
 from foleygram.files import shipped
 from foleygram.generation.native_folders import CONFIG, load_native
+from foleygram.generation.silence import encode_skipping_silence
 from foleygram.weights.hub import explained, load_network
 from foleygram.weights.location import cache_only_if_offline, hub_id
 
@@ -24,12 +26,21 @@ class AudioLatents(NamedTuple):
 
 
 def encode_audio(vae: AutoencoderOobleck, audio: Tensor) -> AudioLatents:
-    """Posterior of audio (B, channels, samples); raises ValueError unless samples are a multiple of its hop."""
+    """Posterior of audio (B, channels, samples); raises ValueError unless samples are a multiple of its hop.
+
+    At inference on a CPU the rows are encoded one after another and their silence once: a batch's activations at the
+    audio rate outgrow the caches there, which costs 2.6 times the time (docs/log.md).
+    """
     hop = vae.hop_length
     if audio.shape[-1] % hop:
         raise ValueError(f"{audio.shape[-1]} samples are no multiple of the autoencoder's hop {hop}: pad with zeros")
-    posteriors = [vae.encode(rows).latent_dist for rows in _rows(audio)]
-    return AudioLatents(torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors]))
+    if audio.device.type != "cpu" or torch.is_grad_enabled():
+        posterior = vae.encode(audio).latent_dist
+    else:
+        compiled = vae.encoder._compiled_call_impl is not None
+        rows = [vae.encoder(row) if compiled else encode_skipping_silence(vae, row) for row in audio.split(1)]
+        posterior = OobleckDiagonalGaussianDistribution(torch.cat(rows))
+    return AudioLatents(posterior.mean, posterior.std)
 
 
 DECODED_AT_ONCE = 512
@@ -62,15 +73,6 @@ def _decoded_piece(vae: AutoencoderOobleck, latents: Tensor, start: int, chunk_s
     audio = vae.decode(latents[..., before : end + DECODER_REACH]).sample
     first = (start - before) * vae.hop_length
     return audio[..., first : first + min(chunk_size, latents.shape[-1] - start) * vae.hop_length]
-
-
-def _rows(batch: Tensor) -> Sequence[Tensor]:
-    """The batch as the autoencoder takes it best: at inference on a CPU one row after another.
-
-    A batch's activations at the audio rate outgrow the caches there, which costs 2.6 times the time (docs/log.md).
-    """
-    one_by_one = batch.device.type == "cpu" and not torch.is_grad_enabled()
-    return batch.split(1) if one_by_one else [batch]
 
 
 def freeze(*parts: nn.Module | None) -> None:
