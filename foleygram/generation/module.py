@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from foleygram.generation.backbone import Backbone
+from foleygram.generation.backbone import AudioLatents, Backbone, encode_audio
 from foleygram.generation.conditioning import MODALITIES, Conditions, SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.generation.model import FoleyModel
@@ -27,8 +27,9 @@ class GenerationModule(Stage):
     Batches hold cached features: latents, control latents of several envelope variants, three embeddings.
     `controlnet` continues from a trained one; None copies the share `depth_factor` of the DiT's first blocks.
     `projectors_lr` is the projectors' learning rate, `lr` where None. `gradient_checkpointing` recomputes the blocks of
-    DiT and ControlNet in the backward pass to save memory; `compile` compiles each block. Raises ValueError when
-    projectors or ControlNet do not fit the backbone.
+    DiT and ControlNet in the backward pass to save memory; `compile` compiles each block. The share `silent_share` of
+    the clips keeps its embeddings but gets silence as latents and envelope, so that a zero envelope stays silent
+    whatever the prompt. Raises ValueError when projectors or ControlNet do not fit the backbone.
     """
 
     hparams: Any
@@ -50,6 +51,7 @@ class GenerationModule(Stage):
         total_steps: int = 20_000,
         unconditional_share: float = 0.1,
         true_envelope_share: float = 0.5,
+        silent_share: float = 0.05,
         timesteps: TimestepDistribution = "mixed",
         seed: int = 0,
         gradient_checkpointing: bool = False,
@@ -68,16 +70,37 @@ class GenerationModule(Stage):
                 compile_blocks(network.transformer_blocks)
         self.save_hyperparameters(ignore=["backbone", "projectors", "controlnet"])
         self.strict_loading = False
+        self._silent_latents: AudioLatents | None = None
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         with self.draws(batch_index) as generator:
-            loss = self._loss(batch, generator).mean()
+            loss = self._loss(self._with_silence(batch, generator), generator).mean()
         self.log("loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         loss = self._loss(batch, step_generator(self.hparams.seed, -1 - batch_index, 0))
         self.log("val_loss", loss.mean(), batch_size=len(loss), prog_bar=True, sync_dist=True)
+
+    def _with_silence(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Any]:
+        """The batch with the latents and control latents of some clips, drawn, replaced by those of silence."""
+        mean, control = batch["latents_mean"], batch["control_latents"]
+        silent = (torch.rand(len(mean), generator=generator) < self.hparams.silent_share).to(mean.device)
+        silence = self._silence(mean.shape[-1])
+        return batch | {
+            "latents_mean": torch.where(silent[:, None, None], silence.mean.to(mean), mean),
+            "latents_scale": torch.where(silent[:, None, None], silence.scale.to(mean), batch["latents_scale"]),
+            "control_latents": torch.where(silent[:, None, None, None], silence.mean.to(control)[:, None], control),
+        }
+
+    def _silence(self, num_latents: int) -> AudioLatents:
+        """Posterior of digital silence (1, C, T), which is also the control latents of a zero envelope."""
+        if self._silent_latents is None or self._silent_latents.mean.shape[-1] != num_latents:
+            vae = self.model.backbone.vae
+            zeros = torch.zeros(1, vae.config.audio_channels, num_latents * vae.hop_length, dtype=vae.dtype)
+            with torch.no_grad():
+                self._silent_latents = encode_audio(vae, zeros.to(vae.device))
+        return self._silent_latents
 
     def _loss(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         mean, scale = batch["latents_mean"], batch["latents_scale"]

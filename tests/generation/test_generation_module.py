@@ -9,8 +9,8 @@ from torch.utils.data import Dataset
 
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.files import file_hash
-from foleygram.generation.backbone import freeze, load_backbone
-from foleygram.generation.conditioning import SemanticProjectors
+from foleygram.generation.backbone import encode_audio, freeze, load_backbone
+from foleygram.generation.conditioning import SemanticProjectors, control_latents
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.generation.module import MODALITY_SUBSETS, GenerationModule
 from foleygram.generation.pretraining import build_prompt_encoder
@@ -32,7 +32,7 @@ class Features(Dataset):
         return item | {"latents_scale": torch.full((4, 12), 0.05), "seconds_start": 0.0, "seconds_total": 2.0}
 
 
-def module(tiny_release, out):
+def module(tiny_release, out, **options):
     torch.manual_seed(0)
     return GenerationModule(
         load_backbone(str(tiny_release)),
@@ -41,6 +41,7 @@ def module(tiny_release, out):
         depth_factor=0.5,
         total_steps=4,
         lr=1e-2,
+        **options,
     )
 
 
@@ -241,3 +242,21 @@ def test_the_optimiser_has_the_settings_and_projectors_a_rate_of_their_own(tiny_
     assert [len(group["params"]) for group in groups] == [
         len([*m.parameters()]) for m in (stage.controlnet, stage.projectors)
     ]
+
+
+def test_silent_clips_have_the_latents_of_silence_under_the_envelope_of_silence(tiny_release, tmp_path):
+    trained = module(tiny_release, tmp_path, silent_share=0.3)
+    batch = batch_of(2000) | {"latents_mean": torch.randn(2000, 4, 12), "control_latents": torch.randn(2000, 3, 4, 12)}
+    vae, num_latents = trained.model.backbone.vae, 12
+    given = trained._with_silence(batch, torch.Generator().manual_seed(0))
+    silent = (given["latents_mean"] != batch["latents_mean"]).flatten(1).any(1)
+    assert silent.float().mean() == pytest.approx(0.3, abs=0.04)
+    silence = encode_audio(vae, torch.zeros(1, 1, num_latents * vae.hop_length))
+    zero_envelope = control_latents(vae, torch.zeros(1, 9), num_latents * vae.hop_length)
+    assert torch.equal(given["latents_mean"][silent], silence.mean.expand(int(silent.sum()), -1, -1))
+    assert torch.equal(given["latents_scale"][silent], silence.scale.expand(int(silent.sum()), -1, -1))
+    for variant in given["control_latents"][silent].unbind(1):
+        torch.testing.assert_close(variant, zero_envelope.expand_as(variant))
+    for name, values in batch.items():
+        kept = ~silent if name in ("latents_mean", "latents_scale", "control_latents") else slice(None)
+        assert torch.equal(given[name][kept], values[kept]), name
