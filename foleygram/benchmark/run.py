@@ -12,9 +12,10 @@ from foleygram.benchmark.alignment import alignment_figures
 from foleygram.benchmark.pairs import Matched, match_folders
 from foleygram.benchmark.protocol import folder_hash, split_overlap
 from foleygram.benchmark.random_projectors import randomly_projected
-from foleygram.benchmark.report import Report
+from foleygram.benchmark.report import Finding, Report
 from foleygram.benchmark.scoring import choose_metrics, load_networks, score
 from foleygram.benchmark.settings import Condition
+from foleygram.benchmark.silence import PROMPTS, insertion_hallucination
 from foleygram.benchmark.sounds import (
     REFERENCE,
     ClipSounds,
@@ -53,6 +54,7 @@ def evaluate(
     weights: str | Path = WEIGHTS,
     embedders: Sequence[str] = (),
     cache: str | Path | None = None,
+    num_silent_seeds: int = 0,
     device: str | torch.device = "cpu",
     show_progress: bool = True,
 ) -> Report:
@@ -62,7 +64,8 @@ def evaluate(
     `limit` clips are spread evenly over the split; `judge` is a folder, `checkpoint`/judge by default. The folder
     `sounds` keeps what is generated, `cache` what networks make of it, so that a killed run goes on. `weights` is where
     published networks lie, `embedders` names more of them, CLASS_PATH=FOLDER. Of several processes each does its share
-    of the clips, and the first one's report is whole. Raises ValueError for an unknown metric.
+    of the clips, and the first one's report is whole. With `num_silent_seeds` the report holds
+    `insertion_hallucination` as well, on the first clip. Raises ValueError for an unknown metric.
     """
     names, index = choose_metrics(metrics, alignment=True), read_index(Path(checkpoint))
     sampler = sampler_of(Path(checkpoint)).override(
@@ -106,6 +109,17 @@ def evaluate(
     if "alignment" in names and place.first:
         spaces = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
         alignment = alignment_figures(pipeline.parts, spaces, indices=indices, batch_size=batch_size)
+    findings: tuple[Finding, ...] = ()
+    if num_silent_seeds and place.first:
+        first = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))[indices[0]]
+        total = len(PROMPTS) * 2 * num_silent_seeds
+        with progress_bar("silence", total, shown=show_progress) as advance:
+            findings += (
+                insertion_hallucination(
+                    pipeline, first["frames"][0], first["envelope_audio"], options=options,
+                    num_seeds=num_silent_seeds, batch_size=batch_size, progress=advance,
+                ),
+            )  # fmt: skip
     notes = split_overlap(index, [dataset.clips[i].video_id for i in indices])
     return replace(
         report,
@@ -113,6 +127,7 @@ def evaluate(
         oracle=tuple(name for c in conditions for name in c.oracle_names),
         borrowed=tuple(name for c in conditions if c.borrows for name in c.names),
         alignment=alignment,
+        findings=findings,
         notes=(*notes, *report.notes),
     )
 

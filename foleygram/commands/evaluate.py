@@ -24,7 +24,7 @@ def evaluate(
         ),
     ] = "predicted,true",
     controls: Annotated[
-        bool, typer.Option(help="Also the controls: no control, flat envelope, another clip's.")
+        bool, typer.Option(help="Also the controls: no control, flat envelope, another clip's, silence.")
     ] = True,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; the release's own by default.")] = None,
     guidance: Annotated[
@@ -86,12 +86,14 @@ def evaluate(
         if checkpoint and data:
             from foleygram.benchmark.run import evaluate as run
             from foleygram.benchmark.settings import choose_conditions
+            from foleygram.benchmark.silence import NUM_SEEDS
 
             report = run(
                 shipped(checkpoint), data, split,
                 conditions=choose_conditions(conditions.split(","), controls=controls),
                 metrics=chosen, num_inference_steps=steps, guidance_scale=guidance, solver=solver, seed=seed,
-                limit=limit, batch_size=batch_size, sounds=sounds_folder(out), **networks,
+                limit=limit, batch_size=batch_size, sounds=sounds_folder(out),
+                num_silent_seeds=NUM_SEEDS if controls else 0, **networks,
             )  # fmt: skip
         elif generated and reference:
             from foleygram.benchmark.run import evaluate_folders
