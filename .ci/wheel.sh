@@ -21,4 +21,8 @@ if unshare --user --map-root-user --net true 2>/dev/null; then offline+=(unshare
 from foleygram import FoleyGRAMPipeline
 
 print(FoleyGRAMPipeline.from_pretrained("checkpoints/mini")("my_video.mp4", num_inference_steps=2).audio.shape)'
+"${offline[@]}" "$work/environment/bin/python" -c '
+from foleygram.benchmark.page import TEMPLATES
+
+TEMPLATES.get_template("report.html")'
 test -s out/my_video.wav

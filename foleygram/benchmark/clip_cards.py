@@ -1,9 +1,9 @@
-"""Clips to see and hear on a page: spectrogram, target and obtained envelope, onsets, a player for each sound."""
+"""Cards of clips for the report page: spectrogram, envelopes, onsets and a player for each sound."""
 
 import base64
 import io
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +23,10 @@ from foleygram.media.audio import read_audio, sound_rate
 
 NUM_BANDS, FLOOR_DB, MAX_COLUMNS = 80, -70.0, 900
 MAX_CONDITIONS = 2
-"""Conditions that a clip is shown in, beside the reference; the rest lies in the folder of sounds."""
+"""Conditions shown of a clip, beside the reference; the other sounds are in the folder of sounds."""
 WIDTH, SPECTRUM, CURVE = 1000, 130, 90
 HEIGHT = SPECTRUM + CURVE
-FIGURES = {
+VALUES = {
     "envelope correlation": "envelope_correlation",
     "lag, ms": "lag_ms",
     "E-L1": "envelope_l1",
@@ -35,8 +35,42 @@ FIGURES = {
 }
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A sound drawn: its spectrogram as a data URI, envelopes as SVG paths, onsets as x in the drawing."""
+
+    seconds: float
+    spectrogram: str
+    target: str
+    obtained: str
+    annotated: list[float]
+    detected: list[float]
+    ticks: list[float]
+    """Seconds that the time axis names."""
+    width: int = WIDTH
+    height: int = HEIGHT
+    spectrum_height: int = SPECTRUM
+
+
+class CardSound(NamedTuple):
+    """One sound of a card: its name, the sound as a data URI, labelled values, and its plot."""
+
+    name: str
+    player: str
+    values: list[tuple[str, str]]
+    plot: Plot
+
+
+class ClipCard(NamedTuple):
+    """What the page shows of a clip."""
+
+    title: str
+    facts: str
+    sounds: list[CardSound]
+
+
 class Chosen(NamedTuple):
-    """Clips by how well they were done, the best first and the worst first; together each once."""
+    """Rows of clips, the best first and the worst first; together each once."""
 
     best: list[Row]
     worst: list[Row]
@@ -68,25 +102,25 @@ def onset_f1(row: Row) -> float | None:
     return summarise([row]).get("onset_f1_50")
 
 
-def clip_card(report: Report, row: Row) -> str:
-    """A clip's card as HTML: the reference, then its sound in each condition; empty where no file can be read."""
-    names = shown_conditions(report)
-    reads = [(name, _read(report, name, row)) for name in names]
-    known = [(name, *found) for name, found in reads if found is not None]
+def clip_card(report: Report, row: Row) -> ClipCard | None:
+    """A clip's card: the reference, then its sound in each condition; None where no file can be read."""
+    known = [(name, *found) for name in shown_conditions(report) if (found := _read(report, name, row)) is not None]
     if not known:
-        return ""
+        return None
     _, pair, first = known[0]
-    top = max(float(clip_envelope(c.reference, c.sample_rate).max()) for _, _, c in known)
-    top = max([top, *(float(clip_envelope(c.generated, c.sample_rate).max()) for _, _, c in known), 1e-6])
+    sounds = [first.reference, *(clip.generated for _, _, clip in known)]
+    top = max(1e-6, *(float(clip_envelope(sound, first.sample_rate).max()) for sound in sounds))
     truth = ScoredClip(**{**vars(first), "generated": first.reference})
-    sounds = [_sound("reference", pair.reference, truth, top, {})]
-    for name, own, clip in known:
-        sounds.append(_sound(report.marked(name), own.generated, clip, top, _row_of(report, name, row)))
-    facts = " · ".join(filter(None, [pair.material or "", pair.caption or ""]))
-    title = f"{pair.video_id}" + (f" at {pair.start:g} s" if pair.start else "")
-    return (
-        f'<article class="clip"><h3>{escape(title)}</h3><p class="facts">{escape(facts)}</p>'
-        f'<div class="sounds">{"".join(sounds)}</div></article>'
+    return ClipCard(
+        title=pair.video_id + (f" at {pair.start:g} s" if pair.start else ""),
+        facts=" · ".join(filter(None, [pair.material, pair.caption])),
+        sounds=[
+            CardSound("reference", _player(pair.reference), [], _plot(truth, top)),
+            *(
+                CardSound(report.marked(name), _player(own.generated), _values(report, name, row), _plot(clip, top))
+                for name, own, clip in known
+            ),
+        ],
     )
 
 
@@ -98,24 +132,16 @@ def _read(report: Report, name: str, row: Row) -> tuple[SoundPair, ScoredClip] |
     return None
 
 
-def _row_of(report: Report, name: str, row: Row) -> Row:
-    own = (row["video_id"], row["start"])
-    return next((r for r in report.scores[name].rows if (r["video_id"], r["start"]) == own), {})
-
-
-def _sound(name: str, path: Path, clip: ScoredClip, top: float, row: Row) -> str:
-    """One sound: its picture, on which a click seeks, its player, and its figures."""
-    figures = [("onset F1, 50 ms", cell("onset_f1_50", onset_f1(row)))] if onset_f1(row) is not None else []
-    figures += [(label, _shown(key, row[key])) for label, key in FIGURES.items() if row.get(key) is not None]
-    terms = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in figures)
-    return (
-        f'<figure class="sound"><figcaption>{escape(name)}</figcaption>{_picture(clip, top)}'
-        f'<audio controls preload="metadata" src="{_player(path)}"></audio><dl>{terms}</dl></figure>'
-    )
-
-
-def _shown(key: str, value: str | int | float | None) -> str:
-    return value if isinstance(value, str) else cell(key, value)
+def _values(report: Report, name: str, row: Row) -> list[tuple[str, str]]:
+    """Labels and values of a clip in a condition."""
+    key = (row["video_id"], row["start"])
+    own: Row = next((r for r in report.scores[name].rows if (r["video_id"], r["start"]) == key), {})
+    values = {"onset F1, 50 ms": ("onset_f1_50", onset_f1(own))} | {k: (c, own.get(c)) for k, c in VALUES.items()}
+    return [
+        (label, value if isinstance(value, str) else cell(column, value))
+        for label, (column, value) in values.items()
+        if value is not None
+    ]
 
 
 def _player(path: Path) -> str:
@@ -128,33 +154,25 @@ def _player(path: Path) -> str:
     return f"data:audio/flac;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 
 
-def _picture(clip: ScoredClip, top: float) -> str:
-    """Spectrogram above envelopes, true onsets as lines through both and heard ones as marks, one time axis."""
+def _plot(clip: ScoredClip, top: float) -> Plot:
+    """Spectrogram above envelopes of at most `top`, annotated and detected onsets, on one time axis."""
     seconds = len(clip.reference) / clip.sample_rate
     target, obtained = (clip_envelope(sound, clip.sample_rate) for sound in (clip.reference, clip.generated))
-    heard = detect_onsets(clip.generated, clip.sample_rate, reference_peak=peak(clip.reference))
-    lines = "".join(
-        f'<line class="true" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}"/>'
-        for x in (WIDTH * time / seconds for time in clip.event_times or [])
-    )
-    marks = "".join(
-        f'<path class="heard" d="M{x - 6:.1f} {SPECTRUM + 1}h12l-6 9z"/>' for x in WIDTH * np.asarray(heard) / seconds
-    )
+    detected = detect_onsets(clip.generated, clip.sample_rate, reference_peak=peak(clip.reference))
     step = next(step for step in (0.5, 1, 2, 5, 10, 30, 60, 600) if seconds / step <= 8)
-    ticks = "".join(
-        f'<span style="left:{100 * t / seconds:.2f}%">{t:g} s</span>' for t in np.arange(step, 0.97 * seconds, step)
-    )
-    return (
-        f'<svg class="picture" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" data-seconds="{seconds:.4f}">'
-        f'<image width="{WIDTH}" height="{SPECTRUM}" preserveAspectRatio="none" href="{_spectrogram(clip)}"/>'
-        f'<path class="target" d="{_area(target, seconds, top)}"/>'
-        f'<path class="obtained" d="{_line(obtained, seconds, top)}"/>{lines}{marks}'
-        f'<line class="now" x1="0" x2="0" y1="0" y2="{HEIGHT}"/></svg>'
-        f'<div class="ticks">{ticks}</div>'
+    return Plot(
+        seconds=seconds,
+        spectrogram=_spectrogram(clip),
+        target=_line(target, seconds, top),
+        obtained=_line(obtained, seconds, top),
+        annotated=[WIDTH * time / seconds for time in clip.event_times or []],
+        detected=(WIDTH * detected / seconds).tolist(),
+        ticks=np.arange(step, 0.97 * seconds, step).tolist(),
     )
 
 
 def _line(envelope: Tensor, seconds: float, top: float) -> str:
+    """SVG path of an envelope (values,)."""
     points = (
         f"{WIDTH * i / ENVELOPE_RATE / seconds:.1f} {HEIGHT - (CURVE - 12) * value / top:.1f}"
         for i, value in enumerate(envelope.tolist())
@@ -162,12 +180,8 @@ def _line(envelope: Tensor, seconds: float, top: float) -> str:
     return "M" + "L".join(points)
 
 
-def _area(envelope: Tensor, seconds: float, top: float) -> str:
-    return f"{_line(envelope, seconds, top)}L{WIDTH} {HEIGHT}L0 {HEIGHT}Z"
-
-
 def _spectrogram(clip: ScoredClip) -> str:
-    """Mel spectrogram as a PNG, in dB below the reference's loudest value, so that a clip's pictures compare."""
+    """Mel spectrogram as a PNG data URI, in dB below the reference's loudest value, so that plots are comparable."""
     hop = max(64, len(clip.generated) // MAX_COLUMNS)
     level, loudest = (_mel(sound, clip.sample_rate, hop) for sound in (clip.generated, clip.reference))
     top = max(float(loudest.max()), 1e-6)  # silence stays black

@@ -43,7 +43,9 @@ def read_report(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: no report of `foleygram evaluate` ({error!r}); score that system again") from error
 
 
-def deliver(report: Report, out: Path | None, *, earlier: dict[str, Any] | None = None, num_clips: int = 12) -> None:
+def report_results(
+    report: Report, out: Path | None, *, earlier: dict[str, Any] | None = None, num_clips: int = 12
+) -> None:
     """Print `report`, and write it to `out` if given: a path that ends in .json, or a folder.
 
     Of several processes only the first does. A report that cannot be compared with the `earlier` one is written
@@ -64,15 +66,15 @@ def deliver(report: Report, out: Path | None, *, earlier: dict[str, Any] | None 
     if report.alignment:
         print_figures(report.alignment, PRINTED, title="alignment, the same clips", console=console)
     if changes:
-        print_changes(changes, report.rows, console)
+        print_changes(changes, report.metrics, console)
     if out is not None and out.suffix == ".json":
         write_json(out, report.content())
     elif out is not None:
-        from foleygram.benchmark.page import write_page
+        from foleygram.benchmark.page import write_report_page
 
         write_json(out / REPORT, report.content())
         write_rows(out / ROWS, report.scores)
-        write_page(out / PAGE, report, changes, num_clips=num_clips)
+        write_report_page(out / PAGE, report, changes, num_clips=num_clips)
         console.print(f"{out / PAGE}", markup=False, highlight=False, soft_wrap=True)
     if refusal is not None:
         raise ValueError(f"not compared: {refusal}")

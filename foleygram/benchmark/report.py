@@ -1,7 +1,7 @@
 """What a run found: the terminal's tables, and the folder with report.json, per_clip.csv and report.html."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,9 +90,14 @@ class Report:
         return f"{name} {ORACLE}" if name in self.oracle else name
 
     @property
-    def rows(self) -> dict[str, str]:
-        """Labels and keys of all figures, in the order in which they are shown."""
+    def metrics(self) -> dict[str, str]:
+        """Labels and keys of all metrics, in the order in which they are shown."""
         return {**ROWS, **self.labels, "clips": "num_clips"}
+
+    def present(self, names: Iterable[str]) -> dict[str, str]:
+        """Labels and keys of the metrics that any of the named scores has."""
+        summaries = [self.scores[name].summary for name in names]
+        return {k: v for k, v in self.metrics.items() if any(summary.get(v) is not None for summary in summaries)}
 
     def content(self) -> dict[str, Any]:
         """What report.json holds."""
@@ -122,10 +127,10 @@ def print_report(report: Report, console: Console | None = None) -> None:
     own = {report.marked(name): value for name, value in report.scores.items() if name not in report.borrowed}
     for first in range(0, len(own), COLUMNS):
         names = list(own)[first : first + COLUMNS]
-        console.print(score_table({name: own[name] for name in names}, report.rows, report.title))
+        console.print(score_table({name: own[name] for name in names}, report.metrics, report.title))
     if report.borrowed:
         others = {report.marked(name): report.scores[name] for name in report.borrowed}
-        console.print(score_table(others, report.rows, "borrowed conditions"))
+        console.print(score_table(others, report.metrics, "borrowed conditions"))
     if report.oracle:
         console.print(LEGEND, markup=False)
     if report.labels:

@@ -40,7 +40,7 @@ def greatest_hits(
     """Score a release, and other systems' outputs, on annotated clips of Greatest Hits; docs/benchmark.md."""
     with reported():
         from foleygram.benchmark import greatest_hits as benchmark
-        from foleygram.benchmark.output import deliver
+        from foleygram.benchmark.output import report_results
         from foleygram.console import pick_device
 
         report = benchmark.greatest_hits(
@@ -49,4 +49,4 @@ def greatest_hits(
             metrics=metrics.split(",") if metrics else None, num_inference_steps=steps, guidance_scale=guidance,
             limit=limit, seed=seed, weights=weights, embedders=embedder or [], device=pick_device(device),
         )  # fmt: skip
-        deliver(report, out)
+        report_results(report, out)

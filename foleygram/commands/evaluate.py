@@ -74,7 +74,7 @@ def evaluate(
     if needed[1] is None:
         raise typer.BadParameter(f"{needed[0]} is missing")
     with reported():
-        from foleygram.benchmark.output import deliver, features_folder, read_report, sounds_folder
+        from foleygram.benchmark.output import features_folder, read_report, report_results, sounds_folder
         from foleygram.console import pick_device
 
         earlier = read_report(compare) if compare else None
@@ -101,4 +101,4 @@ def evaluate(
             report = evaluate_folders(
                 generated, reference, captions=captions, metrics=chosen, seed=seed, limit=limit, **networks
             )
-        deliver(report, out, earlier=earlier, num_clips=report_clips)
+        report_results(report, out, earlier=earlier, num_clips=report_clips)

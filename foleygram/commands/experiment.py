@@ -42,11 +42,11 @@ def conditioning(
 ) -> None:  # fmt: skip
     """(a) Which of sound, video and text say what sounds: A, V, T and their combinations; oracle rows marked."""
     with reported():
-        from foleygram.benchmark.output import deliver
+        from foleygram.benchmark.output import report_results
         from foleygram.experiments import conditioning as experiments
 
         run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
-        deliver(experiments.conditioning(run, true_envelope=true_envelope), out)
+        report_results(experiments.conditioning(run, true_envelope=true_envelope), out)
 
 
 def perturbation(
@@ -55,11 +55,11 @@ def perturbation(
 ) -> None:  # fmt: skip
     """(b) The envelope moved by known amounts, shuffled, and flat: scores must fall accordingly."""
     with reported():
-        from foleygram.benchmark.output import deliver
+        from foleygram.benchmark.output import report_results
         from foleygram.experiments import conditioning as experiments
 
         run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
-        deliver(experiments.perturbation(run), out)
+        report_results(experiments.perturbation(run), out)
 
 
 def volumes(
@@ -68,14 +68,14 @@ def volumes(
 ) -> None:  # fmt: skip
     """(c) GRAM volumes of matched and mismatched triplets, by material."""
     with reported():
-        from foleygram.benchmark.output import deliver
+        from foleygram.benchmark.output import report_results
         from foleygram.console import pick_device
         from foleygram.experiments.volumes import volumes as experiment
 
         report = experiment(
             checkpoint, data, split, limit=_limit(quick, limit), batch_size=batch_size, device=pick_device(device)
         )
-        deliver(report, out)
+        report_results(report, out)
 
 
 def projections(
@@ -84,11 +84,11 @@ def projections(
 ) -> None:  # fmt: skip
     """(d) Learned projectors against random ones of the same scale."""
     with reported():
-        from foleygram.benchmark.output import deliver
+        from foleygram.benchmark.output import report_results
         from foleygram.experiments import conditioning as experiments
 
         run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
-        deliver(experiments.projections(run), out)
+        report_results(experiments.projections(run), out)
 
 
 def objectives(
@@ -98,7 +98,7 @@ def objectives(
 ) -> None:  # fmt: skip
     """(e) GRAM against anchor-based, all-pairs and Symile alignment from the same start. Trains; hours on a CPU."""
     with reported():
-        from foleygram.benchmark.output import deliver
+        from foleygram.benchmark.output import report_results
         from foleygram.console import pick_device
         from foleygram.experiments import training_experiments, training_reports
 
@@ -106,7 +106,7 @@ def objectives(
             rendered, scored, out, checkpoint, media, configs, alignment_steps, generation_steps, limit, steps
         )
         found = training_experiments.compare_objectives(out, setup, budget, seed=seed, device=pick_device(device))
-        deliver(training_reports.objectives_report(found), out)
+        report_results(training_reports.objectives_report(found), out)
 
 
 def sensitivity(
@@ -115,12 +115,12 @@ def sensitivity(
 ) -> None:  # fmt: skip
     """(f) GRAM alignment under other embedding sizes and temperatures. Trains; hours on a CPU."""
     with reported():
-        from foleygram.benchmark.output import deliver
+        from foleygram.benchmark.output import report_results
         from foleygram.experiments import training_experiments, training_reports
 
         setup, budget = _training(rendered, scored, out, checkpoint, media, configs, alignment_steps, 0, None, None)
         found = training_experiments.alignment_sensitivity(out, setup, budget, seed=seed)
-        deliver(training_reports.sensitivity_report(found), out)
+        report_results(training_reports.sensitivity_report(found), out)
 
 
 def control(
@@ -130,13 +130,13 @@ def control(
 ) -> None:  # fmt: skip
     """(g) The RMS envelope against an onset track as the control. Trains; hours on a CPU."""
     with reported():
-        from foleygram.benchmark.output import deliver
+        from foleygram.benchmark.output import report_results
         from foleygram.console import pick_device
         from foleygram.experiments import training_experiments, training_reports
 
         setup, budget = _training(rendered, scored, out, checkpoint, media, configs, 0, generation_steps, limit, steps)
         found = training_experiments.compare_controls(out, setup, budget, seed=seed, device=pick_device(device))
-        deliver(training_reports.control_report(found), out)
+        report_results(training_reports.control_report(found), out)
 
 
 def _training(

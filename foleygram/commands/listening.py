@@ -63,13 +63,13 @@ def _write(
     folders: list[Path], out: Path, *, media: Any, pictures: Path | None, limit: int | None, **plan: Any
 ) -> None:
     from foleygram.benchmark.sounds import pick_clips
-    from foleygram.listening.page import key_path, match_systems, write_page
+    from foleygram.listening.page import key_path, match_systems, write_test
 
     match = match_systems(folders, media=media, pictures=pictures)
     for line in match.left_out:
         typer.echo(f"left out: {line}", err=True)
     match = match._replace(clips=[match.clips[index] for index in pick_clips(len(match.clips), limit)])
-    written = write_page(out, match, **plan)
+    written = write_test(out, match, **plan)
     typer.echo(
         f"{out}: {len(match.systems)} systems on {len(match.clips)} clips; "
         f"{len(written.pairs)} comparisons and {len(written.ratings)} ratings for each listener"

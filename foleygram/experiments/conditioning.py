@@ -65,7 +65,7 @@ def _finding(title: str, text: str, report: Report, names: Sequence[str]) -> Fin
     """The figures that matter, a row per name, with their intervals, as table and picture."""
     keys = {
         label: key
-        for label, key in report.rows.items()
+        for label, key in report.metrics.items()
         if label in SHOWN or label.startswith("KAD")
         if any(_value(report, name, key) is not None for name in names)
     }

@@ -74,7 +74,7 @@ def collect(paths: Sequence[Path], plan: Plan) -> Collected:
     contents: dict[str, Path] = {}
     for path in answer_files(paths):
         try:
-            sheet = read_sheet(path, plan)
+            sheet = read_answers(path, plan)
             if sheet.listener in listeners:
                 raise ValueError(f"the same listener as {listeners[sheet.listener].name}")
             if sheet.fingerprint in contents:
@@ -101,7 +101,7 @@ def answer_files(paths: Sequence[Path]) -> list[Path]:
     return sorted(dict.fromkeys(found))
 
 
-def read_sheet(path: Path, plan: Plan) -> Sheet:
+def read_answers(path: Path, plan: Plan) -> Sheet:
     """Read one answer file; raises ValueError, without the path, for anything but this test's complete answers."""
     content = _read_json(path)
     _check_fields(content, SHEET_FIELDS, "the file")

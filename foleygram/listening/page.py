@@ -1,15 +1,12 @@
 """Writes a listening test: folders of sounds or videos in, a static page with blinded media out, its key beside it."""
 
-import html
-import json
-import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import soundfile
 import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
 from foleygram.datasets.folder import SUFFIXES as VIDEO_SUFFIXES
@@ -34,7 +31,7 @@ MEDIA_TIMEOUT_SEC = 300.0
 Media = Literal["auto", "audio", "video"]
 
 
-class Source(NamedTuple):
+class StimulusFiles(NamedTuple):
     """Where a stimulus comes from: its sound, a sound file or a video's track, and the picture it is shown with."""
 
     sound: Path
@@ -46,7 +43,7 @@ class Match(NamedTuple):
 
     systems: list[str]
     clips: list[str]
-    sources: dict[Stimulus, Source]
+    sources: dict[Stimulus, StimulusFiles]
     left_out: list[str]
 
 
@@ -75,14 +72,14 @@ def match_systems(folders: Sequence[Path], *, media: Media = "auto", pictures: P
     for clip in clips:
         for system in systems:
             sound, video = found[system][clip]
-            sources[Stimulus(system, clip)] = Source(next(filter(None, (sound, video))), shown.get(clip, video))
+            sources[Stimulus(system, clip)] = StimulusFiles(next(filter(None, (sound, video))), shown.get(clip, video))
     blind = [f"{key.system}/{key.clip}" for key, source in sources.items() if source.picture is None]
     if media == "video" and blind:
         raise ValueError(
             f"no picture for {len(blind)} of {len(sources)}, first {blind[0]}; give --pictures, or --media audio"
         )
     if media == "audio" or blind:
-        sources = {key: Source(source.sound, None) for key, source in sources.items()}
+        sources = {key: StimulusFiles(source.sound, None) for key, source in sources.items()}
     return Match(systems, clips, sources, left_out)
 
 
@@ -114,7 +111,7 @@ def _find_media(folder: Path) -> dict[str, tuple[Path | None, Path | None]]:
     return found
 
 
-def write_page(
+def write_test(
     out: Path,
     match: Match,
     *,
@@ -160,7 +157,7 @@ def key_path(page: Path) -> Path:
     return page.with_name(page.name + ".key.json")
 
 
-def _write_medium(path: Path, stimulus: Stimulus, plan: Plan, sources: Mapping[Stimulus, Source]) -> float:
+def _write_medium(path: Path, stimulus: Stimulus, plan: Plan, sources: Mapping[Stimulus, StimulusFiles]) -> float:
     noise_seed = None
     if stimulus.system == ANCHOR:  # the whole sound of the pair, spoilt
         check = next(c for c in plan.checks.values() if plan.media[c].clip == stimulus.clip)
@@ -199,14 +196,8 @@ def spoil(audio: Tensor, generator: torch.Generator) -> Tensor:
     return 0.5 * audio + level * torch.randn(audio.shape[-1], generator=generator).clamp(-3, 3)
 
 
-def _render(plan: Plan, title: str, with_picture: bool, seconds: Mapping[str, float]) -> str:
-    pages = files("foleygram.listening") / "templates"
-    test = plan.public() | {"video": with_picture, "seconds": {name: round(s, 2) for name, s in seconds.items()}}
-    parts = {
-        "title": html.escape(title),
-        "style": (pages / "listening.css").read_text(encoding="utf-8"),
-        "script": (pages / "listening.js").read_text(encoding="utf-8"),
-        "test": json.dumps(test).replace("<", "\\u003c"),
-    }
-    template = (pages / "listening.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
+def _render(plan: Plan, title: str, with_video: bool, seconds: Mapping[str, float]) -> str:
+    test = plan.public() | {"video": with_video, "seconds": {name: round(s, 2) for name, s in seconds.items()}}
+    templates = Environment(loader=PackageLoader("foleygram.listening"), autoescape=True, undefined=StrictUndefined)
+    templates.policies["json.dumps_kwargs"] = {"sort_keys": False}  # scales are asked for in their order
+    return templates.get_template("listening.html").render(title=title, test=test)

@@ -29,7 +29,7 @@ class Stimulus(NamedTuple):
     clip: str
 
 
-class Pair(NamedTuple):
+class Comparison(NamedTuple):
     """One comparison: two media of a clip, by blinded name, as shown to a listener who sees no mirror image."""
 
     clip: int
@@ -54,7 +54,7 @@ class Plan:
     clips: tuple[str, ...]
     scales: dict[str, str]
     media: dict[str, Stimulus]
-    pairs: dict[str, Pair]
+    pairs: dict[str, Comparison]
     ratings: dict[str, Rating]
     checks: dict[str, str]
 
@@ -85,7 +85,7 @@ class Plan:
             content = read_json(path)
             if content.pop("format") != FORMAT:
                 raise ValueError(f"its format is not {FORMAT!r}")
-            for name, kind in (("media", Stimulus), ("pairs", Pair), ("ratings", Rating)):
+            for name, kind in (("media", Stimulus), ("pairs", Comparison), ("ratings", Rating)):
                 content[name] = {key: kind(**value) for key, value in content[name].items()}
             for name in ("systems", "clips"):
                 content[name] = tuple(content[name])
@@ -118,12 +118,12 @@ def plan_trials(
     anchors = {clip: f"{draw.getrandbits(48):012x}" for _, clip in checked}
     numbers = {clip: number for number, clip in enumerate(draw.sample(list(clips), len(clips)))}
     versus = [
-        Pair(numbers[clip], media[left, clip], media[right, clip])
+        Comparison(numbers[clip], media[left, clip], media[right, clip])
         for first, second in combinations(systems, 2)
         for clip, (left, right) in zip(clips, _sides(first, second, len(clips), draw), strict=True)
     ] * (tasks != "ratings")
     spoilt = [
-        Pair(numbers[clip], *((media[system, clip], anchors[clip])[:: (1, -1)[number % 2]]))
+        Comparison(numbers[clip], *((media[system, clip], anchors[clip])[:: (1, -1)[number % 2]]))
         for number, (system, clip) in enumerate(checked)
     ]
     rated = [Rating(numbers[clip], name) for (_, clip), name in media.items()] * (tasks != "pairs")

@@ -17,7 +17,7 @@ import foleygram.benchmark.embeddings as embeddings
 import foleygram.benchmark.scoring as scoring
 from foleygram.benchmark.comparison import compare_reports, comparison_notes
 from foleygram.benchmark.embeddings import floor_half, load_class
-from foleygram.benchmark.output import deliver
+from foleygram.benchmark.output import report_results
 from foleygram.benchmark.pairs import SoundPair, match_folders
 from foleygram.benchmark.report import print_report
 from foleygram.benchmark.run import evaluate_folders
@@ -231,10 +231,10 @@ def test_figures_of_another_network_are_not_compared(folders, tiny_release):
 
 def test_changes_between_different_clips_say_so(folders, tmp_path, capsys):
     whole = evaluate_folders(*folders, metrics=["envelope"], show_progress=False)
-    deliver(whole, tmp_path / "whole.json", earlier=whole.content())
+    report_results(whole, tmp_path / "whole.json", earlier=whole.content())
     assert "different clips" not in capsys.readouterr().out
     (folders[0] / "v03.wav").write_bytes(b"RIFF nothing")
-    deliver(evaluate_folders(*folders, metrics=["envelope"], show_progress=False), tmp_path / "less.json",
+    report_results(evaluate_folders(*folders, metrics=["envelope"], show_progress=False), tmp_path / "less.json",
             earlier=whole.content())  # fmt: skip
     assert "different clips" in capsys.readouterr().out
     notes = json.loads((tmp_path / "less.json").read_text())["notes"]

@@ -12,7 +12,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from foleygram.benchmark.clip_cards import choose_clips
-from foleygram.benchmark.output import deliver
+from foleygram.benchmark.output import report_results
 from foleygram.benchmark.report import Finding, Report
 from foleygram.benchmark.run import evaluate_folders
 from foleygram.cli import app
@@ -103,10 +103,10 @@ def test_an_earlier_report_is_compared_on_the_page_or_refused(folders, out, tmp_
 
 
 def test_names_and_notes_cannot_break_the_page(folders, tmp_path):
-    from foleygram.benchmark.page import write_page
+    from foleygram.benchmark.page import write_report_page
 
     finding = Finding("<b>", "a & b", ("<i>",), (("<script>",),), plot="<svg></svg>")
-    write_page(
+    write_report_page(
         tmp_path / "p.html",
         Report("<title>", {"num_clips": 1}, {}, notes=("<x>",), findings=(finding,)),
         {},
@@ -119,19 +119,19 @@ def test_names_and_notes_cannot_break_the_page(folders, tmp_path):
 def test_an_unreadable_clip_leaves_the_page_whole(folders, tmp_path):
     report = evaluate_folders(*folders, show_progress=False)
     gone = [pair for pair in report.pairs["system"] if pair.video_id != "v0"]
-    from foleygram.benchmark.page import write_page
+    from foleygram.benchmark.page import write_report_page
 
     report.pairs["system"] = gone
-    write_page(tmp_path / "p.html", report, {}, num_clips=2)
+    write_report_page(tmp_path / "p.html", report, {}, num_clips=2)
     assert (tmp_path / "p.html").read_text().count("<article") == 1
 
 
 def test_a_phone_shows_all_of_the_header(folders, tmp_path, browser):
-    from foleygram.benchmark.page import write_page
+    from foleygram.benchmark.page import write_report_page
 
     report = evaluate_folders(*folders, show_progress=False)
     report.protocol.update(data="examples", num_inference_steps=25, guidance_scale=5.0)
-    write_page(tmp_path / "p.html", report, {}, num_clips=0)
+    write_report_page(tmp_path / "p.html", report, {}, num_clips=0)
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.goto((tmp_path / "p.html").as_uri())
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -161,8 +161,8 @@ def test_of_several_srun_processes_the_first_alone_delivers(tmp_path, monkeypatc
         monkeypatch.delenv(name, raising=False)
     for name, value in {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1"}.items():
         monkeypatch.setenv(name, value)
-    deliver(Report("second of two", {"seed": 0}, {}), tmp_path / "report.json")
+    report_results(Report("second of two", {"seed": 0}, {}), tmp_path / "report.json")
     assert not (tmp_path / "report.json").exists()
     monkeypatch.setenv("SLURM_PROCID", "0")
-    deliver(Report("first of two", {"seed": 0}, {}), tmp_path / "report.json")
+    report_results(Report("first of two", {"seed": 0}, {}), tmp_path / "report.json")
     assert (tmp_path / "report.json").exists()

@@ -11,7 +11,7 @@ from rich.console import Console
 import foleygram.benchmark.run as run
 import foleygram.benchmark.scoring as scoring
 from foleygram.benchmark.embeddings import load_class
-from foleygram.benchmark.output import deliver
+from foleygram.benchmark.output import report_results
 from foleygram.benchmark.report import Report, print_report
 from foleygram.benchmark.scoring import choose_metrics, score_pairs
 from foleygram.benchmark.settings import AGAINST_OTHER, choose_conditions
@@ -280,7 +280,7 @@ def run_evaluate(root, tmp_path, judge, monkeypatch, **options):
 
 def test_evaluate_prints_and_writes_everything(judge, root, silent_pictures, monkeypatch, tmp_path, capsys):
     report = run_evaluate(root, tmp_path, judge, monkeypatch)
-    deliver(report, tmp_path / "deep" / "scores.json")
+    report_results(report, tmp_path / "deep" / "scores.json")
     content = json.loads((tmp_path / "deep" / "scores.json").read_text())
     assert content["summary"] == {name: value.summary for name, value in report.scores.items()}
     assert content["protocol"]["num_clips"] == 3

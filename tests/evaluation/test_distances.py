@@ -210,7 +210,7 @@ def test_clap_score_is_the_plain_cosine_of_mean_unit_vectors():
     first = torch.tensor([[3.0, 0.0], [0.0, 0.5]])
     assert clap_score(first, torch.tensor([[1.0, 0.0]])) == pytest.approx(2**-0.5)
     assert clap_score(first, -first) == pytest.approx(-1)
-    with pytest.raises(ValueError, match="two networks"):
+    with pytest.raises(ValueError, match="from one network"):
         clap_score(first, torch.ones(1, 3))
     with pytest.raises(ValueError, match="finite"):
         clap_score(first, torch.tensor([[float("inf"), 0.0]]))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from foleygram.cli import app
-from foleygram.listening.answers import FORMAT, collect, read_sheet
+from foleygram.listening.answers import FORMAT, collect, read_answers
 from foleygram.listening.plan import ANCHOR, Plan, is_mirrored, plan_trials
 from foleygram.listening.preferences import PRIOR_WINS, analyse, bradley_terry
 
@@ -62,7 +62,7 @@ def sheets(folder: Path, *contents: dict[str, Any], plan: Plan = PLAN):
 
 @pytest.mark.parametrize("listener", [2, 3])  # one sees the mirror image
 def test_a_sheet_says_what_its_listener_preferred(tmp_path: Path, listener: int) -> None:
-    sheet = read_sheet(saved(tmp_path, answers(listener=listener, grade=lambda s: 5 - SYSTEMS.index(s))), PLAN)
+    sheet = read_answers(saved(tmp_path, answers(listener=listener, grade=lambda s: 5 - SYSTEMS.index(s))), PLAN)
     assert {(p.first, p.second, p.share) for p in sheet.preferences} == {
         ("best", "middle", 1), ("best", "worst", 1), ("middle", "worst", 1)
     }  # fmt: skip
@@ -75,7 +75,7 @@ def test_a_sheet_says_what_its_listener_preferred(tmp_path: Path, listener: int)
 def test_what_could_not_be_played_counts_nowhere(tmp_path: Path) -> None:
     content = answers()
     content["answers"][0]["choice"], content["answers"][-1]["ratings"] = "unplayable", None
-    sheet = read_sheet(saved(tmp_path, content), PLAN)
+    sheet = read_answers(saved(tmp_path, content), PLAN)
     assert sheet.num_unplayable == 2 and len(sheet.grades) == 17
     assert len(sheet.preferences) == 18 - (next(iter(PLAN.pairs)) not in PLAN.checks)
 

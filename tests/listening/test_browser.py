@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from foleygram.cli import app
-from foleygram.listening.page import key_path, match_systems, write_page
+from foleygram.listening.page import key_path, match_systems, write_test
 from foleygram.listening.plan import Plan, is_mirrored
 from foleygram.media.audio import write_audio
 
@@ -29,7 +29,7 @@ def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(3):
             tone = level * torch.sin(torch.arange(3200) * (number + 1) / 20)[None]
             write_audio(folder / system / f"clip{number}.wav", tone, 16_000)
-    write_page(folder / "page", match_systems([folder / "good", folder / "poor"]), seed=4, num_checks=1)
+    write_test(folder / "page", match_systems([folder / "good", folder / "poor"]), seed=4, num_checks=1)
     return folder / "page"
 
 
@@ -211,7 +211,7 @@ def test_pictures_are_seen_with_each_sound(browser: Any, tmp_path: Path) -> None
         tone = level * torch.sin(torch.arange(6400) / 20)[None]
         write_audio(tmp_path / system / "clip.wav", tone, 16_000)
     folder = tmp_path / "page"
-    plan = write_page(folder, match_systems([tmp_path / "good", tmp_path / "poor"]), seed=0)
+    plan = write_test(folder, match_systems([tmp_path / "good", tmp_path / "poor"]), seed=0)
     page = visit(browser, folder, EVEN)
     page.keyboard.press("Enter")
     assert len(media_shown(page)) == 2

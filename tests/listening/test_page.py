@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from foleygram.cli import app
-from foleygram.listening.page import key_path, match_systems, spoil, write_page
+from foleygram.listening.page import key_path, match_systems, spoil, write_test
 from foleygram.listening.plan import ANCHOR, Plan
 from foleygram.media.audio import read_audio, write_audio
 from foleygram.media.video import probe
@@ -54,7 +54,7 @@ def test_the_page_names_nothing_and_the_key_beside_it_everything(folders, tmp_pa
 
 
 def test_media_are_of_one_form_and_sound_as_their_source(folders, tmp_path: Path) -> None:
-    plan = write_page(tmp_path / "page", match_systems(folders), seed=0, num_checks=1)
+    plan = write_test(tmp_path / "page", match_systems(folders), seed=0, num_checks=1)
     forms = set()
     for name, stimulus in plan.media.items():
         path = tmp_path / "page" / "media" / f"{name}.flac"
@@ -82,7 +82,7 @@ def test_videos_are_shown_and_lose_their_names(rendered: Path, tmp_path: Path) -
                     target.mux(packet)
         tone(tmp_path / system / "clip.wav", seconds=seconds)  # lies beside the video: its sound
     assert b"made by system one" in (tmp_path / "one" / "clip.mp4").read_bytes()
-    plan = write_page(tmp_path / "page", match_systems([tmp_path / "one", tmp_path / "two"]), seed=0)
+    plan = write_test(tmp_path / "page", match_systems([tmp_path / "one", tmp_path / "two"]), seed=0)
     for name in plan.media:
         path = tmp_path / "page" / "media" / f"{name}.mp4"
         assert b"system" not in path.read_bytes() and b"handler of" not in path.read_bytes()
@@ -193,7 +193,7 @@ def test_pictures_that_no_browser_shows_are_refused(tmp_path: Path) -> None:
                 target.mux(packet)
         tone(tmp_path / system / "clip.wav")
     with pytest.raises(ValueError, match="browsers do not show mpeg4"):
-        write_page(tmp_path / "page", match_systems([tmp_path / "one", tmp_path / "two"]), seed=0)
+        write_test(tmp_path / "page", match_systems([tmp_path / "one", tmp_path / "two"]), seed=0)
 
 
 def test_a_spoilt_sound_lies_beneath_louder_noise() -> None:
@@ -206,7 +206,7 @@ def test_a_spoilt_sound_lies_beneath_louder_noise() -> None:
 
 def test_a_title_and_a_question_cannot_break_out_of_the_page(folders, tmp_path: Path) -> None:
     question = "</script><script>alert(1)</script> {{title}}"
-    write_page(tmp_path / "page", match_systems(folders), seed=0, title="{{test}}", scales={"fit": question})
+    write_test(tmp_path / "page", match_systems(folders), seed=0, title="{{test}}", scales={"fit": question})
     text = (tmp_path / "page" / "index.html").read_text()
     assert text.count("</script>") == 2 and "alert(1)<" not in text
     inlined = text.split('id="test">')[1].split("</script>")[0]
