@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from einops import rearrange
@@ -27,15 +27,17 @@ STACKS_AT_ONCE = 8
 class Profile(NamedTuple):
     """Networks of a profile: I3D on frames, with or without I3D on PWC-Net's optical flow, and VGGish's output."""
 
-    flow: bool
+    flow: Literal["corners not aligned", "corners aligned"] | None
+    """How PWC-Net samples: see `PWCNet`."""
     sound: Output
 
 
 PROFILES = {
-    "favd-rgb-pwc-vggish": Profile(True, "raw"),
-    "favd-rgb-pwc-vggish-quantised": Profile(True, "quantised"),
-    "favd-rgb-vggish": Profile(False, "raw"),
-    "favd-rgb-vggish-quantised": Profile(False, "quantised"),
+    "favd-rgb-pwc-vggish": Profile("corners not aligned", "raw"),
+    "favd-rgb-pwc-aligned-vggish": Profile("corners aligned", "raw"),
+    "favd-rgb-pwc-vggish-quantised": Profile("corners not aligned", "quantised"),
+    "favd-rgb-vggish": Profile(None, "raw"),
+    "favd-rgb-vggish-quantised": Profile(None, "quantised"),
 }
 """Each is a metric of its own; the first is the published one (PEAVS)."""
 
@@ -67,7 +69,9 @@ def load_profile(name: str, weights: str | Path) -> tuple[I3D, VGGish]:
     if missing:
         raise FileNotFoundError(f"{name} is left out: {'; '.join(missing)}")
     sound = VGGish.from_weights(paths[VGGISH], output=profile.sound, pca_path=paths.get(PCA))
-    estimator = PWCNet.from_weights(paths[PWC]) if profile.flow else None
+    estimator = (
+        PWCNet.from_weights(paths[PWC], align_corners=profile.flow == "corners aligned") if profile.flow else None
+    )
     return I3D.from_weights(paths[RGB], flow_path=paths.get(FLOW), estimator=estimator), sound
 
 

@@ -27,10 +27,10 @@ WHERE = "get pwc_net_sintel.pt from models/pwc/checkpoints of v-iashin/video_fea
 class Decoder(nn.Module):
     """Flow of one level of the pyramid from the level's features and the coarser level's flow."""
 
-    def __init__(self, width: int, coarser: int | None, units: float) -> None:
+    def __init__(self, width: int, coarser: int | None, units: float, *, align_corners: bool) -> None:
         """`coarser`: channels of the coarser level's features; `units`: this level's pixels per unit of its flow."""
         super().__init__()
-        self.units, compared = units, (2 * REACH + 1) ** 2
+        self.units, self.align_corners, compared = units, align_corners, (2 * REACH + 1) ** 2
         if coarser is not None:
             self.moduleUpflow = nn.ConvTranspose2d(2, 2, 4, 2, 1)
             self.moduleUpfeat = nn.ConvTranspose2d(coarser, 2, 4, 2, 1)
@@ -49,7 +49,8 @@ class Decoder(nn.Module):
             features = leaky_relu(correlation(first, second), SLOPE)
         else:
             flow, hint = self.moduleUpflow(coarser[0]), self.moduleUpfeat(coarser[1])
-            volume = leaky_relu(correlation(first, warped(second, flow * self.units)), SLOPE)
+            moved = warped(second, flow * self.units, align_corners=self.align_corners)
+            volume = leaky_relu(correlation(first, moved), SLOPE)
             features = torch.cat([volume, first, flow, hint], 1)
         for name, _ in zip(NAMES, DENSE, strict=False):
             features = torch.cat([self.get_submodule(f"module{name}")(features), features], 1)
@@ -57,9 +58,9 @@ class Decoder(nn.Module):
 
 
 class PWCNetwork(nn.Module):
-    """The network, its modules named as in the public weights."""
+    """The network, its modules named as in the public weights; `align_corners` as in `warped`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, align_corners: bool = False) -> None:
         super().__init__()
         self.moduleExtractor = nn.Module()
         for name, before, after in zip(NAMES, PYRAMID, PYRAMID[1:], strict=False):
@@ -70,7 +71,8 @@ class PWCNetwork(nn.Module):
             )
         channels: int | None = None
         for level in range(5, 0, -1):
-            decoder = Decoder(PYRAMID[level + 1], channels, SCALE / 2 ** (level + 1))
+            units = SCALE / 2 ** (level + 1)
+            decoder = Decoder(PYRAMID[level + 1], channels, units, align_corners=align_corners)
             self.add_module(f"module{NAMES[level]}", decoder)
             channels = decoder.channels
         layers, before = [], int(channels or 0)
@@ -82,7 +84,7 @@ class PWCNetwork(nn.Module):
         self.moduleRefiner.add_module("moduleMain", nn.Sequential(*refiner))
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Flow (N, 2, H / 4, W / 4) in twentieths of full-size pixels, of BGR pictures (N, 3, H, W) in [0, 1]."""
+        """Flow (N, 2, H / 4, W / 4) in twentieths of full-size pixels, of BGR images (N, 3, H, W) in [0, 1]."""
         pyramids = self._pyramid(first), self._pyramid(second)
         estimate: tuple[Tensor, Tensor] | None = None
         for level in range(5, 0, -1):
@@ -90,16 +92,20 @@ class PWCNetwork(nn.Module):
         assert estimate is not None
         return estimate[0] + self.moduleRefiner.get_submodule("moduleMain")(estimate[1])
 
-    def _pyramid(self, pictures: Tensor) -> list[Tensor]:
+    def _pyramid(self, images: Tensor) -> list[Tensor]:
         levels = []
         for name in NAMES:
-            pictures = self.moduleExtractor.get_submodule(f"module{name}")(pictures)
-            levels.append(pictures)
+            images = self.moduleExtractor.get_submodule(f"module{name}")(images)
+            levels.append(images)
         return levels
 
 
 class PWCNet(nn.Module):
-    """PWC-Net as an estimator of flow for I3D; its pictures are warped with their corners aligned, as in training."""
+    """PWC-Net as an estimator of flow for I3D.
+
+    The public code samples by `grid_sample` without naming `align_corners`. Its authors trained with torch 0.4, which
+    aligned the corners; the published FAVD toolkit runs torch 1.13, which does not. Flows differ by about 0.1 pixels.
+    """
 
     identity: Mapping[str, Any]
 
@@ -109,11 +115,15 @@ class PWCNet(nn.Module):
         self.identity = dict(identity)
 
     @classmethod
-    def from_weights(cls, path: str | Path) -> "PWCNet":
-        """From `pwc_net_sintel.pt`; raises FileNotFoundError saying where it is to be had, ValueError for another."""
-        network = PWCNetwork()
+    def from_weights(cls, path: str | Path, *, align_corners: bool = False) -> "PWCNet":
+        """From `pwc_net_sintel.pt`, corners aligned or, as in the published FAVD toolkit, not.
+
+        Raises FileNotFoundError saying where to get the file, ValueError for another one.
+        """
+        network = PWCNetwork(align_corners=align_corners)
         load_state(network, read_state(path, WHERE), str(path))
-        return cls(network, {"name": "pwc-net", "checkpoint": Path(path).name, "sha256": file_hash(Path(path))})
+        facts = {"name": "pwc-net", "checkpoint": Path(path).name, "sha256": file_hash(Path(path))}
+        return cls(network, facts | {"corners": "aligned" if align_corners else "not aligned"})
 
     @torch.inference_mode()
     def forward(self, frames: Tensor) -> Tensor:
@@ -135,13 +145,17 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
     return torch.stack([(first * around[..., y : y + height, x : x + width]).mean(1) for y in steps for x in steps], 1)
 
 
-def warped(pictures: Tensor, flow: Tensor) -> Tensor:
-    """`pictures` (N, C, H, W) looked up where `flow` (N, 2, H, W) points, in pixels; 0 where it leaves them."""
-    height, width = pictures.shape[-2:]
+def warped(images: Tensor, flow: Tensor, *, align_corners: bool) -> Tensor:
+    """`images` (N, C, H, W) looked up where `flow` (N, 2, H, W) points, in pixels; 0 where it leaves them.
+
+    The grid is computed for aligned corners. Without `align_corners` pixel x of a width W is looked up at
+    x W / (W - 1) - 1/2, which is what the public code computes with torch 1.3 and later.
+    """
+    height, width = images.shape[-2:]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    places = flow + torch.stack([columns, rows]).to(flow)
+    positions = flow + torch.stack([columns, rows]).to(flow)
     spans = flow.new_tensor([max(width - 1, 1), max(height - 1, 1)])[:, None, None]
-    grid = (2 * places / spans - 1).movedim(1, -1)
-    whole = torch.cat([pictures, torch.ones_like(pictures[:, :1])], 1)
-    found = grid_sample(whole, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    grid = (2 * positions / spans - 1).movedim(1, -1)
+    whole = torch.cat([images, torch.ones_like(images[:, :1])], 1)
+    found = grid_sample(whole, grid, mode="bilinear", padding_mode="zeros", align_corners=align_corners)
     return found[:, :-1] * (found[:, -1:] > 0.999)

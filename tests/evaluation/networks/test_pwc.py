@@ -4,12 +4,14 @@ The weights are drawn here, in the order of their names; the public code's corre
 plain PyTorch there.
 """
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from foleygram.evaluation.favd import PROFILES
 from foleygram.evaluation.networks.pwc import PWCNet, PWCNetwork, correlation, warped
 
 
@@ -38,7 +40,7 @@ def path(tmp_path_factory):
 
 def test_flow_equals_the_public_codes(path):
     expected = load_file(Path(__file__).parents[2] / "data" / "pwc_flow.safetensors")["flow"]
-    found = PWCNet.from_weights(path)(frames())
+    found = PWCNet.from_weights(path, align_corners=True)(frames())
     assert found.shape == (2, 2, 70, 100)
     assert expected.std() > 0.5
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
@@ -75,11 +77,36 @@ def test_warping_looks_where_the_flow_points_and_leaves_nothing_beyond_the_edge(
     pictures = torch.arange(1.0, 31.0).view(1, 1, 5, 6)
     flow = torch.zeros(1, 2, 5, 6)
     flow[:, 0], flow[:, 1] = 2.0, -1.0
-    found = warped(pictures, flow)
+    found = warped(pictures, flow, align_corners=True)
     torch.testing.assert_close(found[..., 1:, :4], pictures[..., :4, 2:])
     assert not found[..., 0, :].any() and not found[..., 4:].any()
-    half = warped(pictures, torch.full_like(flow, 0.5))
+    half = warped(pictures, torch.full_like(flow, 0.5), align_corners=True)
     torch.testing.assert_close(half[..., :4, :5], (pictures[..., :4, :5] + pictures[..., 1:, 1:]) / 2)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_warping_with_corners_aligned_or_not_by_hand(align_corners):
+    generator = torch.Generator().manual_seed(0)
+    image, flow = torch.rand(1, 1, 7, 9, generator=generator), torch.rand(1, 2, 7, 9, generator=generator) - 0.5
+    found = warped(image, flow, align_corners=align_corners)
+    for y, x in ((3, 4), (2, 2), (4, 6), (3, 3)):
+        column, row = float(flow[0, 0, y, x]) + x, float(flow[0, 1, y, x]) + y
+        if not align_corners:
+            column, row = column * 9 / 8 - 0.5, row * 7 / 6 - 0.5
+        left, top = math.floor(column), math.floor(row)
+        weights = {(0, 0): (1 - column + left) * (1 - row + top), (1, 0): (column - left) * (1 - row + top),
+                   (0, 1): (1 - column + left) * (row - top), (1, 1): (column - left) * (row - top)}  # fmt: skip
+        expected = sum(weight * image[0, 0, top + dy, left + dx] for (dx, dy), weight in weights.items())
+        torch.testing.assert_close(found[0, 0, y, x], expected)
+
+
+def test_the_published_toolkits_sampling_is_the_default_and_both_are_named(path):
+    aligned, default = (PWCNet.from_weights(path, **given) for given in ({"align_corners": True}, {}))
+    assert (aligned.identity["corners"], default.identity["corners"]) == ("aligned", "not aligned")
+    difference = (aligned(frames()) - default(frames())).abs().mean()
+    assert 0.001 < difference < 2
+    assert PROFILES["favd-rgb-pwc-vggish"].flow == "corners not aligned"
+    assert PROFILES["favd-rgb-pwc-aligned-vggish"].flow == "corners aligned"
 
 
 def test_what_is_absent_or_does_not_fit_is_named(path, tmp_path):
