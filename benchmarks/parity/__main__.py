@@ -46,10 +46,11 @@ SIZES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """`full` is Stable Audio Open 1.0, on two seconds."""
 TOLERANCES = {
-    "prompt": 1e-5, "durations": 1e-5, "dit": 1e-5, "dit_guided": 1e-4, "encoded": 1e-5, "decoded": 1e-5,
+    "prompt": 1e-5, "durations": 1e-5, "dit": 3e-5, "dit_guided": 1e-4, "encoded": 3e-5, "decoded": 3e-5,
     **dict.fromkeys((f"sampled_{solver}" for solver in SOLVERS), 1e-4),
 }  # fmt: skip
-"""Of the largest value. Guidance multiplies rounding by its scale, sampling adds it up over the steps."""
+"""Of the largest value. At full size float32 rounding of the deep networks passes 1e-5 though each part is bit-equal;
+guidance multiplies rounding by its scale, sampling adds it up over the steps."""
 
 
 class Difference(NamedTuple):

@@ -1,5 +1,6 @@
 """The frozen parts of a Stable Audio backbone: autoencoder, DiT, durations, prompt encoder."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,8 +46,22 @@ def encode_audio(vae: AutoencoderOobleck, audio: Tensor) -> AudioLatents:
 
 DECODED_AT_ONCE = 512
 """Latents of one pass through the decoder: a longer sound is decoded in pieces of so many."""
-DECODER_REACH = 16
-"""Latents on either side that a decoded sample may depend on; an Oobleck of strides 2 to 8 reaches 11."""
+OUTER_REACH, BLOCK_REACH = 3, 39
+"""Samples to either side that Oobleck's first and last convolution, and a block's residual units, depend on."""
+
+
+def decoder_reach(strides: Sequence[int]) -> int:
+    """Latents on either side of its own that a decoded sample may depend on; `strides` as in `downsampling_ratios`.
+
+    Followed from the samples of one latent back through the decoder's layers: 18 for strides 2, 4, 4; 11 for
+    2, 4, 4, 8; 39 for 2, 2, 2. The smaller the strides of the last blocks, the farther it reaches.
+    """
+    first, last = -OUTER_REACH, math.prod(strides) - 1 + OUTER_REACH
+    for stride in strides:  # the decoder's last block has the encoder's first stride
+        first, last, padding = first - BLOCK_REACH, last + BLOCK_REACH, math.ceil(stride / 2)
+        first = math.ceil((first + padding - 2 * stride + 1) / stride)
+        last = (last + padding) // stride
+    return max(OUTER_REACH - first, last + OUTER_REACH)
 
 
 def decode_latents(
@@ -69,8 +84,9 @@ def decode_latents(
 
 def _decoded_piece(vae: AutoencoderOobleck, latents: Tensor, start: int, chunk_size: int) -> Tensor:
     """Audio of the latents from `start` on, decoded between their neighbours."""
-    before, end = max(0, start - DECODER_REACH), start + chunk_size
-    audio = vae.decode(latents[..., before : end + DECODER_REACH]).sample
+    reach = decoder_reach(vae.config.downsampling_ratios)
+    before, end = max(0, start - reach), start + chunk_size
+    audio = vae.decode(latents[..., before : end + reach]).sample
     first = (start - before) * vae.hop_length
     return audio[..., first : first + min(chunk_size, latents.shape[-1] - start) * vae.hop_length]
 

@@ -11,6 +11,7 @@ from foleygram.generation.autoencoder_training import fold_latent_statistics
 from foleygram.generation.backbone import (
     PromptTokens,
     decode_latents,
+    decoder_reach,
     encode_audio,
     encode_prompts,
     freeze,
@@ -165,7 +166,23 @@ def test_spectral_distance_is_zero_only_for_equal_spectra():
     assert distance(click, audio).item() > 0.01
 
 
-@pytest.mark.parametrize("strides", [[2, 4, 4], [8, 8, 8], [2, 4, 4, 8, 8]])
+@pytest.mark.parametrize(("strides", "reach"), [([2, 4, 4], 18), ([4, 4, 4], 17), ([2, 4, 4, 8], 11), ([2, 2, 2], 39)])
+def test_the_decoders_reach_is_where_its_gradient_ends(strides, reach):
+    torch.manual_seed(0)
+    vae = AutoencoderOobleck(
+        encoder_hidden_size=16, downsampling_ratios=strides, channel_multiples=[1] * len(strides), decoder_channels=4,
+        decoder_input_channels=8, audio_channels=1, sampling_rate=16_000,
+    ).eval().double()  # fmt: skip
+    for name, value in vae.decoder.named_parameters():
+        torch.nn.init.ones_(value) if name.endswith(("weight_g", "weight_v")) else torch.nn.init.zeros_(value)
+    latents, middle = torch.zeros(1, 8, 2 * reach + 11, dtype=torch.float64, requires_grad=True), reach + 5
+    audio = vae.decode(latents).sample
+    audio[..., middle * vae.hop_length : (middle + 1) * vae.hop_length].sum().backward()
+    touched = latents.grad.abs().sum((0, 1)).nonzero()[:, 0]
+    assert decoder_reach(strides) == reach == max(middle - int(touched[0]), int(touched[-1]) - middle)
+
+
+@pytest.mark.parametrize("strides", [[2, 2, 2], [4, 4, 4], [2, 4, 4], [8, 8, 8], [2, 4, 4, 8, 8]])
 def test_pieces_equal_the_whole_and_a_batch_its_rows(strides):
     torch.manual_seed(0)
     vae = AutoencoderOobleck(
