@@ -55,6 +55,7 @@ app.command("app")(page.serve_page)
 app.command()(doctor.doctor)
 app.command()(data.judge)
 app.command()(data.cache)
+app.command()(data.trajectories)
 
 about_weights = typer.Typer(
     help="Weight files: check a release, fetch public weights, convert them.", no_args_is_help=True

@@ -109,6 +109,34 @@ def cache(
         typer.echo(f"{len(unread)} unreadable clips left out; first: {unread[0]}", err=True)
 
 
+def trajectories(
+    features: Annotated[Path, typer.Argument(help="Feature cache of stage 2 (`foleygram cache`).")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    checkpoint: Annotated[Path, typer.Option(help="Trained release: the teacher.")],
+    backbone: Annotated[
+        Path | None, typer.Option(help="Folder of the backbone, if the features were made with --backbone.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=2, help="Sampling steps of the teacher.")] = 25,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; the release's own by default.")] = None,
+    states: Annotated[int, typer.Option(min=1, help="States kept of each trajectory, the first one among them.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 16,
+    shard_size: Annotated[int, typer.Option(min=1, help="Clips in a shard.")] = 256,
+    device: Annotated[str, typer.Option(help="Device of the networks: auto, cpu, cuda, cuda:1.")] = "auto",
+) -> None:
+    """Sample every clip of a feature cache with a trained release and cache the trajectories, for distillation."""
+    from foleygram.console import pick_device
+    from foleygram.features.trajectories import cache_trajectories
+
+    with reported():
+        manifest = cache_trajectories(
+            features, out, checkpoint=checkpoint, backbone=backbone, num_inference_steps=steps,
+            guidance_scale=guidance, num_states=states, seed=seed, batch_size=batch_size, shard_size=shard_size,
+            device=pick_device(device),
+        )  # fmt: skip
+    typer.echo(str(manifest))
+
+
 def judge(
     data: Annotated[Path, typer.Argument(help="Rendered folder; trains on its train split.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],

@@ -27,6 +27,7 @@ REMEDIES = (
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "aac", "opus", "flac")
 EXTRAS = {
     "app": ("gradio", "the page"),
+    "adapters": ("peft", "distillation with low-rank adapters"),
     "render": ("mujoco", "rendered physics scenes"),
 }
 """Each extra's main package, and what it is for."""

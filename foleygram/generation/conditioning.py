@@ -14,6 +14,10 @@ from foleygram.envelope.rms import envelope_curve
 from foleygram.generation.backbone import encode_audio
 
 MODALITIES = ("video", "text", "audio")
+MODALITY_SUBSETS = torch.tensor(
+    [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]], dtype=torch.bool
+)
+"""Which of video, text and audio a training clip keeps; video only twice, because most users have only a video."""
 
 
 class Conditions(NamedTuple):

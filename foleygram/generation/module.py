@@ -8,17 +8,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from foleygram.generation.backbone import AudioLatents, Backbone, encode_audio
-from foleygram.generation.conditioning import MODALITIES, Conditions, SemanticProjectors
+from foleygram.generation.conditioning import MODALITIES, MODALITY_SUBSETS, Conditions, SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.generation.model import FoleyModel
 from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import compile_blocks, cosine_schedule, step_generator
-
-MODALITY_SUBSETS = torch.tensor(
-    [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]], dtype=torch.bool
-)
-"""Which of video, text and audio a training clip keeps; video only twice, because most users have only a video."""
 
 
 class GenerationModule(Stage):
@@ -137,15 +132,19 @@ class GenerationModule(Stage):
         is_true = torch.rand(count, generator=generator) < self.hparams.true_envelope_share
         return self.conditions(batch, present, torch.where(is_true, 0, augmented)).null(dropped.to(device))
 
+    def is_trained(self, key: str) -> bool:
+        """Whether a key of the state belongs to what learns."""
+        return key.startswith(("projectors.", "controlnet."))
+
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Only the trained parts: the frozen ones load from the backbone's folder."""
         state = super().state_dict(*args, **kwargs)
-        return {key: value for key, value in state.items() if key.startswith(("projectors.", "controlnet."))}
+        return {key: value for key, value in state.items() if self.is_trained(key)}
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load the trained parts; raises ValueError unless exactly the frozen ones are missing."""
         outcome = super().load_state_dict(state_dict, strict=False, assign=assign)
-        missing = [k for k in outcome.missing_keys if not k.startswith(("transformer.", "projection_model."))]
+        missing = [key for key in outcome.missing_keys if self.is_trained(key)]
         if missing or outcome.unexpected_keys:
             raise ValueError(
                 f"checkpoint does not fit: missing {missing[:5]}, unexpected {outcome.unexpected_keys[:5]}"
@@ -157,13 +156,19 @@ class GenerationModule(Stage):
         self.projectors.save_pretrained(Path(self.hparams.out) / "projectors")
         self.controlnet.save_pretrained(Path(self.hparams.out) / "controlnet")
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        groups = [
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What learns, with learning rates of its own, as an optimiser takes it."""
+        return [
             {"params": list(self.controlnet.parameters())},
             {"params": list(self.projectors.parameters()), "lr": self.hparams.projectors_lr or self.hparams.lr},
         ]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(
-            groups, lr=self.hparams.lr, betas=self.hparams.betas, weight_decay=self.hparams.weight_decay
+            self.parameter_groups(),
+            lr=self.hparams.lr,
+            betas=self.hparams.betas,
+            weight_decay=self.hparams.weight_decay,
         )
         steps = {"warmup_steps": self.hparams.warmup_steps, "total_steps": self.hparams.total_steps}
         return stepwise(optimizer, cosine_schedule(optimizer, **steps))

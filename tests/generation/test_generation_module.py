@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.files import file_hash
 from foleygram.generation.backbone import encode_audio, freeze, load_backbone
-from foleygram.generation.conditioning import SemanticProjectors, control_latents
+from foleygram.generation.conditioning import MODALITY_SUBSETS, SemanticProjectors, control_latents
 from foleygram.generation.controlnet import EnvelopeControlNet
-from foleygram.generation.module import MODALITY_SUBSETS, GenerationModule
+from foleygram.generation.module import GenerationModule
 from foleygram.generation.pretraining import build_prompt_encoder
 from foleygram.generation.previews import SoundPreviews
 from foleygram.pipeline.release import load_controlnet, load_projectors
