@@ -29,12 +29,12 @@ def main() -> None:
         medians = {}
         for compiled in (False, True):
             stage, clips = STAGES[name](compile=compiled)
-            figures = train(stage, clips, steps=args.steps, batch_size=args.batch, devices=1, accelerator="auto")
-            medians[compiled] = statistics.median(figures.seconds[2:])
-            told = "compiled" if compiled else "as it is"
+            measured = train(stage, clips, steps=args.steps, batch_size=args.batch, devices=1, accelerator="auto")
+            medians[compiled] = statistics.median(measured.seconds[2:])
+            label = "compiled" if compiled else "as it is"
             print(
-                f"{name:<11} {told:<9} first step {figures.seconds[0]:6.1f} s   then {1000 * medians[compiled]:7.0f} ms"
-                f"   loss {figures.losses[-1]:.6f}",
+                f"{name:<11} {label:<9} first step {measured.seconds[0]:6.1f} s then {1000 * medians[compiled]:7.0f} ms"
+                f"   loss {measured.losses[-1]:.6f}",
                 flush=True,
             )
         print(f"{name:<11} compiled, a step takes {medians[True] / medians[False]:.2f} of its time")

@@ -3,7 +3,7 @@
 Run: python -m benchmarks.full_size [--part NAME ...], on a GPU where there is one. One part after another, each in a
 process of its own, so that a machine with 20 GB gets through; prints seconds, steps per second and each line's own peak
 of memory. Guidance doubles every sampling step, as in the pipeline. On a CPU in bfloat16, the alignment step with
-gradient checkpointing and 2 frames, forward and backward without the optimiser (its state is said, not taken). On a GPU
+gradient checkpointing and 2 frames, forward and backward without the optimiser (whose state is only counted). On a GPU
 besides: the optimiser's step, and a 10 s clip at 100 steps with and without `torch.compile`.
 """
 
@@ -140,14 +140,14 @@ def generation() -> None:
         transformer, vae = built(StableAudioDiTModel), built(AutoencoderOobleck)
         controlnet = EnvelopeControlNet.from_transformer(transformer, 0.2)
     freeze(transformer, vae)
-    projectors, told = conditions(batch, vae)
+    projectors, encode = conditions(batch, vae)
     trained = [*projectors.parameters(), *controlnet.parameters()]
     latents, noise = (torch.randn(batch, 64, SPEC.num_latents, device=DEVICE, dtype=DTYPE) for _ in range(2))
     timestep = torch.full((batch,), 0.5, device=DEVICE)
     noised = add_noise(latents, noise, timestep)
 
     def velocity(*, controlled: bool = True) -> Tensor:
-        tokens, global_states, control = told()
+        tokens, global_states, control = encode()
         given = (noised.latents.to(DTYPE), timestep, tokens, global_states)
         return controlled_forward(transformer, *given, controlnet(*given, control) if controlled else ())
 
@@ -172,8 +172,8 @@ def sampling() -> None:
     controlnet = EnvelopeControlNet.from_transformer(transformer, 0.2)
     freeze(transformer, vae, controlnet)
     with torch.inference_mode():
-        told = conditions(1, vae)[1]()
-        both = Conditions(*(torch.cat(pair) for pair in zip(told, told.null(), strict=True)))
+        given = conditions(1, vae)[1]()
+        both = Conditions(*(torch.cat(pair) for pair in zip(given, given.null(), strict=True)))
 
         def velocity(latents: Tensor, timestep: Tensor) -> Tensor:
             given = (latents.to(DTYPE).repeat(2, 1, 1), timestep.repeat(2), both.cross_tokens, both.global_states)

@@ -1,7 +1,8 @@
 """Sampling steps against quality: envelope correlation, onset F1, leak, material, Frechet distance, seconds a clip.
 
-The Frechet distance is between the release's own audio embeddings of generated and true clips: good for comparing
-rows, no published figure. From this table the default number of steps is chosen.
+Run: python -m benchmarks.steps [--checkpoint RELEASE] [--counts 1,2,4,8]. The release's own solver and guidance. The
+Frechet distance is between the release's own audio embeddings of generated and true clips: good for comparing lines of
+this table, no published metric.
 """
 
 import time
@@ -14,25 +15,29 @@ from foleygram.datasets.datamodule import collate_clips
 from foleygram.evaluation.frechet import frechet_distance
 from foleygram.evaluation.scores import ScoredClip, score_clip
 from foleygram.evaluation.statistics import summarise
+from foleygram.pipeline.release import sampler_of
 
-STEPS = (8, 16, 25, 50, 100, 150)
 COLUMNS = ("envelope_correlation", "onset_f1_50", "leak_db", "material_accuracy")
 
 
 def main() -> None:
-    """Generate the same clips from the same seeds with each number of steps, and print a row of figures for each."""
-    options = parse_options(__doc__, clips=24, batch=8)
+    """Generate the same clips from the same seeds with each number of steps, and print a line of metrics for each."""
+    options = parse_options(__doc__, clips=24, batch=8, counts="4,8,16,25,50")
+    sampler = sampler_of(options.checkpoint)
     pipeline, judge = load(options.checkpoint)
     clips = read_clips(options.data, pipeline.spec, options.clips)
     truth = embedded(pipeline, [clip["envelope_audio"] for clip in clips])
-    print(f"{len(clips)} clips of {pipeline.spec.seconds:g} s, video alone, predicted envelope, seed {options.seed}")
-    for steps in STEPS:
+    print(
+        f"{len(clips)} clips of {pipeline.spec.seconds:g} s, video alone, predicted envelope, seed {options.seed}, "
+        f"{sampler.solver} under guidance {sampler.guidance_scale:g}"
+    )
+    for steps in map(int, options.counts.split(",")):
         begun, made = time.perf_counter(), []
         for first in range(0, len(clips), options.batch):
             some = clips[first : first + options.batch]
             seeds = [options.seed + first + i for i in range(len(some))]
-            told = {k: v for k, v in collate_clips(some).items() if k in ("frames", "motion", "motion_ages")}
-            made += list(pipeline.generate_clips(told, envelopes="predicted", num_inference_steps=steps, seeds=seeds))
+            batch = {k: v for k, v in collate_clips(some).items() if k in ("frames", "motion", "motion_ages")}
+            made += list(pipeline.generate_clips(batch, envelopes="predicted", num_inference_steps=steps, seeds=seeds))
         spent = (time.perf_counter() - begun) / len(clips)
         rows = []
         for clip, sound in zip(clips, made, strict=True):

@@ -20,8 +20,8 @@ def main() -> None:
     rows = []
     for first in range(0, len(clips), options.batch):
         some = clips[first : first + options.batch]
-        places = [request_of(clip, spec, options.seed + first + i) for i, clip in enumerate(some)]
-        made = render_takes(pipeline, places, Sampling(options.steps), TakeRule(TAKES))
+        requests = [request_of(clip, spec, options.seed + first + i) for i, clip in enumerate(some)]
+        made = render_takes(pipeline, requests, Sampling(options.steps), TakeRule(TAKES))
         for clip, takes in zip(some, made, strict=True):
             if not isinstance(takes, list):
                 raise RuntimeError(f"{clip['video_id']}: {takes}")
@@ -32,10 +32,10 @@ def main() -> None:
             rows.append(([take.score.envelope_l1 for take in takes], heard, true, [t.score.volume for t in takes]))
     asked, heard, true, volume = (np.array(column, float) for column in zip(*rows, strict=True))
     print(f"{len(rows)} clips, {TAKES} takes, {options.steps} steps, seed {options.seed}; kept, then a random take:")
-    for name, figures in (("E-L1 to the envelope asked for", asked), ("E-L1 to the true sound's", true),
+    for name, values in (("E-L1 to the envelope asked for", asked), ("E-L1 to the true sound's", true),
                           ("material heard by the judge", heard), ("GRAM volume", volume)):  # fmt: skip
-        gain = figures[:, 0] - figures.mean(1)
-        print(f"{name:32} {figures[:, 0].mean():.5f}  {figures.mean():.5f}  difference {gain.mean():+.5f} +- "
+        gain = values[:, 0] - values.mean(1)
+        print(f"{name:32} {values[:, 0].mean():.5f}  {values.mean():.5f}  difference {gain.mean():+.5f} +- "
               f"{1.96 * gain.std(ddof=1) / len(gain) ** 0.5:.5f}")  # fmt: skip
     nearest = heard[np.arange(len(heard)), volume.argmin(1)].mean()
     obedient = heard[np.arange(len(heard)), asked.argmin(1)].mean()

@@ -51,14 +51,14 @@ def main() -> None:
     options = parse_options(__doc__, clips=16, steps=0)
     sampler = sampler_of(options.checkpoint).override(num_inference_steps=options.steps or None)
     seconds = read_index(options.checkpoint)["spec"]["seconds"]
-    with tempfile.TemporaryDirectory() as place:
-        videos = cut_videos(options.data, Path(place) / "videos", options.clips, seconds)
+    with tempfile.TemporaryDirectory() as temporary:
+        videos = cut_videos(options.data, Path(temporary) / "videos", options.clips, seconds)
         print(
             f"{len(videos)} videos of {seconds:g} s, {sampler.num_inference_steps} steps, one thread unless "
             "OMP_NUM_THREADS says more"
         )
         for batch_size in BATCHES:
-            clock, out = Clock(), Path(place) / str(batch_size)
+            clock, out = Clock(), Path(temporary) / str(batch_size)
             pipeline = FoleyGRAMPipeline.from_pretrained(options.checkpoint)
             pipeline.encode = clock.timed("encoding", pipeline.encode)  # type: ignore[method-assign]
             pipeline.generate = clock.timed("generating", pipeline.generate)  # type: ignore[method-assign]
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def cut_videos(data: Path, out: Path, count: int, seconds: float) -> list[Path]:
-    """`count` videos as long as a clip of the model: the pictures of those in `data`, copied until there."""
+    """`count` videos as long as a clip of the model: the video packets of those in `data`, copied up to that length."""
     import av
 
     out.mkdir()

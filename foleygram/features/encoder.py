@@ -52,17 +52,17 @@ class FeatureEncoder:
         names = {part for field in fields for part in NETWORKS.get(field, [])}
         if "control_latents" in fields and (Path(folder) / "envelope_predictor").is_dir():
             names.add("envelope_predictor")
-        places = {name: Path(backbone if backbone and name == "vae" else folder) for name in sorted(names)}
-        self.parts = {name: load_part(place, name) for name, place in places.items()}
+        folders = {name: Path(backbone if backbone and name == "vae" else folder) for name in sorted(names)}
+        self.parts = {name: load_part(source, name) for name, source in folders.items()}
         self.networks = torch.nn.ModuleList(p for p in self.parts.values() if isinstance(p, torch.nn.Module))
         freeze(*self.networks)
         if compile and "vae" in self.parts:
             self.parts["vae"].encoder.compile()
         self.spec, self.fields, self.num_envelopes, self.seed = as_spec(spec), tuple(fields), num_envelopes, seed
         self.identity = {
-            str(path.relative_to(place)): file_hash(path)
-            for name, place in places.items()
-            for path in sorted((place / name).glob("*"))
+            str(path.relative_to(source)): file_hash(path)
+            for name, source in folders.items()
+            for path in sorted((source / name).glob("*"))
             if path.suffix == ".safetensors" or path.name in ("config.json", "tokenizer.json")
         }
 

@@ -33,7 +33,7 @@ SUFFIXES: dict[Format, str] = {"safetensors": ".safetensors", "webdataset": ".ta
 
 
 class _Readable(Dataset):
-    """`dataset`, with the error in the place of a clip that cannot be read."""
+    """`dataset`, with the error message instead of a clip that cannot be read."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -124,8 +124,8 @@ def _claim(out: Path, key: dict[str, Any]) -> None:
         raise ValueError(f"{record}: {error}; remove {out} or choose another folder") from None
     changed = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
     if changed:
-        told = ", ".join(f"{name} {theirs.get(name)} against {ours.get(name)} now" for name in changed[:3])
-        raise ValueError(f"{out}: holds a cache of another kind ({told}); remove it or choose another folder")
+        differing = ", ".join(f"{name} {theirs.get(name)} against {ours.get(name)} now" for name in changed[:3])
+        raise ValueError(f"{out}: holds a cache of another kind ({differing}); remove it or choose another folder")
 
 
 def _flat(content: Any, name: str = "") -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _finished_shard(out: Path, number: int) -> dict[str, Any] | None:
 def _encoded(
     loader: DataLoader, encode: Encode | None, device: torch.device | None, unread: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """Batches of features; what could not be read is told to `unread`."""
+    """Batches of features; messages about what could not be read are added to `unread`."""
     for batch, messages in loader:
         unread += messages
         if batch is None:

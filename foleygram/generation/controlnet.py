@@ -1,4 +1,4 @@
-"""Envelope ControlNet for Stable Audio's DiT, and the DiT's forward pass with residuals (paper notes, section 3)."""
+"""Envelope ControlNet for Stable Audio's DiT, and the DiT's forward pass with residuals (arXiv 2510.05829, III-B)."""
 
 import copy
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Rotary = tuple[Tensor, Tensor]
-OF_THE_DIT = (
+SHARED_SIZES = (
     "in_channels", "attention_head_dim", "num_attention_heads", "num_key_value_attention_heads", "cross_attention_dim",
     "time_proj_dim", "global_states_input_dim", "cross_attention_input_dim",
 )  # fmt: skip
-"""Sizes that a ControlNet has of the DiT it steers."""
+"""Sizes in which a ControlNet must equal the DiT that it steers."""
 
 
 def rotary_embedding(attention_head_dim: int, num_latents: int, device: torch.device) -> Rotary:
@@ -113,7 +113,7 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
         cross_attention_input_dim: int = 768,
     ) -> None:
         super().__init__()
-        sizes = {name: self.config[name] for name in OF_THE_DIT}
+        sizes = {name: self.config[name] for name in SHARED_SIZES}
         self._adopt(StableAudioDiTModel(num_layers=num_layers, out_channels=in_channels, **sizes))
         width = num_attention_heads * attention_head_dim
         self.control_in = nn.Conv1d(control_channels, in_channels, 1)
@@ -144,7 +144,7 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
         controlnet = cls(
             num_layers=max(1, int(depth_factor * config.num_layers)),
             control_channels=config.in_channels,
-            **{name: config[name] for name in OF_THE_DIT},
+            **{name: config[name] for name in SHARED_SIZES},
         )
         nn.Module.to(controlnet, dit.dtype)  # diffusers' own warns of modules kept in float32, of which there is none
         controlnet._adopt(copy.deepcopy(dit))

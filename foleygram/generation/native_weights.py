@@ -74,10 +74,10 @@ def from_native(state_dict: Mapping[str, Tensor]) -> dict[str, StateDict]:
     parts: dict[str, StateDict] = {}
     for name, native in _split(state_dict).items():
         names = _names(name, native)
-        strangers = sorted(native.keys() - names.keys() - {ROTARY})
-        if strangers:
+        unknown = sorted(native.keys() - names.keys() - {ROTARY})
+        if unknown:
             raise ValueError(
-                f"{name}: no counterpart in diffusers for {strangers[:5]}; only Stable Audio Open 1.0's kind of model "
+                f"{name}: no counterpart in diffusers for {unknown[:5]}; only Stable Audio Open 1.0's kind of model "
                 "(v-objective, prepended global condition) can be brought over"
             )
         if ROTARY in native:
@@ -102,9 +102,9 @@ def to_native(parts: Mapping[str, Mapping[str, Tensor]], *, attention_head_dim: 
         if name not in PREFIXES:
             raise ValueError(f"{name}: not a part of a native checkpoint; there are {', '.join(PREFIXES)}")
         names = _names(name, state)
-        strangers = sorted(state.keys() - {theirs for group in names.values() for theirs in group})
-        if strangers:
-            raise ValueError(f"{name}: no native counterpart for {strangers[:5]}")
+        unknown = sorted(state.keys() - {theirs for group in names.values() for theirs in group})
+        if unknown:
+            raise ValueError(f"{name}: no native counterpart for {unknown[:5]}")
         for native, group in names.items():
             if group[0] in state:
                 tensor = torch.cat([state[theirs] for theirs in group])
@@ -144,16 +144,16 @@ def _split(state_dict: Mapping[str, Tensor]) -> dict[str, StateDict]:
         is_vae = any(key.startswith("encoder.layers.") for key in state_dict)
         return {"vae" if is_vae else "transformer": dict(state_dict)}
     parts: dict[str, StateDict] = {}
-    strangers = []
+    unknown = []
     for key, value in state_dict.items():
         name = next((part for part, prefix in PREFIXES.items() if key.startswith(prefix)), None)
         if name is None:
-            strangers.append(key)
+            unknown.append(key)
         else:
             parts.setdefault(name, {})[key.removeprefix(PREFIXES[name])] = value
-    if strangers:
+    if unknown:
         raise ValueError(
-            f"not part of a model for inference: {sorted(strangers)[:5]}; a training checkpoint is first made into "
+            f"not part of a model for inference: {sorted(unknown)[:5]}; a training checkpoint is first made into "
             "one with stable-audio-tools' unwrap_model.py"
         )
     return parts

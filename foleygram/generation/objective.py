@@ -1,4 +1,4 @@
-"""The v-objective and its noise levels (Salimans and Ho 2022; paper notes, section 3)."""
+"""The v-objective and its noise levels (Salimans and Ho 2022, arXiv 2202.00512)."""
 
 import math
 from typing import Literal, NamedTuple

@@ -97,8 +97,8 @@ class NoiseEndToEnd:
 
 def _region_shares(num_latents: int, edges: Sequence[int]) -> list[Tensor]:
     """Share (num_latents,) of each region in every latent: they add up to 1, and change over within `EDGE_FADE`."""
-    place = torch.arange(num_latents) + 0.5
-    begun = [torch.ones(num_latents), *(((place - edge) / EDGE_FADE + 0.5).clamp(0, 1) for edge in edges)]
+    position = torch.arange(num_latents) + 0.5
+    begun = [torch.ones(num_latents), *(((position - edge) / EDGE_FADE + 0.5).clamp(0, 1) for edge in edges)]
     return [now - later for now, later in zip(begun, [*begun[1:], torch.zeros(num_latents)], strict=True)]
 
 

@@ -107,8 +107,8 @@ def write_index(
 
 def missing_parts(present: Iterable[str | Path]) -> list[str]:
     """The parts without which nothing can be generated and that are not among `present`, names or folders."""
-    spared = OPTIONAL | {Path(folder).name for folder in present}
-    return [name for name in PARTS if name not in spared]
+    not_missing = OPTIONAL | {Path(folder).name for folder in present}
+    return [name for name in PARTS if name not in not_missing]
 
 
 def _refuse_missing(folder: Path, present: Iterable[str | Path]) -> None:
@@ -276,13 +276,13 @@ def export_release(
     known = licences_of(base) if base else {}
     holders = {name: source for name in PARTS for source in (base, run) if source and (source / name).is_dir()}
     frozen = vars(load_backbone(backbone)) if backbone is not None else {}
-    bought = {name: part for name, part in frozen.items() if part is not None and name not in holders}
-    known |= dict.fromkeys(bought, licence_of(str(backbone)) or f"unknown: from {backbone}")
-    _refuse_missing(run, [*holders, *bought])
-    _make_room(out, [*holders, *bought], {Path(source).resolve() for source in (run, base, backbone) if source})
+    added = {name: part for name, part in frozen.items() if part is not None and name not in holders}
+    known |= dict.fromkeys(added, licence_of(str(backbone)) or f"unknown: from {backbone}")
+    _refuse_missing(run, [*holders, *added])
+    _make_room(out, [*holders, *added], {Path(source).resolve() for source in (run, base, backbone) if source})
     for name, source in holders.items():
         shutil.copytree(source / name, out / name)
-    for name, part in bought.items():
+    for name, part in added.items():
         part.save_pretrained(out / name)
     if half:
         for path in out.glob("*/*.safetensors"):

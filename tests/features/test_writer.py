@@ -124,12 +124,12 @@ def test_shards_from_a_command_train_and_validate_as_the_cache_does(rendered, ti
     write(rendered, tmp_path / "tar", tiny_release, derived, format="webdataset")
     contract = {"fields": FEATURES, "spec": spec, "encoders": str(tiny_release)}
     shards = ShardedClips(f"pipe:cat {tmp_path}/tar/{{file}}", **contract)
-    figures = []
+    scores = []
     for val in (CachedClips(flat, **contract), shards):
         trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
         data = ClipDataModule(shards, val, batch_size=2)
-        figures += trainer.validate(generation(tiny_release, tmp_path / "out"), data, verbose=False)
-    assert figures[0] == figures[1] and figures[0]["val_loss"] > 0
+        scores += trainer.validate(generation(tiny_release, tmp_path / "out"), data, verbose=False)
+    assert scores[0] == scores[1] and scores[0]["val_loss"] > 0
     seen = losses(generation(tiny_release, tmp_path / "out"), ClipDataModule(shards, batch_size=2, num_workers=1))
     assert len(seen) == 4 and seen.isfinite().all()
 

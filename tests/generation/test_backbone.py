@@ -124,11 +124,11 @@ def test_padding_of_a_prompt_is_neither_read_nor_told():
 
 
 def test_without_guidance_the_tokens_are_zero_and_all_else_is_kept():
-    told = Conditions(torch.randn(2, 5, 8), torch.randn(2, 16), torch.randn(2, 4, 9))
-    null = told.null()
-    assert not null.cross_tokens.any() and null.cross_tokens.shape == told.cross_tokens.shape
-    assert torch.equal(null.global_states, told.global_states)
-    assert torch.equal(null.control_latents, told.control_latents)
+    given = Conditions(torch.randn(2, 5, 8), torch.randn(2, 16), torch.randn(2, 4, 9))
+    null = given.null()
+    assert not null.cross_tokens.any() and null.cross_tokens.shape == given.cross_tokens.shape
+    assert torch.equal(null.global_states, given.global_states)
+    assert torch.equal(null.control_latents, given.control_latents)
 
 
 @torch.no_grad()
@@ -141,7 +141,7 @@ def test_control_latents_are_the_curves_mean_padded_at_its_end(vae):
 
 
 def test_the_shipped_autoencoder_hears_slow_curves():
-    """Paper notes, section 3: before a ControlNet is trained a linear probe must reach R^2 0.95."""
+    """Before a ControlNet is trained a linear probe must reach R^2 0.95."""
     vae, count = load_part(Path("checkpoints/mini"), "vae"), 64_000
     wavs = sorted(Path("data/examples").glob("*.wav"))
     sounds = torch.stack([fit_length(read_audio(wav, sample_rate=16_000)[0], count) for wav in wavs])

@@ -152,7 +152,7 @@ def test_a_foreign_checkpoint_is_refused(tiny_release, tmp_path):
 
 
 def batch_of(count):
-    """Clips whose envelopes are told by their values: the true one 1, the other two 2 and 3."""
+    """Clips whose envelopes are known by their values: the true one 1, the other two 2 and 3."""
     embeddings = {f"{name}_embedding": torch.randn(count, 8) for name in ("video", "text", "audio")}
     times = {"seconds_start": torch.zeros(count), "seconds_total": torch.full((count,), 2.0)}
     latents = {"latents_mean": torch.zeros(count, 4, 12), "latents_scale": torch.full((count, 4, 12), 2.0)}
@@ -164,13 +164,13 @@ def batch_of(count):
 @torch.no_grad()
 def test_a_clip_is_told_its_modalities_its_durations_and_its_true_envelope(tiny_release, tmp_path):
     stage, batch = module(tiny_release, tmp_path), batch_of(3)
-    told = stage.conditions(batch)
+    given = stage.conditions(batch)
     tokens = stage.projectors(*(batch[f"{name}_embedding"] for name in ("video", "text", "audio")), torch.ones(3, 3))
     durations = stage.projection_model(start_seconds=batch["seconds_start"], end_seconds=batch["seconds_total"])
     parts = [tokens, durations.seconds_start_hidden_states, durations.seconds_end_hidden_states]
-    assert torch.equal(told.cross_tokens, torch.cat(parts, 1))
-    assert torch.equal(told.global_states, torch.cat(parts[1:], 2)[:, 0])
-    assert (told.control_latents == 1).all()
+    assert torch.equal(given.cross_tokens, torch.cat(parts, 1))
+    assert torch.equal(given.global_states, torch.cat(parts[1:], 2)[:, 0])
+    assert (given.control_latents == 1).all()
     other = stage.conditions(batch, variant=torch.tensor([2, 0, 1])).control_latents
     assert other[:, 0, 0].tolist() == [3, 1, 2]
 
@@ -180,14 +180,14 @@ def test_training_drops_tokens_and_varies_envelopes_as_often_as_it_says(tiny_rel
     """A tenth of the clips lose every token, their envelope never; most see the true one, the rest any other."""
     stage, count = module(tiny_release, tmp_path), 4000
     stage.hparams.true_envelope_share = 0.7
-    told = stage._drawn_conditions(batch_of(count), torch.Generator().manual_seed(0))
-    heard = told.cross_tokens.abs().sum(-1) > 0
+    given = stage._drawn_conditions(batch_of(count), torch.Generator().manual_seed(0))
+    heard = given.cross_tokens.abs().sum(-1) > 0
     lost = ~heard.any(1)
     assert lost.float().mean().item() == pytest.approx(0.1, abs=0.02)
     assert heard[~lost, 3:].all() and heard[~lost, :3].any(1).all()
     kept = heard[~lost, :3].float().mean(0)
     torch.testing.assert_close(kept, MODALITY_SUBSETS.float().mean(0), atol=0.03, rtol=0)
-    variants = told.control_latents[:, 0, 0]
+    variants = given.control_latents[:, 0, 0]
     for chosen in (variants, variants[lost]):
         share = [(chosen == value).float().mean().item() for value in (1, 2, 3)]
         assert share == pytest.approx([0.7, 0.15, 0.15], abs=0.08)

@@ -143,10 +143,10 @@ def test_what_does_not_fit_is_named(folder: Path) -> None:
 
 def change(folder: Path, *path: str | int, value: object) -> None:
     config = json.loads(json.dumps(NATIVE_CONFIG))
-    place = config
+    inner = config
     for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
+        inner = inner[step]
+    inner[path[-1]] = value
     (folder / "model_config.json").write_text(json.dumps(config))
 
 

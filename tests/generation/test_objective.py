@@ -32,14 +32,14 @@ def test_uniform_timesteps_are_stratified_in_any_order_at_any_place():
     assert (timestep % 1).std().item() == pytest.approx(12**-0.5, rel=0.1)
 
 
-@pytest.mark.parametrize("told", [{}, {"uniform_share": 0.2}])
-def test_mixture_covers_the_sampler_where_logit_normal_does_not(told):
+@pytest.mark.parametrize("options", [{}, {"uniform_share": 0.2}])
+def test_mixture_covers_the_sampler_where_logit_normal_does_not(options):
     share = {}
     for name in ("logit_normal", "mixed"):
-        timestep = sample_timesteps(200_000, name, generator=torch.Generator().manual_seed(0), **told)
+        timestep = sample_timesteps(200_000, name, generator=torch.Generator().manual_seed(0), **options)
         share[name] = (timestep > 0.98).float().mean().item()
     assert share["logit_normal"] < 2e-4 < share["mixed"]
-    assert share["mixed"] == pytest.approx(0.02 * told.get("uniform_share", 0.5), rel=0.1)
+    assert share["mixed"] == pytest.approx(0.02 * options.get("uniform_share", 0.5), rel=0.1)
 
 
 def test_unknown_distribution_is_refused():

@@ -37,12 +37,12 @@ def test_windows_of_a_local_denoiser_equal_the_whole(edges):
 def test_a_region_hears_its_own_conditions_alone():
     windows = plan_windows(47, window=10, hop=7, edges=(20, 33))
 
-    def told(latents, sigma):
+    def clean(latents, sigma):
         return torch.stack(
             [torch.full_like(piece, window.region) for piece, window in zip(latents, windows, strict=True)]
         )
 
-    regions = windowed(told, windows)(torch.zeros(1, 1, 47), SIGMA)[0, 0]
+    regions = windowed(clean, windows)(torch.zeros(1, 1, 47), SIGMA)[0, 0]
     assert (regions[:19] == 0).all() and (regions[21:32] == 1).all() and (regions[34:] == 2).all()
     torch.testing.assert_close(regions[[19, 20, 32, 33]], torch.tensor([0.25, 0.75, 1.25, 1.75]))
 

@@ -105,7 +105,7 @@ def test_a_file_that_is_not_what_the_hub_says_is_removed(hub, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "refusal", "said"),
+    ("name", "refusal", "expected"),
     [
         ("stable-audio-open", "gated", ("Stability AI Community License", "Accept its licence on", "hf auth login")),
         ("bert-base", "absent", ("google-bert/bert-base-uncased", "hf auth login")),
@@ -114,12 +114,12 @@ def test_a_file_that_is_not_what_the_hub_says_is_removed(hub, tmp_path):
         ("mystery", None, ("bert-base",)),
     ],
 )
-def test_what_cannot_be_fetched_says_why(hub, tmp_path, name, refusal, said):
+def test_what_cannot_be_fetched_says_why(hub, tmp_path, name, refusal, expected):
     hub.files = {} if refusal == "empty" else {"transformer/config.json": b"{}"}
     hub.refusal = refusal if refusal != "empty" else None
     result = run("fetch", name, "--out", tmp_path)
     printed = " ".join(result.output.split())
-    assert result.exit_code == 1 and all(text in printed for text in said) and "Traceback" not in printed, printed
+    assert result.exit_code == 1 and all(text in printed for text in expected) and "Traceback" not in printed, printed
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size] == []
 
 
@@ -130,17 +130,17 @@ def test_without_a_network_it_says_so(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("refusal", "error", "said"),
+    ("refusal", "error", "expected"),
     [
         ("gated", PermissionError, "owner/name/transformer: gated. Accept its licence on https://"),
         ("absent", FileNotFoundError, "owner/name/transformer: no folder here, and the hub has no owner/name"),
         (None, FileNotFoundError, "owner/name/transformer: not among the files of the hub's owner/name"),
     ],
 )
-def test_a_hub_id_that_gives_no_weights_says_why(hub, tmp_path, monkeypatch, refusal, error, said):
+def test_a_hub_id_that_gives_no_weights_says_why(hub, tmp_path, monkeypatch, refusal, error, expected):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     hub.refusal = refusal
-    with pytest.raises(error, match=re.escape(said)):
+    with pytest.raises(error, match=re.escape(expected)):
         load_backbone("owner/name")
 
 
@@ -307,7 +307,7 @@ def _no_number(folder):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "expected"),
     [
         (lambda folder: (folder / "model_index.json").write_text("[" * 100_000), "damaged (ValueError('not readable"),
         (_index_with(lambda index: index.update(parts=["vae"])), "model_index.json: damaged (AttributeError"),
@@ -325,12 +325,12 @@ def _no_number(folder):
         (_no_number, "projectors: projectors.text.bias holds values that are no finite numbers"),
     ],
 )  # fmt: skip
-def test_check_names_what_is_wrong_with_a_release(tiny_release, tmp_path, damage, said):
+def test_check_names_what_is_wrong_with_a_release(tiny_release, tmp_path, damage, expected):
     folder = Path(shutil.copytree(tiny_release, tmp_path / "release"))
     damage(folder)
     result = run("check", folder)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
-    assert str(folder) in result.stderr and said in " ".join(result.stderr.split()), result.stderr
+    assert str(folder) in result.stderr and expected in " ".join(result.stderr.split()), result.stderr
 
 
 def test_rates_that_the_networks_did_not_learn_are_refused(tiny_release, tmp_path):

@@ -177,7 +177,7 @@ def test_half_precision_sounds_alike_and_keeps_times_and_solver_precise(monkeypa
         outputs.append(pipeline(video, "A person hits wood.", reference_audio=torch.ones(9), num_inference_steps=3))
     whole, half = outputs
     assert [kind for kind, *_ in steered] == [torch.float32] * 3 + [dtype] * 3
-    assert [place for _, *place in steered[:3]] == [place for _, *place in steered[3:]]
+    assert [times for _, *times in steered[:3]] == [times for _, *times in steered[3:]]
     assert all(kind == torch.float32 for _, kind, _ in steered)
     assert (whole.envelope.values == half.envelope.values).all()
     assert half.audio.dtype == torch.float32 and not torch.equal(whole.audio, half.audio)
@@ -265,7 +265,7 @@ def test_clips_of_any_length_in_a_batch_sound_as_they_do_alone(pipeline):
 @pytest.mark.parametrize("kept", [0, 1, 2])
 def test_a_clip_done_again_in_its_place_has_the_same_bytes(pipeline, kept):
     whole = requests(pipeline)
-    rest = [request if place == kept else extent(pipeline, request) for place, request in enumerate(whole)]
+    rest = [request if slot == kept else extent(pipeline, request) for slot, request in enumerate(whole)]
     (again,) = pipeline.generate(rest, num_inference_steps=3)
     assert torch.equal(again.audio, pipeline.generate(whole, num_inference_steps=3)[kept].audio)
 
@@ -380,9 +380,9 @@ def test_a_stereo_backbone_at_44_1_khz_gives_stereo_to_the_sample(pipeline, rend
 def test_the_python_of_the_production_page_runs(monkeypatch):
     monkeypatch.setattr("foleygram.generation.sampling.exponential_sigmas", lambda _, **levels: few(1, **levels))
     (code,) = re.findall(r"```python\n(.*?)```", Path("docs/production.md").read_text(), re.S)
-    told: dict = {}
-    exec(code, told)
-    plain, own, shifted = (told[name] for name in ("plain", "own", "shifted"))
+    names: dict = {}
+    exec(code, names)
+    plain, own, shifted = (names[name] for name in ("plain", "own", "shifted"))
     assert plain.audio.shape == own.audio.shape == shifted.audio.shape and shifted.sample_rate == 16_000
     assert len({tuple(one.envelope.values[:300]) for one in (plain, own, shifted)}) == 3
 
