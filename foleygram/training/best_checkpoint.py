@@ -8,6 +8,8 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 
+from foleygram.training.averaging import LearnedWeightAveraging
+
 RISE = 1.01
 """How much above its lowest a validation loss ends in a run that overfits."""
 
@@ -30,8 +32,9 @@ class BestCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Keep the file in the run's folder; raises ValueError for averaged weights and for sharded networks."""
-        if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            raise ValueError(f"{type(self).__name__} would write weights that are not averaged: leave out one of them")
+        averaging = (LearnedWeightAveraging, WeightAveraging)
+        if any(isinstance(callback, averaging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            raise ValueError(f"{type(self).__name__} writes weights that are not averaged: leave one of the two out")
         if pl_module.device_mesh is not None:
             raise ValueError(f"{type(self).__name__} does not put back sharded networks: use DDP, or leave it out")
         self.dirpath = trainer.default_root_dir

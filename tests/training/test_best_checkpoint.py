@@ -5,6 +5,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
+from foleygram.training.averaging import LearnedWeightAveraging
 from foleygram.training.best_checkpoint import BestCheckpoint, verdict
 
 
@@ -74,6 +75,7 @@ def test_what_was_never_better_than_before_is_said():
     assert "overfits" not in verdict("val_loss", [(10, 0.8, 0.6), (20, 0.9, 0.7)], None)  # training rose as well
 
 
-def test_averaged_weights_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="leave out one of them"):
-        fit(tmp_path, 5, 2, callbacks=[EMAWeightAveraging(decay=0.9)])
+@pytest.mark.parametrize("averaging", [EMAWeightAveraging, LearnedWeightAveraging])
+def test_averaged_weights_are_refused(averaging, tmp_path):
+    with pytest.raises(ValueError, match="leave one of the two out"):
+        fit(tmp_path, 5, 2, callbacks=[averaging(decay=0.9)])
