@@ -1,7 +1,10 @@
 """The command `foleygram` and its subcommands, which import heavy packages only when they run."""
 
+import math
+import os
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +36,21 @@ def _version(given: bool) -> None:
         raise typer.Exit
 
 
+def limit_threads(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> None:
+    """Set OMP_NUM_THREADS to the cores that a container's quota (cgroup v2) allows, unless it is set already.
+
+    PyTorch starts a thread per core of the machine, and the quota then halts all of them in turn. Has an effect only
+    before PyTorch is loaded.
+    """
+    try:
+        microseconds, period = quota.read_text().split()
+        cores = math.ceil(int(microseconds) / int(period))
+    except (OSError, ValueError):  # no such system, or "max": no quota
+        return
+    if cores < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
+
+
 @app.callback()
 def options(
     version: Annotated[
@@ -40,6 +58,7 @@ def options(
     ] = False,
 ) -> None:
     """Silent video in, synchronised Foley sound out."""
+    limit_threads()
 
 
 app.command(
