@@ -1,12 +1,15 @@
 """Rates and durations of a clip: typed once here, every length derived from them."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import yaml
 
 from foleygram.files import shipped
+
+FrameTransform = Literal["squash", "crop"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class ClipSpec:
     """Frames the aligned video encoder sees: the middles of equal segments (GRAM)."""
     image_size: int = 224
     """Side of those frames, in pixels."""
+    frame_transform: FrameTransform = "squash"
+    """How a video's frame becomes a square: `squash` scales both sides to `image_size` (bicubic), `crop` scales the
+    shorter one to it and keeps the middle (bilinear; GRAM's `vision_transforms: crop_flip`)."""
     motion_frame_rate: float = 30.0
     """Rate of the time grid on which the envelope predictor sees the video, in Hz."""
     motion_size: int = 112
@@ -42,10 +48,19 @@ class ClipSpec:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "frame_transform":
+                if value not in get_args(FrameTransform):
+                    raise ValueError(f"ClipSpec.frame_transform is {value!r}: write squash or crop")
+                continue
             if not 0 < value < math.inf:
                 raise ValueError(f"ClipSpec.{field.name} is {value}: it must be positive")
             if field.type is int and not isinstance(value, int):
                 raise ValueError(f"ClipSpec.{field.name} is {value}: it must be a whole number")
+
+    def facts(self) -> dict[str, Any]:
+        """The fields by name; without `frame_transform` where it is the one that older caches had, `squash`."""
+        found = asdict(self)
+        return found if self.frame_transform != "squash" else {k: v for k, v in found.items() if k != "frame_transform"}
 
     @property
     def num_samples(self) -> int:

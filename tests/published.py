@@ -89,14 +89,31 @@ def gram_state() -> dict[str, Tensor]:
     state |= {f"audio_encoder.{key}": value for key, value in beats[1].items()}
     state |= {f"multimodal_encoder.{key}": value for key, value in bert().state_dict().items()}
     generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return 0.3 * torch.randn(shape, generator=generator)
+
+    for name, width in (("vision", 44), ("audio", 48)):
+        state |= {
+            f"hidden_trans_{name}_multimodal.0.weight": drawn(32, width),
+            f"hidden_trans_{name}_multimodal.0.bias": drawn(32),
+            f"hidden_trans_{name}_multimodal.1.weight": 1 + drawn(32),
+            f"hidden_trans_{name}_multimodal.1.bias": drawn(32),
+            f"{name}_type_embeddings": drawn(1, 1, 32),
+        }
+    head = {"linear1": (32, 32), "layernorm": (32,), "linear2": (2, 32)}
+    state |= {f"itm_head.{name}.weight": drawn(*shape) for name, shape in head.items()}
+    state |= {f"itm_head.{name}.bias": drawn(shape[0]) for name, shape in head.items()}
+    generator = torch.Generator().manual_seed(0)
     return state | {
         "contra_head_v.linear.weight": contra,
         "contra_head_t.linear.weight": torch.randn(dim, 32, generator=generator),
         "contra_head_a.linear.weight": torch.randn(dim, 48, generator=generator),
         "contra_head_s.linear.weight": torch.randn(dim, 32, generator=generator),
         "contra_temp": torch.tensor(0.05),
-        "itm_head.linear1.weight": torch.zeros(2, 2),
-        "vision_frame_embedding": torch.zeros(1, 8, 32),
+        "vision_frame_embedding": torch.linspace(-1, 1, 256).view(1, 8, 32),
+        "audio_frame_embedding": torch.linspace(-1, 1, 64).view(1, 2, 32),
+        "hidden_trans_subtitle_multimodal.0.weight": torch.zeros(2, 2),
         "vision_encoder.logit_scale": torch.tensor(4.0),
     }
 
@@ -106,6 +123,7 @@ def write_gram(folder: Path, state: dict[str, Tensor] | None = None, step: int =
     for name in ("log", "ckpt"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     settings = {"run_cfg": {}, "model_cfg": {"audio_melbins": 64, "audio_target_length": 1024, "contra_dim": 512}}
+    settings["data_cfg"] = {"train": [{"vision_transforms": "crop_flip"}]}
     (folder / "log" / "hps.json").write_text(json.dumps(settings))
     torch.save(gram_state() if state is None else state, folder / "ckpt" / f"model_step_{step}.pt")
     return folder

@@ -14,6 +14,7 @@ from transformers import BertModel
 from foleygram.alignment.beats import BeatsConfig, BeatsModel
 from foleygram.alignment.encoders import AudioEncoder, EncoderConfig, TextEncoder, VideoEncoder
 from foleygram.files import read_json
+from foleygram.spec import FrameTransform
 from foleygram.weights.hub import load_network
 from foleygram.weights.state_dict import below, load_state, num_layers, read_state, read_weights
 
@@ -137,20 +138,31 @@ def audio_encoder_from_beats(path: str, embedding_dim: int = 512, num_mel_bins: 
 LEFT_OUT = (
     "vision_encoder.logit_scale", "vision_encoder.text", "vision_encoder.visual.head.", "multimodal_encoder.cls.",
     "multimodal_encoder.bert.pooler.", "multimodal_encoder.bert.embeddings.position_ids", "audio_encoder.predictor.",
-    "contra_head_s.", "contra_head_d.", "contra_head_va.", "contra_head_vs.", "contra_head_vas.", "itm_head.",
-    "hidden_trans_", "vision_frame_embedding", "audio_frame_embedding", "vision_type_embeddings",
-    "audio_type_embeddings", "subtitle_type_embeddings",
+    "contra_head_s.", "contra_head_d.", "contra_head_va.", "contra_head_vs.", "contra_head_vas.",
+    "hidden_trans_subtitle_", "hidden_trans_depth_", "subtitle_type_embeddings", "depth_type_embeddings",
+    "depth_frame_embedding",
 )  # fmt: skip
-"""What only GRAM's other tasks use: captioning, matching, subtitles, depth."""
+"""What only GRAM's other tasks use: captioning, subtitles, depth."""
+TAKEN = (
+    "vision_encoder.visual.", "multimodal_encoder.bert.", "audio_encoder.", "contra_head_t.linear.weight",
+    "contra_head_v.linear.weight", "contra_head_a.linear.weight", "contra_temp",
+)  # fmt: skip
+MATCHING = (
+    "itm_head.", "hidden_trans_vision_multimodal.", "hidden_trans_audio_multimodal.", "vision_frame_embedding",
+    "audio_frame_embedding", "vision_type_embeddings", "audio_type_embeddings",
+)  # fmt: skip
+"""Data-anchor matching's, which `gram_matching` reads."""
 
 
 class GramEncoders(NamedTuple):
-    """The three aligned encoders, in eval mode, and the temperature they were trained with."""
+    """The three aligned encoders, in eval mode, and with what they were trained."""
 
     video: VideoEncoder
     text: TextEncoder
     audio: AudioEncoder
     temperature: float
+    frame_transform: FrameTransform
+    """How its training made frames square (`ClipSpec.frame_transform`)."""
 
 
 def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_text_heads: int = 12) -> GramEncoders:
@@ -160,15 +172,8 @@ def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_
     file and the keys that are missing, unexpected or of another shape.
     """
     folder = Path(folder)
-    settings, path = _settings(folder), _newest(folder / "ckpt")
-    state = _unwrapped(read_weights(path), path)
-    taken = ("vision_encoder.visual.", "multimodal_encoder.bert.", "audio_encoder.", "contra_head_t.linear.weight",
-             "contra_head_v.linear.weight", "contra_head_a.linear.weight", "contra_temp")  # fmt: skip
-    strangers = sorted(key for key in state if not key.startswith((*taken, *LEFT_OUT)))
-    missing = [prefix for prefix in taken if not any(key.startswith(prefix) for key in state)]
-    if strangers or missing:
-        raise ValueError(f"{path}: no checkpoint of GRAM: unexpected {strangers[:5]}, missing {missing}")
-    state = {key: value for key, value in state.items() if not key.startswith(LEFT_OUT)}
+    settings = _settings(folder)
+    state, path = read_gram_state(folder)
     text = {k: v for k, v in below("multimodal_encoder.bert.", state).items() if ".crossattention." not in k}
     audio = beats_state(below("audio_encoder.", state), str(path))
     with sizes_of(path, f"with {folder / 'log' / 'hps.json'} it makes no encoders"):
@@ -177,9 +182,10 @@ def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_
         embedding_dim = len(state["contra_head_t.linear.weight"])
         encoders = GramEncoders(
             VideoEncoder(EncoderConfig(_vision_sizes(video, num_vision_heads), embedding_dim)),
-            TextEncoder(EncoderConfig(_text_sizes(text, num_text_heads), embedding_dim)),
+            TextEncoder(EncoderConfig(text_sizes(text, num_text_heads), embedding_dim)),
             AudioEncoder(EncoderConfig(_audio_sizes(audio), embedding_dim, bins, frames)),
             temperature=float(state["contra_temp"]),
+            frame_transform=_frame_transform(settings),
         )
     for letter, encoder, network in zip("vta", encoders[:3], (video, text, audio), strict=True):
         weights = {f"network.{key}": value for key, value in network.items()}
@@ -188,13 +194,40 @@ def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_
     return encoders
 
 
+def read_gram_state(folder: Path) -> tuple[dict[str, Tensor], Path]:
+    """The weights in GRAM's released folder that are modelled here, and the file that holds them.
+
+    Raises FileNotFoundError for an absent file, ValueError naming the file and keys that are unexpected or missing.
+    """
+    path = _newest(folder / "ckpt")
+    state = _unwrapped(read_weights(path), path)
+    unexpected = sorted(key for key in state if not key.startswith((*TAKEN, *MATCHING, *LEFT_OUT)))
+    missing = [prefix for prefix in TAKEN if not any(key.startswith(prefix) for key in state)]
+    if unexpected or missing:
+        raise ValueError(f"{path}: no checkpoint of GRAM: unexpected {unexpected[:5]}, missing {missing}")
+    return {key: value for key, value in state.items() if not key.startswith(LEFT_OUT)}, path
+
+
+def _frame_transform(settings: Mapping[str, Any]) -> FrameTransform:
+    """`crop` where a data set of the run was read with `vision_transforms: crop_flip`, else GRAM's other, `squash`."""
+    found, left = set(), [settings.get("data_cfg")]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            found.add(one.get("vision_transforms"))
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return "crop" if "crop_flip" in found else "squash"
+
+
 def _settings(folder: Path) -> Mapping[str, Any]:
     path = folder / "log" / "hps.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: missing; GRAM's released folder has log/hps.json and ckpt/*.pt")
     try:
         settings = read_json(path)
-        return settings.get("model_cfg", settings)
+        return {**settings.get("model_cfg", settings), "data_cfg": settings.get("data_cfg")}
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: not the settings of a run of GRAM ({error})") from error
 
@@ -233,7 +266,7 @@ def _vision_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]
     }
 
 
-def _text_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
+def text_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
     vocabulary, width = _shape(state, "embeddings.word_embeddings.weight")
     return {
         "vocab_size": vocabulary,

@@ -243,7 +243,7 @@ def check_manifest(
     if missing:
         raise ValueError(f"{source}: the cache has no {sorted(missing)}, only {manifest['fields']}")
     identity = manifest["identity"]
-    cached = identity.get("spec", {})
+    cached = {"frame_transform": "squash"} | identity.get("spec", {})  # older caches do not name it
     wanted = asdict(as_spec(spec)) if spec else {}
     differing = {k: (cached.get(k), v) for k, v in wanted.items() if cached.get(k) != v}
     if differing:

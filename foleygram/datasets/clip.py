@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foleygram.media.audio import fit_length, read_audio
-from foleygram.media.video import motion_times, read_frames, segment_draws, segment_middles
+from foleygram.media.video import motion_times, read_frames, read_squares, segment_draws, segment_middles
 from foleygram.spec import ClipSpec
 
 FIELDS = ("audio", "envelope_audio", "frames", "motion")
@@ -169,7 +169,9 @@ def read_clip(
     if "frames" in fields:
         stretch = (start, seconds, spec.num_frames)
         times = segment_middles(*stretch) if frame_rng is None else segment_draws(*stretch, frame_rng)
-        item["frames"] = read_frames(clip.video_path, times, size=spec.image_size, fast=fast).frames
+        item["frames"] = read_squares(
+            clip.video_path, times, size=spec.image_size, transform=spec.frame_transform, fast=fast
+        )
     if "motion" in fields:
         times = motion_times(start, seconds, spec.motion_frame_rate)
         item["motion"], item["motion_ages"] = read_frames(clip.video_path, times, size=spec.motion_size, fast=fast)

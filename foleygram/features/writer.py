@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -233,7 +232,7 @@ def cache_dataset(
     )
     encoder = FeatureEncoder(checkpoint or Path(), spec, fields, backbone=backbone, compile=compile)
     identity = {
-        "spec": asdict(spec), "fields": sorted(fields), "encoders": encoder.identity, "clips": clips_hash(dataset),
+        "spec": spec.facts(), "fields": sorted(fields), "encoders": encoder.identity, "clips": clips_hash(dataset),
     }  # fmt: skip
     place = process_place()
     return write_cache(

@@ -223,6 +223,17 @@ def read_frames(
     return Frames(shown.frames, torch.from_numpy(ages).float())
 
 
+def read_squares(
+    path: str | Path, times_sec: np.ndarray, *, size: int, transform: str = "squash", fast: bool = False
+) -> Tensor:
+    """Square frames uint8 (N, 3, size, size) for the video encoder; `transform` as in `ClipSpec.frame_transform`."""
+    if transform == "squash":
+        return read_frames(path, times_sec, size=size, fast=fast).frames
+    frames = read_frames(path, times_sec, size=size, squash=False).frames
+    top, left = (round((side - size) / 2) for side in frames.shape[-2:])
+    return frames[..., top : top + size, left : left + size]
+
+
 class _Shown:
     """Small frames and their stamps, one per time, in one piece of memory: an hour of film holds no frame twice."""
 

@@ -138,7 +138,13 @@ def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
         if "video_encoder" in parts:
             image_size = parts["video_encoder"].network.config.image_size
             licences = dict.fromkeys(parts, SOURCES["gram"].licence)
-            write_index(folder, ClipSpec(image_size=image_size), None, licences, temperature=encoders.temperature)
+            write_index(
+                folder,
+                ClipSpec(image_size=image_size, frame_transform=encoders.frame_transform),
+                None,
+                licences,
+                temperature=encoders.temperature,
+            )
         elif (source / ORIGIN).is_file():
             shutil.copyfile(source / ORIGIN, folder / ORIGIN)
     return made

@@ -12,7 +12,7 @@ from foleygram.envelope.envelope import Envelope
 from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.windows import Window, plan_windows, window_starts
 from foleygram.media.audio import read_audio, resample
-from foleygram.media.video import motion_times, probe, read_frames, segment_middles
+from foleygram.media.video import motion_times, probe, read_frames, read_squares, segment_middles
 from foleygram.spec import ClipSpec
 
 REFERENCE_RATE = 16_000
@@ -124,7 +124,8 @@ def read_video(path: Path, spec: ClipSpec) -> VideoInput:
     length = min(seconds, spec.seconds)
     times = np.stack([segment_middles(start, length, spec.num_frames) for start in window_seconds(seconds, spec)])
     order = times.argsort(axis=None)  # windows overlap; in one pass no part of a long film is decoded for each
-    frames = read_frames(path, times.flat[order], size=spec.image_size).frames[order.argsort()]
+    frames = read_squares(path, times.flat[order], size=spec.image_size, transform=spec.frame_transform)
+    frames = frames[order.argsort()]
     grid = motion_times(0.0, max(seconds, spec.seconds), spec.motion_frame_rate)
     motion, ages = read_frames(path, grid, size=spec.motion_size)
     return VideoInput(seconds, frames.unflatten(0, times.shape), motion, ages)

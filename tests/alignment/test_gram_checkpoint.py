@@ -1,5 +1,6 @@
 """A tiny folder in the layout of GRAM's release gives what its parts give by themselves."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from foleygram.alignment.beats import BeatsModel
+from foleygram.alignment.gram_matching import matching_from_gram, text_encoder_from_gram
 from foleygram.alignment.pretrained import beats_config, beats_state, load_gram_checkpoint
 from foleygram.weights.state_dict import load_state
 from tests.published import bert, golden, gram_state, write_gram
@@ -48,6 +50,53 @@ def test_cross_attention_is_left_out_and_the_newest_step_wins(tmp_path: Path) ->
     key = "encoder.layer.1.attention.self.query.weight"
     assert torch.equal(text[key], bert().bert.state_dict()[key])
     assert not any("crossattention" in name for name in text)
+
+
+def test_matching_starts_from_the_release(tmp_path: Path) -> None:
+    """Contexts, cross-attention and match head give the logits that GRAM's own layers give, written out here."""
+    state = gram_state()
+    folder = str(write_gram(tmp_path, state))
+    text, matching = text_encoder_from_gram(folder, num_attention_heads=2), matching_from_gram(folder)
+    generator = torch.Generator().manual_seed(3)
+    video, audio = torch.randn(1, 8, 5, 44, generator=generator), torch.randn(1, 2, 6, 48, generator=generator)
+    contexts = []
+    for name, tokens in (("vision", video), ("audio", audio)):
+        keys = ("0.weight", "0.bias", "1.weight", "1.bias")
+        weights = {key: state[f"hidden_trans_{name}_multimodal.{key}"] for key in keys}
+        hidden = tokens @ weights["0.weight"].T + weights["0.bias"]
+        hidden = functional.layer_norm(hidden, (32,), weights["1.weight"], weights["1.bias"], 1e-12)
+        hidden = (hidden + state[f"{name}_frame_embedding"][:, :, None]).flatten(1, 2)
+        contexts.append(hidden + state[f"{name}_type_embeddings"])
+    context = torch.cat(contexts, dim=1)
+    ids = torch.tensor([[2, 9, 8, 3]])
+    with torch.no_grad():
+        read = (
+            bert()
+            .bert(ids, attention_mask=torch.zeros(1, 1, 4, 4), encoder_hidden_states=context, use_cache=False)
+            .last_hidden_state[:, 0]
+        )
+        layers = {key.removeprefix("itm_head."): value for key, value in state.items() if key.startswith("itm_head.")}
+        hidden = functional.gelu(read @ layers["linear1.weight"].T + layers["linear1.bias"])
+        hidden = functional.layer_norm(hidden, (32,), layers["layernorm.weight"], layers["layernorm.bias"], 1e-12)
+        expected = hidden @ layers["linear2.weight"].T + layers["linear2.bias"]
+        ours = torch.cat([matching.video_context(video), matching.audio_context(audio)], dim=1)
+        torch.testing.assert_close(ours, context, atol=1e-5, rtol=1e-4)
+        found = matching.head(text.tokens(ids, torch.ones_like(ids), ours)[:, 0])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    del state["itm_head.linear2.bias"]
+    with pytest.raises(ValueError, match=r"model_step_200.pt.*missing \['head.linear2.bias'\]"):
+        matching_from_gram(str(write_gram(tmp_path, state)))
+
+
+@pytest.mark.parametrize(
+    ("data", "transform"),
+    [({"train": [{"vision_transforms": "crop_flip"}]}, "crop"), ({"val": [{"vision_transforms": "none"}]}, "squash"),
+     (None, "squash"), ({"train": {"x": [{"vision_transforms": "crop_flip", "name": "msrvtt"}]}}, "crop")],
+)  # fmt: skip
+def test_the_image_transform_is_the_one_of_its_training(tmp_path: Path, data: object, transform: str) -> None:
+    write_gram(tmp_path)
+    (tmp_path / "log" / "hps.json").write_text(json.dumps({"model_cfg": {}, "data_cfg": data}))
+    assert load(tmp_path).frame_transform == transform
 
 
 def test_settings_say_the_filterbank_and_an_optimiser_is_no_checkpoint(tmp_path: Path) -> None:

@@ -270,6 +270,7 @@ def test_grams_release_becomes_a_release_folder_of_encoders(tmp_path, monkeypatc
     result = run("convert", gram, out, "--tokenizer", bert)
     assert result.exit_code == 0 and "GRAM -> aligned encoders" in result.output, result.output
     assert "temperature 0.05" in result.output and read_index(out)["temperature"] == pytest.approx(0.05)
+    assert read_index(out)["spec"]["frame_transform"] == "crop"
     checked = run("check", out)
     assert checked.exit_code == 0 and "all hashes match" in " ".join(checked.output.split()), checked.output
     parts = {"video_encoder", "text_encoder", "audio_encoder", "tokenizer"}

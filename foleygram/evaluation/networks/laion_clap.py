@@ -70,6 +70,12 @@ class LaionClap(nn.Module):
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
             raise ValueError(f"{folder}: no whole LAION-CLAP ({error}); fetch it again") from error
         model, report = loaded
+        fused = model.config.audio_config.enable_fusion
+        if fused or extractor.truncation == "fusion":
+            raise ValueError(
+                f"{folder / ('config.json' if fused else 'preprocessor_config.json')}: of a CLAP with fusion, which "
+                "crops long sounds at random; `foleygram weights fetch laion-clap` gets the one without"
+            )
         if report["missing_keys"]:
             raise ValueError(f"{weights}: lacks {sorted(report['missing_keys'])[:5]}; fetch LAION-CLAP again")
         origin = origin_of(folder)
