@@ -21,7 +21,7 @@ def shipped(path: str | os.PathLike[str]) -> Path:
     So an installed foleygram takes the names that the documentation uses from any working directory.
     """
     path = Path(path)
-    if not path.exists() and path.parts[:1] in (("checkpoints",), ("configs",)):
+    if not path.exists() and path.parts[:1] in (("checkpoints",), ("configs",), ("data",)):
         for root in (PACKAGE / "shipped", PACKAGE.parent):  # in a wheel; in a clone
             if (root / path).exists():
                 return root / path

@@ -1,113 +1,91 @@
-"""ASGI middleware in front of gradio: only files of one folder are served, and nothing is fetched from elsewhere."""
+"""ASGI middleware in front of the server: refuses other sites' requests and large bodies, and sets security headers."""
 
-import json
-import re
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-FILE_ROUTE, PROXY_ROUTE, UPLOAD_ROUTE = re.compile(r"/file[=/](.*)", re.DOTALL), "/proxy=", "/upload"
-MAX_BODY_BYTES = 1_000_000
-"""Largest body of a request that is not an upload."""
+from foleygram.app.limits import MAX_MESSAGE_BYTES
+
 POLICY = (
-    b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    b"img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
-    b"worker-src 'self' blob:; frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
+    b"default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self'; object-src 'none'; "
+    b"frame-ancestors 'none'; form-action 'self'; base-uri 'none'"
+)
+HEADERS = (
+    (b"content-security-policy", POLICY),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
 )
 
 
-class OwnFilesOnly:
-    """Answers 403 to requests for or naming a file outside `folder`, and to requests from other sites.
+class Guard:
+    """Answers 403 to requests from other sites, and 413 to bodies above a limit, before they reach the server.
 
-    gradio by itself would also serve a cache in the working folder, fetch URLs that a user names, and accept messages
-    that name any file unless it has launched its own server. Its page loads scripts from other hosts, which the content
-    security policy forbids.
+    `uploads` are the last parts of the paths that take files of up to `upload_bytes`; other bodies end at
+    `MAX_MESSAGE_BYTES`.
     """
 
-    def __init__(self, app: Any, folder: Path) -> None:
-        self.app, self.folder = app, folder.resolve()
+    def __init__(self, app: Any, *, upload_bytes: int, uploads: Iterable[str] = ()) -> None:
+        self.app, self.upload_bytes, self.uploads = app, upload_bytes, frozenset(uploads)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass an allowed request on and add the policy to the response; refuse the others."""
+        """Pass an allowed request on and add the headers to the response; refuse the others."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
             return
-        allowed = self.allows(scope["path"])
-        if scope["method"] == "POST":
-            allowed = allowed and same_origin(dict(scope["headers"]))
-        if allowed and scope["method"] == "POST" and not scope["path"].endswith(UPLOAD_ROUTE):
-            body = await _read_body(receive)
-            allowed, receive = body is not None and self.accepts(body), _replay(body or b"", receive)
-        if not allowed:
-            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"forbidden: a file or site outside of this page"})
+        headers = dict(scope["headers"])
+        if not same_site(headers, scope["method"], scope["path"]):
+            await _refuse(send, 403, b"this request comes from another site")
             return
+        limit = self.upload_bytes if scope["path"].rpartition("/")[2] in self.uploads else MAX_MESSAGE_BYTES
+        length = headers.get(b"content-length", b"0")
+        too_large = f"larger than the limit of {limit / 1e6:g} MB".encode()
+        if not length.isdigit() or int(length) > limit:
+            await _refuse(send, 413, too_large)
+            return
+        size, started = 0, False
 
-        async def send_with_policy(message: Any) -> None:
+        async def counted() -> Any:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > limit:
+                raise TooLargeError
+            return message
+
+        async def guarded(message: Any) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), (b"content-security-policy", POLICY)]
+                started = True
+                message["headers"] = [*message.get("headers", []), *HEADERS]
             await send(message)
 
-        await self.app(scope, receive, send_with_policy)
-
-    def allows(self, path: str) -> bool:
-        """Whether the path of a request is inside the folder."""
-        if PROXY_ROUTE in path:
-            return False
-        file = FILE_ROUTE.search(path)
-        return file is None or self._owns(file[1])
-
-    def accepts(self, body: bytes) -> bool:
-        """Whether a body is empty or JSON, and names no file outside the folder."""
         try:
-            return not body or all(self._owns(path) for path in named_files(json.loads(body)))
-        except (ValueError, RecursionError):
-            return False
-
-    def _owns(self, path: Any) -> bool:
-        try:
-            return isinstance(path, str) and Path(path).resolve().is_relative_to(self.folder)
-        except (OSError, ValueError):  # too long, or a null byte
-            return False
+            await self.app(scope, counted, guarded)
+        except TooLargeError:
+            if not started:
+                await _refuse(send, 413, too_large)
 
 
-def same_origin(headers: dict[bytes, bytes]) -> bool:
-    """Whether a request comes from this page, or from no page; browsers also send forms of other sites."""
+class TooLargeError(Exception):
+    """A body grew past its limit."""
+
+
+def same_site(headers: dict[bytes, bytes], method: str, path: str) -> bool:
+    """Whether a request comes from this page or from a program that is no browser.
+
+    Browsers name the page that sends a form or a script's request (`Origin`), and the relation of the two sites
+    (`Sec-Fetch-Site`). A link on another site may open the page itself.
+    """
     origin = headers.get(b"origin")
-    return origin is None or origin.partition(b"://")[2] == headers.get(b"host")
+    if origin is not None and origin.partition(b"://")[2] != headers.get(b"host"):
+        return False
+    if headers.get(b"sec-fetch-site", b"none") in (b"none", b"same-origin"):
+        return True
+    return method == "GET" and path == "/" and headers.get(b"sec-fetch-mode") == b"navigate"
 
 
-def named_files(message: Any) -> list[Any]:
-    """Every value of a key `path` in a message, which is how gradio names files."""
-    if isinstance(message, list):
-        return [path for part in message for path in named_files(part)]
-    if not isinstance(message, dict):
-        return []
-    paths = [message["path"]] if message.get("path") is not None else []
-    return paths + [path for part in message.values() for path in named_files(part)]
-
-
-async def _read_body(receive: Any) -> bytes | None:
-    """The body of a request; None if it is too long or incomplete."""
-    body, more = b"", True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return body
-
-
-def _replay(body: bytes, receive: Any) -> Any:
-    """A `receive` that returns the body first."""
-    sent = False
-
-    async def replayed() -> Any:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replayed
+async def _refuse(send: Any, status: int, text: bytes) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})

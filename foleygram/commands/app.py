@@ -1,4 +1,4 @@
-"""`foleygram app`: a web page to edit envelopes and make takes."""
+"""`foleygram serve` and `foleygram app`: the local server with its API and page; the second opens the page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,23 +10,70 @@ from foleygram.commands.errors import reported
 if TYPE_CHECKING:
     from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 
+Checkpoint = Annotated[Path, typer.Option(help="Release folder.")]
+Films = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Folder of films to list; results go to its subfolder foley."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+Offload = Annotated[
+    bool, typer.Option("--offload", help="Keep networks in main memory, each on the device only while it runs.")
+]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is open to the network.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")]
+MaxSeconds = Annotated[float, typer.Option(min=0.1, help="Longest video, in seconds.")]
+MaxMegabytes = Annotated[float, typer.Option(min=0.001, help="Largest file, in megabytes.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, max=150, help="Initial number of sampling steps on the page; the release's own by default."),
+]
+MINI = Path("checkpoints/mini")
+
+
+def serve_api(
+    checkpoint: Checkpoint = MINI,
+    films: Films = None,
+    device: Device = "auto",
+    offload: Offload = False,
+    host: Host = "127.0.0.1",
+    port: Port = 7860,
+    max_seconds: MaxSeconds = 120.0,
+    max_megabytes: MaxMegabytes = 500.0,
+    steps: Steps = None,
+) -> None:
+    """Serve the HTTP API and the page on this machine, for scripts, REAPER and browsers."""
+    _serve(checkpoint, films, device, offload, host, port, max_seconds, max_megabytes, steps, browser=False)
+
 
 def serve_page(
-    checkpoint: Annotated[Path, typer.Option(help="Release folder.")] = Path("checkpoints/mini"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    offload: Annotated[
-        bool, typer.Option("--offload", help="Keep networks in main memory, each on the device only while it runs.")
-    ] = False,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is open to the network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 7860,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="Longest video, in seconds.")] = 120.0,
-    max_megabytes: Annotated[float, typer.Option(min=0.001, help="Largest file, in megabytes.")] = 500.0,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=150, help="Initial number of sampling steps; the release's own by default.")
-    ] = None,
-    browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
+    checkpoint: Checkpoint = MINI,
+    films: Films = None,
+    device: Device = "auto",
+    offload: Offload = False,
+    host: Host = "127.0.0.1",
+    port: Port = 7860,
+    max_seconds: MaxSeconds = 120.0,
+    max_megabytes: MaxMegabytes = 500.0,
+    steps: Steps = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Serve a web page: drop a video, edit its envelope, make takes, download one."""
+    """Open the editor: a page with a timeline to edit envelopes, make takes and export them."""
+    _serve(checkpoint, films, device, offload, host, port, max_seconds, max_megabytes, steps, browser=browser)
+
+
+def _serve(
+    checkpoint: Path,
+    films: Path | None,
+    device: str,
+    offload: bool,
+    host: str,
+    port: int,
+    max_seconds: float,
+    max_megabytes: float,
+    steps: int | None,
+    *,
+    browser: bool,
+) -> None:
     from foleygram.app.limits import Limits
     from foleygram.app.server import is_loopback, serve
 
@@ -37,10 +84,11 @@ def serve_page(
 
     def started(address: str) -> None:
         if not is_loopback(host):
-            typer.echo(f"foleygram: anyone who can reach {host} can use this page without a password", err=True)
+            typer.echo(f"foleygram: anyone who can reach {host} can use this server without a password", err=True)
         typer.echo(f"foleygram listens on {address}; stop it with Ctrl-C")
         if browser:
             typer.launch(address)
 
     with reported():
-        serve(load, host=host, port=port, limits=Limits(max_seconds, max_megabytes), steps=steps, started=started)
+        limits = Limits(max_seconds, max_megabytes)
+        serve(load, checkpoint, host=host, port=port, limits=limits, steps=steps, films=films, started=started)
