@@ -65,7 +65,8 @@ def run_folder(
 
     outcome = generate_files(
         read_job_options([known[name] for name in names], options), library / RESULTS, checkpoint, lambda: pipeline,
-        sampling=chosen_sampling(pipeline, asked), rule=TakeRule(asked.takes), export=ExportOptions(timeline=True), batch_size=BATCH,
+        sampling=chosen_sampling(pipeline, asked), rule=TakeRule(asked.takes),
+        export=ExportOptions(timeline=True), batch_size=BATCH,
         overwrite=asked.overwrite, begun=begun,
     )  # fmt: skip
     found: dict[str, list[str]] = {"done": [], "failed": [], "skipped": sorted(outcome.skipped)}

@@ -26,7 +26,7 @@ REMEDIES = (
 )
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "aac", "opus", "flac")
 EXTRAS = {
-    "app": ("gradio", "the page"),
+    "app": ("fastapi", "the editor"),
     "adapters": ("peft", "distillation with low-rank adapters"),
     "render": ("mujoco", "rendered physics scenes"),
 }
