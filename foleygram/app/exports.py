@@ -11,7 +11,7 @@ from foleygram.envelope.editing.files import write_envelope
 from foleygram.media.isolate import MediaError, run_isolated, time_limit
 from foleygram.production.export import ExportOptions, Track, write_track
 
-Kind = Literal["film", "sound", "stems", "midi", "markers", "edl", "envelope", "all"]
+Kind = Literal["film", "sound", "stems", "stem", "midi", "markers", "edl", "envelope", "all"]
 KINDS: tuple[str, ...] = get_args(Kind)
 CURVES = {"midi": "mid", "envelope": "csv"}
 
@@ -24,8 +24,8 @@ class Export(NamedTuple):
     folder: Path
 
 
-def export_take(film: Film, take: KeptTake, kind: str, options: ExportOptions) -> Export:
-    """Write the files `kind` of a take; several files become one ZIP.
+def export_take(film: Film, take: KeptTake, kind: str, options: ExportOptions, *, stem: int | None = None) -> Export:
+    """Write the files `kind` of a take; several files become one ZIP, of stems also the one numbered `stem`.
 
     Raises ValueError for an unknown kind, and MediaError for what cannot be written, such as an EDL without frame rate.
     """
@@ -33,7 +33,9 @@ def export_take(film: Film, take: KeptTake, kind: str, options: ExportOptions) -
         raise ValueError(f"unknown export {kind!r}; there are {', '.join(KINDS)}")
     folder = Path(tempfile.mkdtemp(prefix="export-", dir=film.folder))
     try:
-        files = _write(film, take, kind, options, folder)
+        files = _write(film, take, "stems" if kind == "stem" else kind, options, folder)
+        if kind == "stem":
+            files = [path for path in files if path.name.startswith(f"{stem}_")]
         if not files:
             raise MediaError(f"{film.name}: no {kind} could be written")
         if kind not in ("stems", "all"):

@@ -6,8 +6,8 @@ from typing import Any
 from foleygram.app.limits import MAX_MESSAGE_BYTES
 
 POLICY = (
-    b"default-src 'self'; script-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self'; object-src 'none'; "
-    b"frame-ancestors 'none'; form-action 'self'; base-uri 'none'"
+    b"default-src 'self'; script-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self'; "
+    b"object-src 'none'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'"
 )
 HEADERS = (
     (b"content-security-policy", POLICY),

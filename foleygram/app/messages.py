@@ -167,6 +167,7 @@ class TakeMessage(BaseModel):
     score: ScoreMessage
     envelope: EnvelopeMessage
     obtained: EnvelopeMessage
+    stems: int
     parent: int | None
     region: tuple[float, float] | None
 

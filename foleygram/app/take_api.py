@@ -47,6 +47,7 @@ def take_message(take: KeptTake, rank: int) -> TakeMessage:
         score=ScoreMessage.of(take.score),
         envelope=EnvelopeMessage.of(take.envelope),
         obtained=EnvelopeMessage.of(take.obtained),
+        stems=len(take.edges) + 1,
         parent=take.parent,
         region=take.region,
     )
@@ -68,6 +69,11 @@ def take_routes(films: Films, jobs: JobQueue) -> APIRouter:
         opened = film_of(film)
         ranked = ranks(opened)
         return [take_message(take, ranked[number]) for number, take in list(opened.takes.items()) if number in ranked]
+
+    @router.get("/{take}", summary="A take with its scores and rank")
+    def get_take(film: FilmId, take: int) -> TakeMessage:
+        kept = take_of(film, take)
+        return take_message(kept, ranks(film_of(film)).get(take, 1))
 
     @router.post("", status_code=202, summary="Generate takes: a job")
     def generate(film: FilmId, asked: TakesRequest) -> JobMessage:
@@ -113,9 +119,10 @@ def take_routes(films: Films, jobs: JobQueue) -> APIRouter:
         container: Literal["mp4", "mov", "mkv", "webm"] = "mp4",
         original_db: Annotated[float | None, Query(ge=-120, le=24)] = None,
         lufs: Annotated[float | None, Query(ge=-70, le=0)] = None,
+        stem: Annotated[int | None, Query(ge=1, description="Number of the stem, for kind=stem.")] = None,
     ) -> FileResponse:
         options = ExportOptions(container, None, original_db, stems=True, lufs=lufs, timeline=True)
-        written = export_take(film_of(film), take_of(film, take), kind, options)
+        written = export_take(film_of(film), take_of(film, take), kind, options, stem=stem)
         remove = BackgroundTask(shutil.rmtree, written.folder, ignore_errors=True)
         return FileResponse(written.path, filename=written.name, background=remove)
 

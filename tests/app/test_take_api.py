@@ -122,6 +122,10 @@ def test_every_export_is_what_it_says(client: Any, film: Any, made: list[int], t
         stems = [soundfile.read(io.BytesIO(packed.read(name)), always_2d=True)[0] for name in packed.namelist()]
     assert len(stems) == 3  # two segments and what follows them
     np.testing.assert_allclose(sum(stems), sound / 32768, atol=3e-4)
+    one = export(client, film, number, kind="stem", stem=2)
+    second = soundfile.read(io.BytesIO(one.content), always_2d=True)[0]
+    assert np.array_equal(second, stems[1]) and export(client, film, number, kind="stem", stem=4).status_code == 422
+    assert client.get(f"/api/films/{film['id']}/takes/{number}").json()["stems"] == 3
     notes = [message for message in mido.MidiFile(written["midi"]) if message.type == "note_on" and message.velocity]
     assert len(notes) == 2
     assert read_envelope(written["envelope"]).onsets() == pytest.approx([0.5, 1.26], abs=1e-3)

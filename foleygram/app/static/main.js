@@ -224,6 +224,7 @@ run(async () => {
   showFaders();
   showMeter();
   server = await get("/api");
+  server.exports = server.exports.filter((kind) => kind !== "stem"); // one by one they are for other programs
   Object.assign($("#count"), { max: server.max_takes });
   $("#steps").value = server.steps;
   $("#guidance").value = server.guidance;
