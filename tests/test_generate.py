@@ -1,5 +1,6 @@
 """`foleygram generate` on good and bad files: one line per error, the rest generated, no partial files."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -208,3 +209,16 @@ def test_scripts_print_their_help(script):
 def test_version():
     result = CliRunner().invoke(app, ["--version"])
     assert result.exit_code == 0 and result.output == f"foleygram {version('foleygram')}\n"
+
+
+def test_a_release_is_sampled_as_its_index_says_unless_an_option_says_otherwise(tiny_release, videos, tmp_path):
+    options = ("--checkpoint", tiny_release, "--device", "cpu")
+    for name, more in (("own", ()), ("given", ("--steps", 2, "--solver", "ping_pong", "--guidance", 1))):
+        result = run(videos / "zwei.mp4", "--out", tmp_path / name, *options, *more)
+        assert result.exit_code == 0, result.output
+    own, given = (json.loads((tmp_path / n / "zwei.json").read_text())["sampling"] for n in ("own", "given"))
+    kept = {"controlnet_conditioning_scale": 1.0, "dtype": "float32"}
+    assert own == {"num_inference_steps": 3, "guidance_scale": 2.0, "solver": "dpmpp_2m"} | kept
+    assert given == {"num_inference_steps": 2, "guidance_scale": 1.0, "solver": "ping_pong"} | kept
+    refused = run(videos / "zwei.mp4", "--out", tmp_path / "no", *options, "--solver", "euler")
+    assert refused.exit_code == 1 and "unknown solver 'euler'; there are dpmpp_2m" in refused.output

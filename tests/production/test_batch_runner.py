@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from foleygram import Envelope, FoleyGRAMPipeline
+from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline.request import Segment, SoundRequest, VideoInput, window_seconds
 from foleygram.production.batch_runner import (
     Sampling,
     TakeRule,
     placeholder_of,
     render_takes,
+    sampling_of,
     take_seed,
     window_prompts,
 )
@@ -109,3 +111,12 @@ def test_windows_are_scored_with_the_prompt_at_their_middle(pipeline):
         "metal" if m < 1.5 else "wood" if m < 4 else "glass" for m in middles
     ]
     assert window_prompts(request(pipeline, 1.0, 0), pipeline.spec) == [None]
+
+
+def test_options_are_the_releases_own_unless_given():
+    release = SamplerSettings(4, 1.0, "ping_pong", 0.135, 80.0)
+    assert sampling_of(release, 0.5, dtype="bfloat16") == Sampling(4, 1.0, 0.5, "ping_pong", "bfloat16")
+    given = sampling_of(release, num_inference_steps=25, guidance_scale=None, solver="dpmpp_2m")
+    assert given == Sampling(25, 1.0, 1.0, "dpmpp_2m")
+    with pytest.raises(ValueError, match="unknown solver 'euler'"):
+        sampling_of(release, solver="euler")
