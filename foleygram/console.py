@@ -70,6 +70,13 @@ def pick_device(device: str) -> torch.device:
     return chosen
 
 
+def use_tf32(device: torch.device) -> torch.device:
+    """`device`; from now on CUDA computes float32 products in TF32 (10 bits of mantissa)."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    return device
+
+
 def generate_with_progress(
     options: Mapping[Path, JobOptions],
     out: Path,

@@ -20,7 +20,7 @@ PACKAGES = (
 SYSTEM_KEYS = frozenset(
     {
         "checkpoint", "checkpoint_sha256", "trained_on", "num_inference_steps", "guidance_scale", "solver", "seed",
-        "generated", "generated_sha256", "data", "metrics", "versions", "embedders",
+        "dtype", "generated", "generated_sha256", "data", "metrics", "versions", "embedders",
     }
 )  # fmt: skip
 """What two reports may differ in and still be compared: the system that is scored, and by which software. Figures of

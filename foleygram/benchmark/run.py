@@ -28,6 +28,7 @@ from foleygram.benchmark.sounds import (
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.distributed import from_all, from_first, joined_processes, progress_bar
 from foleygram.files import file_hash
+from foleygram.pipeline.parts import DTYPES
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.release import INDEX, read_index, sampler_of
 
@@ -56,6 +57,7 @@ def evaluate(
     cache: str | Path | None = None,
     num_silent_seeds: int = 0,
     device: str | torch.device = "cpu",
+    dtype: str = "float32",
     show_progress: bool = True,
 ) -> Report:
     """Generate for a split of Greatest Hits in each condition, and score.
@@ -87,8 +89,9 @@ def evaluate(
         "split": split,
         **options,
         "seed": seed,
+        **({} if dtype == "float32" else {"dtype": dtype}),
     }
-    pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint).to(device)
+    pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint, DTYPES[dtype]).to(device)
     fields = {"audio"}.union(*(condition.fields for condition in conditions))
     dataset = GreatestHits(data, split, spec=pipeline.spec, fields=sorted(fields))
     indices = pick_clips(len(dataset), limit)

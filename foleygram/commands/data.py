@@ -80,6 +80,10 @@ def cache(
     batch_size: Annotated[int, typer.Option(min=1, help="Clips per batch of the networks.")] = 16,
     device: Annotated[str, typer.Option(help="Device of the networks: auto, cpu, cuda, cuda:1.")] = "auto",
     workers: Annotated[int, typer.Option(help="Reading processes.")] = 1,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option(help="Precision of the networks; the envelope predictor stays float32."),
+    ] = "float32",
     compile: Annotated[
         bool,
         typer.Option(
@@ -90,14 +94,15 @@ def cache(
     """Write clips and outputs of the frozen networks into a cache for training."""
     import json
 
-    from foleygram.console import pick_device
+    from foleygram.console import pick_device, use_tf32
     from foleygram.features.writer import cache_dataset
 
     with reported():
+        chosen = use_tf32(pick_device(device))
         manifest = cache_dataset(
             data, out, spec_path=spec, fields=fields.split(","), checkpoint=checkpoint, backbone=backbone, split=split,
-            captions=captions, format=format, shard_size=shard_size, batch_size=batch_size, device=pick_device(device),
-            num_workers=workers, compile=compile,
+            captions=captions, format=format, shard_size=shard_size, batch_size=batch_size, device=chosen,
+            num_workers=workers, compile=compile, dtype=dtype,
         )  # fmt: skip
     if not manifest.is_file():
         typer.echo(f"{out}: shards of this process are written; the cache is complete when all processes have finished")

@@ -1,7 +1,7 @@
 """`foleygram evaluate`: how good the sound is, of a checkpoint or of any system."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -65,6 +65,10 @@ def evaluate(
     compare: Annotated[Path | None, typer.Option(help="An earlier report.json to compare with.")] = None,
     report_clips: Annotated[int, typer.Option(min=0, help="Clips to hear in report.html, best and worst.")] = 12,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option(help="Precision of CHECKPOINT's networks; those of the metrics compute in float32."),
+    ] = "float32",
     config: Config = None,
 ) -> None:
     """Score a checkpoint on a split, or any system's files: onsets, envelope, material, as tables and a report."""
@@ -75,13 +79,13 @@ def evaluate(
         raise typer.BadParameter(f"{needed[0]} is missing")
     with reported():
         from foleygram.benchmark.output import features_folder, read_report, report_results, sounds_folder
-        from foleygram.console import pick_device
+        from foleygram.console import pick_device, use_tf32
 
         earlier = read_report(compare) if compare else None
         chosen = metrics.split(",") if metrics else None
         networks: dict[str, Any] = {
             "judge": judge, "weights": weights, "embedders": embedder or [], "cache": cache or features_folder(out),
-            "device": pick_device(device),
+            "device": use_tf32(pick_device(device)),
         }  # fmt: skip
         if checkpoint and data:
             from foleygram.benchmark.run import evaluate as run
@@ -92,7 +96,7 @@ def evaluate(
                 shipped(checkpoint), data, split,
                 conditions=choose_conditions(conditions.split(","), controls=controls),
                 metrics=chosen, num_inference_steps=steps, guidance_scale=guidance, solver=solver, seed=seed,
-                limit=limit, batch_size=batch_size, sounds=sounds_folder(out),
+                limit=limit, batch_size=batch_size, sounds=sounds_folder(out), dtype=dtype,
                 num_silent_seeds=NUM_SEEDS if controls else 0, **networks,
             )  # fmt: skip
         elif generated and reference:

@@ -13,6 +13,7 @@ from foleygram.files import file_hash
 from foleygram.generation.backbone import encode_audio, freeze
 from foleygram.generation.conditioning import control_latents
 from foleygram.media.audio import fit_length
+from foleygram.pipeline.parts import DTYPES, dtype_of
 from foleygram.pipeline.release import load_part
 from foleygram.spec import ClipSpec, as_spec
 
@@ -36,6 +37,7 @@ class FeatureEncoder:
 
     `fields` are names of `NEEDS`; the autoencoder comes from `backbone` where a folder of trained parts has none. The
     augmented envelopes of a clip depend on `seed` and the clip alone, so a cache holds what training from media sees.
+    `dtype` is a name of `DTYPES`, in which all networks but the envelope predictor compute.
     """
 
     def __init__(
@@ -47,13 +49,14 @@ class FeatureEncoder:
         backbone: str | Path | None = None,
         num_envelopes: int = 3,
         compile: bool = False,
+        dtype: str = "float32",
         seed: int = 0,
     ) -> None:
         names = {part for field in fields for part in NETWORKS.get(field, [])}
         if "control_latents" in fields and (Path(folder) / "envelope_predictor").is_dir():
             names.add("envelope_predictor")
         folders = {name: Path(backbone if backbone and name == "vae" else folder) for name in sorted(names)}
-        self.parts = {name: load_part(source, name) for name, source in folders.items()}
+        self.parts = {name: load_part(source, name, dtype_of(name, DTYPES[dtype])) for name, source in folders.items()}
         self.networks = torch.nn.ModuleList(p for p in self.parts.values() if isinstance(p, torch.nn.Module))
         freeze(*self.networks)
         if compile and "vae" in self.parts:
@@ -76,7 +79,9 @@ class FeatureEncoder:
             kept["motion_ages"] = batch["motion_ages"]
         if "latents" in self.fields:
             audio = fit_length(batch["audio"], self.spec.num_padded_samples)
-            kept["latents_mean"], kept["latents_scale"] = encode_audio(self.parts["vae"], audio)
+            kept["latents_mean"], kept["latents_scale"] = encode_audio(
+                self.parts["vae"], audio.to(self.parts["vae"].dtype)
+            )
         if "control_latents" in self.fields:
             kept["control_latents"] = self._control(batch)
         if "embeddings" in self.fields:

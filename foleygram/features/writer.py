@@ -216,6 +216,7 @@ def cache_dataset(
     batch_size: int = 16,
     device: torch.device | None = None,
     compile: bool = False,
+    dtype: str = "float32",
 ) -> Path:
     """Cache a split of Greatest Hits' layout, or, with `captions`, the videos of a folder that the CSV file names.
 
@@ -230,10 +231,10 @@ def cache_dataset(
         if captions
         else GreatestHits(data, split or "train", spec=spec, fields=media)
     )
-    encoder = FeatureEncoder(checkpoint or Path(), spec, fields, backbone=backbone, compile=compile)
+    encoder = FeatureEncoder(checkpoint or Path(), spec, fields, backbone=backbone, compile=compile, dtype=dtype)
     identity = {
         "spec": spec.facts(), "fields": sorted(fields), "encoders": encoder.identity, "clips": clips_hash(dataset),
-    }  # fmt: skip
+    } | ({} if dtype == "float32" else {"dtype": dtype})  # fmt: skip  # float32 as in older caches
     place = process_place()
     return write_cache(
         dataset, out, identity=identity, encode=encoder, format=format, batch_size=batch_size, shard_size=shard_size,

@@ -42,7 +42,7 @@ def test_a_config_runs_and_the_command_line_wins(path, tiny_release, rendered, t
     changes = {
         "--checkpoint": tiny_release, "--data": rendered, "--steps": 1, "--limit": 1, "--out": out, "--device": "cpu",
         "--judge": tmp_path / "judge", "--weights": tmp_path / "none", "--cache": tmp_path / "features",
-        "--conditions": "v,t+true", "--report-clips": 1,
+        "--conditions": "v,t+true", "--report-clips": 1, "--dtype": "bfloat16",
     }  # fmt: skip
     words = [str(word) for pair in changes.items() for word in pair]
     outcome = CliRunner().invoke(app, ["evaluate", "--config", str(path), "--no-controls", *words])
@@ -50,6 +50,6 @@ def test_a_config_runs_and_the_command_line_wins(path, tiny_release, rendered, t
     content, told = json.loads((out / "report.json").read_text()), yaml.safe_load(path.read_text())
     assert list(content["summary"]) == ["reference", "v", "t+true"] and content["oracle"] == ["t+true"]
     assert content["protocol"]["guidance_scale"] == told["guidance"]
-    assert content["protocol"]["num_inference_steps"] == 1
+    assert content["protocol"]["num_inference_steps"] == 1 and content["protocol"]["dtype"] == "bfloat16"
     assert "foleygram-audio" in content["protocol"]["embedders"] and "laion-clap" in content["left_out"]
     assert (out / "report.html").read_text().count("<article") == 1

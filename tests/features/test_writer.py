@@ -156,6 +156,21 @@ def test_a_crop_of_cached_latents_is_the_encoding_of_that_stretch(rendered, spec
     assert len(firsts) > 2
 
 
+def test_a_cache_in_bfloat16_is_near_and_no_cache_in_float32(rendered, tiny_release, tmp_path):
+    clips = {}
+    for dtype in ("float32", "bfloat16"):
+        made = ("latents", "control_latents", "embeddings")
+        folder = write(rendered, tmp_path / dtype, tiny_release, made, dtype=dtype)
+        fields = ("latents_mean", "control_latents", "video_embedding", "text_embedding", "audio_embedding")
+        clips[dtype] = CachedClips(folder, fields=fields)[0]
+    for name, exact in clips["float32"].items():
+        if isinstance(exact, torch.Tensor):
+            error = (clips["bfloat16"][name] - exact).norm() / exact.norm()
+            assert 1e-5 < error < 0.06, name
+    with pytest.raises(ValueError, match=r"another kind.*dtype"):
+        write(rendered, tmp_path / "float32", tiny_release, made, dtype="bfloat16")
+
+
 def test_identity_covers_every_network(tiny_release):
     encoder = FeatureEncoder(tiny_release, None, ("latents", "control_latents", "embeddings"))
     parts = {name.split("/")[0] for name in encoder.identity}
