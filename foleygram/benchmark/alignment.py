@@ -1,4 +1,4 @@
-"""The aligned space on a data set's clips: how well it finds and tells them apart."""
+"""Retrieval and separation in the aligned space, on a data set's clips."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from foleygram.datasets.datamodule import collate_clips
 from foleygram.pipeline.parts import Encoders
 
 PRINTED = ("material_video_to_audio", "material_audio_to_video", "auc_other_text", "auc_all_mixed")
-"""Figures that a terminal shows; a report holds them all."""
+"""Metrics that the terminal shows; a report holds all."""
 
 
 class EmbeddedClips(NamedTuple):

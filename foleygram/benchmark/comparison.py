@@ -1,4 +1,4 @@
-"""Two reports on the same clips side by side: every figure's change, with an interval where clips can be paired."""
+"""Compares two reports: the change of every metric, with an interval where both have the same clips."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from foleygram.benchmark.report import Report
 
 
 class Change(NamedTuple):
-    """A figure now, before, and the 95% interval of the difference; None where it has none."""
+    """A metric now, before, and the 95% interval of the difference; None where it has none."""
 
     now: float
     before: float
@@ -22,7 +22,7 @@ class Change(NamedTuple):
 
 
 def compare_reports(report: Report, earlier: Mapping[str, Any], *, seed: int) -> dict[str, dict[str, Change]]:
-    """Changes by condition and figure, for the conditions that both reports hold; differences are paired by clip.
+    """Changes by condition and metric, for the conditions that both reports hold; differences are paired by clip.
 
     A single generated set on both sides is compared whatever the two are called. Raises ValueError when the reports
     were scored in different ways or have no condition in common.
@@ -58,11 +58,11 @@ def comparison_notes(report: Report, earlier: Mapping[str, Any]) -> list[str]:
                 "is in one of both alone): the changes are between different clips, and have no interval"
             )
     others = sorted(_changed_networks(report.protocol, earlier["protocol"]))
-    return notes + [f"not compared: figures of {name}, another network in the earlier report" for name in others]
+    return notes + [f"not compared: metrics of {name}, another network in the earlier report" for name in others]
 
 
 def _changed_networks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Embedders that the two protocols do not describe alike: their figures are about different spaces."""
+    """Embedders that differ between two protocols: their metrics are about different spaces."""
     here, there = ours.get("embedders", {}), theirs.get("embedders", {})
     return [name for name in here.keys() | there.keys() if here.get(name) != there.get(name)]
 

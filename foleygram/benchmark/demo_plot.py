@@ -1,4 +1,4 @@
-"""One picture of a result: film strip, spectrogram of the generated sound, envelopes asked for and obtained, true hits.
+"""One plot of a result: film strip, spectrogram of the generated sound, envelopes asked for and obtained, true hits.
 
 Run: python -m foleygram.benchmark.demo_plot VIDEO SOUND OUT.png [--checkpoint checkpoints/mini]
 """
@@ -137,7 +137,7 @@ def find_events(video: Path) -> list[Event]:
 def main(
     video: Annotated[Path, typer.Argument(help="The silent video.")],
     sound: Annotated[Path, typer.Argument(help="What was generated for it.")],
-    out: Annotated[Path, typer.Argument(help="Picture to write: .png, .svg or .pdf.")],
+    out: Annotated[Path, typer.Argument(help="Image to write: .png, .svg or .pdf.")],
     checkpoint: Annotated[
         Path | None, typer.Option(help="Release folder whose predicted envelope is drawn too.")
     ] = None,
@@ -148,7 +148,7 @@ def main(
         out.parent.mkdir(parents=True, exist_ok=True)
         draw_result(video, sound, out, followed=followed, events=find_events(video))
     except (ValueError, OSError) as error:
-        typer.echo(f"picture: {error}", err=True)
+        typer.echo(f"demo plot: {error}", err=True)
         raise typer.Exit(1) from None
 
 

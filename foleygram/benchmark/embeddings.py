@@ -45,7 +45,7 @@ def load_published(name: str, weights: Path, checkpoint: Path | None) -> AudioEm
         return MicrosoftClap.from_weights(path, tokenizer=words if words.is_dir() else None)
     if name == "vggish":
         return VGGish.from_weights(min(weights.glob("vggish-*.pth"), default=weights / "vggish-10086976.pth"))
-    raise ValueError(f"unknown embedder {name!r}; there are {', '.join((OWN, *PUBLISHED))}")
+    raise ValueError(f"unknown embedder {name!r}; choose among {', '.join((OWN, *PUBLISHED))}")
 
 
 def load_class(text: str) -> AudioEmbedder:
@@ -57,7 +57,7 @@ def load_class(text: str) -> AudioEmbedder:
     try:
         embedder: AudioEmbedder = getattr(import_module(module), name).from_pretrained(folder)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"--embedder {text}: {path} cannot be had ({error})") from error
+        raise ValueError(f"--embedder {text}: {path} cannot be imported ({error})") from error
     return embedder
 
 

@@ -1,4 +1,4 @@
-"""Prints a report and writes it: figures alone as JSON, or a folder with a page to look at and listen to."""
+"""Prints a report and writes it: as one JSON file, or as a folder with a page to view and listen to."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ from rich.console import Console
 
 from foleygram.benchmark.alignment import PRINTED
 from foleygram.benchmark.comparison import Change, compare_reports, comparison_notes
-from foleygram.benchmark.report import Report, print_changes, print_figures, print_report, write_rows
+from foleygram.benchmark.report import Report, print_changes, print_report, print_values, write_rows
 from foleygram.distributed import process_place
 from foleygram.files import read_json, write_json
 
@@ -16,12 +16,12 @@ REPORT, ROWS, PAGE, SOUNDS, FEATURES = "report.json", "per_clip.csv", "report.ht
 
 
 def sounds_folder(out: Path | None) -> Path | None:
-    """Where a run that delivers to `out` keeps its sounds; nowhere if figures alone are asked for."""
+    """Folder of the generated sounds of a run that writes to `out`; None for a JSON file."""
     return None if out is None or out.suffix == ".json" else out / SOUNDS
 
 
 def features_folder(out: Path | None) -> Path | None:
-    """Where a run that delivers to `out` keeps what networks make of files; nowhere if figures alone are asked for."""
+    """Folder of the cached embeddings of a run that writes to `out`; None for a JSON file."""
     return None if out is None or out.suffix == ".json" else out / FEATURES
 
 
@@ -35,12 +35,12 @@ def read_report(path: Path) -> dict[str, Any]:
         clips = {name: [(row["video_id"], row["start"]) for row in rows] for name, rows in content["clips"].items()}
         figures = {name: summary.items() for name, summary in content["summary"].items()}
         if clips.keys() != figures.keys() or not isinstance(content["protocol"].get("embedders", {}), dict):
-            raise ValueError("its protocol, summary and clips do not go together")
+            raise ValueError("its protocol, summary and clips do not match")
         return content
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; give the report.json of an earlier run") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: no report of `foleygram evaluate` ({error!r}); score that system again") from error
+        raise ValueError(f"{path}: no report of `foleygram evaluate` ({error}); score that system again") from error
 
 
 def report_results(
@@ -64,7 +64,7 @@ def report_results(
             refusal = error
     print_report(report, console)
     if report.alignment:
-        print_figures(report.alignment, PRINTED, title="alignment, the same clips", console=console)
+        print_values(report.alignment, PRINTED, title="alignment, the same clips", console=console)
     if changes:
         print_changes(changes, report.metrics, console)
     if out is not None and out.suffix == ".json":

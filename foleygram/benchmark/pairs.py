@@ -1,4 +1,4 @@
-"""Generated sounds beside the references they are scored against: two folders matched by name, and how each is read."""
+"""Generated sounds and their references: two folders matched by name, and how a pair is read."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".ai
 RECORDING_ENDINGS = ("_denoised", "_mic")
 """What Greatest Hits adds to an id; a recording that is there twice is taken denoised."""
 LENGTH_TOLERANCE_SEC = 0.05
-"""Lengths that differ by more are worth a warning; the reference's length holds in any case."""
+"""Lengths that differ by more get a remark; the generated sound is fitted to the reference in any case."""
 SHORTEST_SEC = 0.05
 """A shorter reference has no envelope to follow, and less than a window of the judge's."""
 LARGEST = 1e4
-"""Samples beyond it, where full scale is 1, are damage, or a sound counted in integers."""
+"""Larger samples, where full scale is 1, mean a damaged file or integers read as floats."""
 READ_TIMEOUT_SEC = 300.0
 
 
@@ -56,7 +56,7 @@ class SoundPair:
 
 @dataclass(frozen=True)
 class Matched:
-    """What two folders have in common, and what only one of them holds."""
+    """Pairs of two folders, and the files that only one of them holds."""
 
     pairs: list[SoundPair]
     without_reference: list[Path]
@@ -145,15 +145,15 @@ def _video(stem: str, reference: Path) -> Path | None:
 
 def _read_captions(path: Path, stems: Iterable[str]) -> dict[str, str]:
     captions = {plain_stem(name): text or "" for name, text in read_captions(path).items()}
-    strangers = sorted(captions.keys() - set(stems))
-    if strangers:
-        raise ValueError(f"{path}: names {len(strangers)} files that neither folder holds, first {strangers[0]}")
+    unknown = sorted(captions.keys() - set(stems))
+    if unknown:
+        raise ValueError(f"{path}: names {len(unknown)} files that neither folder holds, first {unknown[0]}")
     return captions
 
 
 @dataclass
 class Remarks:
-    """What a reader of the figures must know of the files: without a partner, left out, cut or padded, silent."""
+    """Remarks on files: without a partner, left out, cut or padded, silent."""
 
     without_reference: list[str] = field(default_factory=list)
     without_generated: list[str] = field(default_factory=list)
@@ -165,8 +165,8 @@ class Remarks:
 def read_pair(pair: SoundPair, remarks: Remarks) -> ScoredClip | None:
     """Both sounds, mono, at the higher of their two rates, the generated one as long as its reference.
 
-    It is cut or zero-padded. None, with a remark, where one of them cannot be read or is beyond all scale, or where the
-    reference is shorter than 50 ms.
+    It is cut or zero-padded. None, with a remark, where one of them cannot be read or has samples far over full scale,
+    or where the reference is shorter than 50 ms.
     """
     try:
         rates = [isolate_unless_sound_file(sound_rate, path) for path in (pair.generated, pair.reference)]
@@ -176,7 +176,7 @@ def read_pair(pair: SoundPair, remarks: Remarks) -> ScoredClip | None:
         )
         _check(pair, generated, reference, max(rates))
     except MediaError as error:
-        remarks.left_out.append(f"{error}; {pair.video_id} is left out of every figure")
+        remarks.left_out.append(f"{error}; {pair.video_id} is left out of every metric")
         return None
     seconds = [len(sound) / max(rates) for sound in (generated, reference)]
     if abs(seconds[0] - seconds[1]) > LENGTH_TOLERANCE_SEC:
@@ -204,7 +204,7 @@ def _check(pair: SoundPair, generated: Tensor, reference: Tensor, sample_rate: i
             raise MediaError(f"{path}: samples up to {peak(sound):.3g}, where full scale is 1; export it again")
     if len(reference) < SHORTEST_SEC * sample_rate:
         milliseconds = 1000 * len(reference) / sample_rate
-        raise MediaError(f"{pair.reference}: {milliseconds:.3g} ms, of {1000 * SHORTEST_SEC:g} that a figure needs")
+        raise MediaError(f"{pair.reference}: {milliseconds:.3g} ms, but scoring needs {1000 * SHORTEST_SEC:g} ms")
 
 
 def isolate_unless_sound_file(read: Callable[..., Any], path: Path, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How sounds were scored, for readers who want to repeat it and for comparisons that must not mix two ways."""
+"""How sounds were scored: for repeating a run, and for refusing to compare reports scored in different ways."""
 
 import hashlib
 import json
@@ -23,8 +23,8 @@ SYSTEM_KEYS = frozenset(
         "dtype", "generated", "generated_sha256", "data", "metrics", "versions", "embedders",
     }
 )  # fmt: skip
-"""What two reports may differ in and still be compared: the system that is scored, and by which software. Figures of
-networks that differ are left out of a comparison one by one."""
+"""Keys in which two comparable reports may differ: the scored system and the software. Metrics of networks that differ
+are left out of a comparison one by one."""
 
 
 def scoring_protocol(
@@ -72,7 +72,7 @@ def scoring_protocol(
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of every package that a figure may depend on."""
+    """Versions of Python and of every package that a metric may depend on."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
@@ -131,5 +131,5 @@ def split_overlap(index: Mapping[str, Any], video_ids: Sequence[str]) -> list[st
         return []
     return [
         f"the checkpoint was trained on {len(seen)} of the {len(set(video_ids))} videos scored here "
-        f"({trained_on['data']}; first {seen[0]}): the figures overstate how it does on videos it has not seen"
+        f"({trained_on['data']}; first {seen[0]}): the metrics overstate its quality on unseen videos"
     ]

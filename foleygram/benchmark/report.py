@@ -1,4 +1,4 @@
-"""What a run found: the terminal's tables, and the folder with report.json, per_clip.csv and report.html."""
+"""A benchmark's results, their JSON, and their tables on the terminal."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from foleygram.evaluation.scores import Scores
 from foleygram.evaluation.statistics import Row
 from foleygram.files import atomic_path
 
-ROWS = {
+METRICS = {
     "onset F1, 50 ms": "onset_f1_50",
     "onset precision, 50 ms": "onset_precision_50",
     "onset recall, 50 ms": "onset_recall_50",
@@ -36,18 +36,18 @@ ROWS = {
     "CondFoleyGen: onset AP": "condfoleygen_average_precision",
 }
 COLUMNS = 4
-"""So many conditions fit beside the figures' names on a terminal of 80 characters."""
+"""Conditions that fit beside the metrics' names on a terminal of 80 characters."""
 DIGITS = {"envelope_l1": 4, "median_absolute_lag_ms": 1, "lag_ms": 1, "leak_db": 1}
-LEGEND = f"{ORACLE} was told something of the reference sound: no figure of a system that sees the video alone"
+LEGEND = f"{ORACLE} uses the reference sound, which a system that sees only the video does not have"
 
 FLOOR = (
     "FAD, FAVD and KAD of the reference are the floor: one half of the real videos against the other; a system that is "
-    "scored on the very clips of its references may lie below it"
+    "scored on the same clips as its references may be below it"
 )
 
 
 class Finding(NamedTuple):
-    """What an experiment shows: how to read it, a table, and a picture of it."""
+    """A result of an experiment: how to read it, a table, and a plot."""
 
     title: str
     text: str
@@ -62,28 +62,28 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a run found, as it is written and shown."""
+    """All results of a run."""
 
     title: str
     protocol: dict[str, Any]
     scores: dict[str, Scores]
     intervals: dict[str, dict[str, Interval]] = field(default_factory=dict)
     oracle: tuple[str, ...] = ()
-    """Names of the scores whose sounds were told something of the reference sound."""
+    """Names of the scores whose sounds use the reference sound."""
     borrowed: tuple[str, ...] = ()
     """Names of the scores of what borrows from another clip."""
     alignment: dict[str, float] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
     pairs: dict[str, list[SoundPair]] = field(default_factory=dict)
-    """Where the sounds of each of the scores lie."""
+    """Files behind each of the scores."""
     notes: tuple[str, ...] = ()
-    """Sentences that a reader of the figures needs."""
+    """Notes on the metrics."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Metrics without weights, and how to get them."""
     labels: dict[str, str] = field(default_factory=dict)
-    """What further figures than those of `ROWS` are called, and their keys."""
+    """Labels and keys of metrics beyond `METRICS`."""
     findings: tuple[Finding, ...] = ()
-    """What an experiment makes of the scores, or all there is of one that scores no sounds."""
+    """Results of an experiment, with or without scores."""
 
     def marked(self, name: str) -> str:
         """A score's name, with the mark of an oracle where it is one."""
@@ -92,7 +92,7 @@ class Report:
     @property
     def metrics(self) -> dict[str, str]:
         """Labels and keys of all metrics, in the order in which they are shown."""
-        return {**ROWS, **self.labels, "clips": "num_clips"}
+        return {**METRICS, **self.labels, "clips": "num_clips"}
 
     def present(self, names: Iterable[str]) -> dict[str, str]:
         """Labels and keys of the metrics that any of the named scores has."""
@@ -142,7 +142,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(note, style="yellow", markup=False, highlight=False)
     if report.left_out:
         console.print(
-            f"left out for want of weights: {', '.join(report.left_out)}; a report (--out) says how to get each",
+            f"left out because weights are missing: {', '.join(report.left_out)}; --out lists how to get each",
             markup=False, highlight=False,
         )  # fmt: skip
     for kind, lines in asdict(report.remarks).items():
@@ -152,9 +152,9 @@ def print_report(report: Report, console: Console | None = None) -> None:
 
 
 def score_table(scores: Mapping[str, Scores], rows: Mapping[str, str], title: str) -> Table:
-    """One column per name, one line per figure; a dash where there is nothing to say."""
+    """One column per name, one line per metric; a dash where it is not defined."""
     table = Table(title=title)
-    table.add_column("figure", no_wrap=True)
+    table.add_column("metric", no_wrap=True)
     for name in scores:
         table.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for label, key in rows.items():
@@ -173,19 +173,19 @@ def finding_table(finding: Finding) -> Table:
     return table
 
 
-def print_figures(figures: Mapping[str, float], names: Sequence[str], *, title: str, console: Console) -> None:
-    """Print the figures that `names` name, one line each; those that are missing get a dash."""
-    table = Table("figure", "value", title=title)
+def print_values(values: Mapping[str, float], names: Sequence[str], *, title: str, console: Console) -> None:
+    """Print the values that `names` name, one line each; a dash for a missing one."""
+    table = Table("metric", "value", title=title)
     for name in names:
-        table.add_row(name.replace("_", " "), cell(name, figures.get(name)))
+        table.add_row(name.replace("_", " "), cell(name, values.get(name)))
     console.print(table)
 
 
 def print_changes(changes: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str], console: Console) -> None:
-    """Print what changed since an earlier report, a line per figure; a star where the interval leaves out zero."""
+    """Print the changes since an earlier report, a line per metric; a star where the interval leaves out zero."""
     table = Table(title="change since the earlier report, with its 95% interval")
-    for column in ("condition", "figure", "before", "now", "change"):
-        table.add_column(column, justify="left" if column in ("condition", "figure") else "right")
+    for column in ("condition", "metric", "before", "now", "change"):
+        table.add_column(column, justify="left" if column in ("condition", "metric") else "right")
     for name, figures in changes.items():
         for label, key in rows.items():
             if key in figures:
@@ -202,7 +202,7 @@ def changed_cells(key: str, change: Any) -> tuple[str, str, str]:
 
 
 def cell(key: str, value: float | int | None) -> str:
-    """A figure with the digits that it deserves, a dash for none."""
+    """A value with its number of digits, a dash for none."""
     if value is None:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.{DIGITS.get(key, 3)}f}"

@@ -1,4 +1,4 @@
-"""Runs the benchmark through either door: a checkpoint on a split's clips, or any system's files beside references."""
+"""Runs the benchmark: a checkpoint on a split's clips, or any system's files against references."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -212,5 +212,5 @@ def _unmatched(matched: Matched) -> list[str]:
     if number := len(matched.without_reference):
         notes.append(f"generated files without a reference of that name, not scored: {number}")
     if number := len(matched.without_generated):
-        notes.append(f"references without a generated file: {number}; the figures are over the others alone")
+        notes.append(f"references without a generated file: {number}; the metrics are over the others")
     return notes

@@ -1,4 +1,4 @@
-"""Sets of pairs scored by the chosen metrics: what the two doors of `evaluate` have in common."""
+"""Scores sets of pairs by the chosen metrics: what both forms of `evaluate` have in common."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -31,14 +31,14 @@ WANTED = {
     OWN: "a release: beside --generated give it as "
     "--embedder foleygram.evaluation.embedders.AlignedEmbedder=checkpoints/mini",
 }
-"""What a metric that cannot be had lacks."""
+"""What each unavailable metric needs."""
 
 
 def choose_metrics(names: Sequence[str] | None, *, alignment: bool = False, judge: bool = True) -> tuple[str, ...]:
-    """The metrics that names stand for, each once, space around them aside; by default all that can be had.
+    """The named metrics, each once, without space around them; by default all that are available.
 
     `alignment` says whether a checkpoint is scored, `judge` whether there is a material judge. Raises ValueError
-    listing all there are for a name that is none, and for one that cannot be had.
+    for an unknown name, listing all, and for an unavailable metric.
     """
     lacking = {"alignment": not alignment, OWN: not alignment, "material": not judge}
     if names is None:
@@ -46,7 +46,7 @@ def choose_metrics(names: Sequence[str] | None, *, alignment: bool = False, judg
     names = [name.strip() for name in names]
     unknown = sorted(set(names) - set(METRICS))
     if unknown:
-        raise ValueError(f"unknown metrics {', '.join(unknown)}; there are {', '.join(METRICS)}")
+        raise ValueError(f"unknown metrics {', '.join(unknown)}; choose among {', '.join(METRICS)}")
     for name in names:
         if lacking.get(name):
             raise ValueError(f"the metric {name} needs {WANTED[name]}")
@@ -54,7 +54,7 @@ def choose_metrics(names: Sequence[str] | None, *, alignment: bool = False, judg
 
 
 class Networks(NamedTuple):
-    """What is asked of sounds, which networks answer, and what is left out because they are not at hand."""
+    """Loaded networks, and the metrics left out because theirs are missing."""
 
     judge: MaterialJudge | None
     judge_folder: Path | None
@@ -62,7 +62,7 @@ class Networks(NamedTuple):
     favd: dict[str, tuple[I3D, VGGish]]
     """FAVD's networks by profile."""
     left_out: dict[str, str]
-    """Metrics that these are, and how to get them."""
+    """Metrics without weights, and how to get them."""
 
 
 def load_networks(
@@ -85,13 +85,13 @@ def load_networks(
     for name in metrics:
         try:
             if name == OWN or name in PUBLISHED:
-                networks.embedders.append(_placed(load_published(name, weights, checkpoint), device))
+                networks.embedders.append(_on_device(load_published(name, weights, checkpoint), device))
             elif name in PROFILES:
                 i3d, vggish = load_profile(name, weights)
-                networks.favd[name] = _placed(i3d, device), _placed(vggish, device)
+                networks.favd[name] = _on_device(i3d, device), _on_device(vggish, device)
         except FileNotFoundError as error:
             networks.left_out[name] = str(error)
-    networks.embedders.extend(_placed(load_class(text), device) for text in embedders)
+    networks.embedders.extend(_on_device(load_class(text), device) for text in embedders)
     names = [str(embedder.identity["name"]) for embedder in networks.embedders]
     for name in names:
         if names.count(name) > 1:
@@ -111,7 +111,7 @@ def load_judge(folder: Path) -> MaterialJudge:
     return load_network(MaterialJudge, folder)
 
 
-def _placed(network: Any, device: str | torch.device) -> Any:
+def _on_device(network: Any, device: str | torch.device) -> Any:
     return network.to(device) if isinstance(network, torch.nn.Module) else network
 
 

@@ -1,4 +1,4 @@
-"""What the model is told of a clip in each condition, and whether that includes anything of the reference sound."""
+"""Conditions of the benchmark: which inputs the model gets, and whether they include the reference sound."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ READ_FOR = {"audio": "envelope_audio", "video": "frames", "text": "caption"}
 SHORT_NAMES = {"predicted": "v+predicted", "true": "v+true"}
 AGAINST_OTHER = " (other's truth)"
 ORACLE = "†"
-"""Marks what was told something of the reference sound."""
+"""Marks conditions that use the reference sound."""
 
 SHUFFLED_SEC = 0.25
 """Length of the pieces that a shuffled envelope is cut into."""
@@ -42,7 +42,7 @@ class Condition:
     shift_ms: float = 0.0
     """By how much the envelope comes late."""
     random_projections: bool = False
-    """Whether untrained projectors stand in for the release's own."""
+    """Whether random projectors replace the release's own."""
 
     @property
     def borrows(self) -> bool:
@@ -51,7 +51,7 @@ class Condition:
 
     @property
     def oracle(self) -> bool:
-        """Whether anything of the reference sound goes in: no figure of a system that sees the video alone."""
+        """Whether the reference sound is among the inputs, which a system that sees only the video cannot have."""
         heard = self.envelope in ("true", "onsets", "flat", "shuffled") and self.control_scale != 0
         return heard or "audio" in self.modalities
 
@@ -63,14 +63,14 @@ class Condition:
     @property
     def oracle_names(self) -> list[str]:
         """Those of `names` whose truth went in as sound."""
-        told = [self.oracle, self.envelope == "other"]
-        return [name for name, marked in zip(self.names, told, strict=False) if marked]
+        marks = [self.oracle, self.envelope == "other"]
+        return [name for name, marked in zip(self.names, marks, strict=False) if marked]
 
     @property
     def fields(self) -> set[str]:
         """Fields of a clip that are read for it."""
-        told = {READ_FOR[modality] for modality in self.modalities} - {"caption"}
-        return told | {"motion" if self.envelope == "predicted" else "envelope_audio"}
+        inputs = {READ_FOR[modality] for modality in self.modalities} - {"caption"}
+        return inputs | {"motion" if self.envelope == "predicted" else "envelope_audio"}
 
 
 CONTROLS = (
@@ -105,8 +105,8 @@ def choose_conditions(names: Sequence[str], *, controls: bool) -> list[Condition
     return [*reversed(conditions.values()), *(CONTROLS if controls else ())]
 
 
-def told_batch(condition: Condition, own: list[dict[str, Any]], other: list[dict[str, Any]]) -> dict[str, Any]:
-    """The batch with what the condition tells and nothing else; under another video's tokens, with its frames."""
+def condition_batch(condition: Condition, own: list[dict[str, Any]], other: list[dict[str, Any]]) -> dict[str, Any]:
+    """The batch with the inputs of a condition only; for another video's tokens, with that video's frames."""
     kept = {READ_FOR[modality] for modality in condition.modalities} | {"motion", "motion_ages"}
     batch = {key: value for key, value in collate_clips(own).items() if key in kept}
     if condition.other_video:
@@ -114,7 +114,7 @@ def told_batch(condition: Condition, own: list[dict[str, Any]], other: list[dict
     return batch
 
 
-def told_envelopes(
+def condition_envelopes(
     condition: Condition,
     own: Sequence[Mapping[str, Any]],
     other: Sequence[Mapping[str, Any]],

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from foleygram.benchmark.pairs import SoundPair
-from foleygram.benchmark.settings import AGAINST_OTHER, Condition, told_batch, told_envelopes
+from foleygram.benchmark.settings import AGAINST_OTHER, Condition, condition_batch, condition_envelopes
 from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import Clip
 from foleygram.datasets.greatest_hits import GreatestHits
@@ -145,8 +145,8 @@ def generate_sounds(
             own = [read[i] for i in chosen]
             other = [read[partners[i]] for i in chosen] if condition.borrows else own
             generated = pipeline.generate_clips(
-                told_batch(condition, own, other),
-                envelopes=told_envelopes(condition, own, other, pipeline.spec),
+                condition_batch(condition, own, other),
+                envelopes=condition_envelopes(condition, own, other, pipeline.spec),
                 present=condition.modalities,
                 **options,
                 controlnet_conditioning_scale=condition.control_scale,

@@ -65,7 +65,7 @@ def _write(
     from foleygram.benchmark.sounds import pick_clips
     from foleygram.listening.page import key_path, match_systems, write_test
 
-    match = match_systems(folders, media=media, pictures=pictures)
+    match = match_systems(folders, media=media, videos=pictures)
     for line in match.left_out:
         typer.echo(f"left out: {line}", err=True)
     match = match._replace(clips=[match.clips[index] for index in pick_clips(len(match.clips), limit)])

@@ -1,4 +1,4 @@
-"""Distances between sets of embeddings as torchmetrics: FAD with any embedder, FAVD, KAD (paper notes, section 6)."""
+"""Distances between sets of embeddings as torchmetrics: FAD with any embedder, FAVD, KAD."""
 
 import hashlib
 from typing import Any, NamedTuple
@@ -13,20 +13,20 @@ from foleygram.evaluation.frechet import frechet_distance, frechet_infinity, sma
 from foleygram.evaluation.kernel import kernel_distance
 
 FEW = 100
-"""Rows below which a kernel distance carries a note. In 64 dimensions 10 rows of one Gaussian scatter by 0.55 around 0,
+"""Fewer embeddings give a kernel distance a note. In 64 dimensions 10 samples of one Gaussian scatter by 0.55 around 0,
 100 by 0.06; shifted by a fifth of their deviation in each dimension they are at 1.1."""
 COMFORTABLE = 8
-"""With so many rows per dimension two samples of one Gaussian, alike in all directions, are 0.07 of its variance apart;
-with one row per dimension 0.52."""
+"""With so many embeddings per dimension two samples of an isotropic Gaussian are 0.07 of its variance apart; with one
+per dimension 0.52."""
 
 
 class Distance(NamedTuple):
-    """What a distance says, over how many rows, and what to know before believing it."""
+    """A distance, the number of embeddings it is over, and notes on its reliability."""
 
     value: float | None
-    """None where the rows cannot carry a figure; `notes` says why."""
+    """None where there are too few embeddings; `notes` gives the reason."""
     infinity: float | None
-    """The same as FAD-infinity, for Frechet distances over enough rows."""
+    """FAD-infinity, for Frechet distances over enough embeddings."""
     num_generated: int
     num_reference: int
     dim: int
@@ -34,7 +34,7 @@ class Distance(NamedTuple):
 
 
 class _RowSets(Metric):
-    """Rows of generated and of reference clips, gathered; their order depends on the clips' names alone."""
+    """Gathers embeddings of generated and of reference clips; their order depends on the clips' names only."""
 
     full_state_update = False
     generated: list[Tensor]
@@ -51,14 +51,14 @@ class _RowSets(Metric):
         self.set_dtype(torch.float64)  # also of what a process without clips contributes
 
     def add(self, rows: Tensor, *, real: bool, clip: str) -> None:
-        """Add a clip's rows (N, d), of the reference where `real`; `clip` names it, in any order, in any process.
+        """Add a clip's embeddings (N, d), of the reference where `real`; `clip` names it, in any order and process.
 
-        Raises ValueError naming the clip for rows that are none, not finite, or of another width.
+        Raises ValueError naming the clip for embeddings that are empty, not finite, or of another size.
         """
         if rows.dim() != 2 or len(rows) == 0 or not bool(torch.isfinite(rows).all()):
-            raise ValueError(f"{clip}: rows of shape {tuple(rows.shape)} must be (N, d), at least one, and finite")
+            raise ValueError(f"{clip}: embeddings of shape {tuple(rows.shape)} must be (N, d), not empty, finite")
         if self.dim > 0 and self.dim != rows.shape[1]:
-            raise ValueError(f"{clip}: rows of {rows.shape[1]} values after rows of {int(self.dim)}: two embedders?")
+            raise ValueError(f"{clip}: embeddings of {rows.shape[1]} values after {int(self.dim)}: use one embedder")
         self.dim = self.dim.new_tensor(rows.shape[1])
         name = "reference" if real else "generated"
         # One dimension only: torchmetrics gathers processes that have rows with one that has none.
@@ -66,7 +66,7 @@ class _RowSets(Metric):
         getattr(self, f"{name}_keys").append(self.dim.new_full((len(rows),), _clip_key(clip)))
 
     def row_set(self, name: str) -> np.ndarray:
-        """All rows (N, d) of `generated` or `reference`, clip by clip."""
+        """All embeddings (N, d) of `generated` or `reference`, clip by clip."""
         values = getattr(self, name)
         if len(values) == 0:
             return np.zeros((0, int(self.dim)))
@@ -77,8 +77,8 @@ class _RowSets(Metric):
 class _Frechet(_RowSets):
     """Frechet distance, plain and as FAD-infinity.
 
-    Sets with fewer than `min_rows` rows (by default more than there are dimensions) have no figure: the covariance
-    would lack rank and the value be mostly bias.
+    Undefined for fewer than `min_rows` embeddings, by default one more than dimensions: the covariance would lack rank
+    and the value be mostly bias.
     """
 
     def __init__(self, *, infinity: bool = True, seed: int = 0, min_rows: int | None = None, **kwargs: Any) -> None:
@@ -92,21 +92,21 @@ class _Frechet(_RowSets):
         needed = max(2, dim + 1 if self.min_rows is None else self.min_rows)
         counts = len(generated), len(reference), dim
         if fewest < needed:
-            note = f"{fewest} rows for {dim} dimensions: no figure, it would be mostly bias; at least {needed} needed"
+            note = f"{fewest} embeddings in {dim} dimensions: undefined, mostly bias; at least {needed} needed"
             return Distance(None, None, *counts, (note,))
         notes = []
         if fewest < COMFORTABLE * dim:
-            notes.append(f"{fewest} rows for {dim} dimensions: biased upwards, read it beside the floor")
+            notes.append(f"{fewest} embeddings in {dim} dimensions: biased upwards, compare it with the floor")
         infinity = None
         if self.infinity and len(generated) >= 2 * smallest_fit(dim):
             infinity = frechet_infinity(generated, reference, seed=self.seed)
         elif self.infinity:
-            notes.append(f"{len(generated)} generated rows: no FAD-infinity, which needs {2 * smallest_fit(dim)}")
+            notes.append(f"{len(generated)} generated embeddings: no FAD-infinity, which needs {2 * smallest_fit(dim)}")
         return Distance(frechet_distance(generated, reference), infinity, *counts, tuple(notes))
 
 
 class FrechetAudioDistance(_Frechet):
-    """FAD over the rows of any embedder, plain and as FAD-infinity; `min_rows` is `dim + 1` by default."""
+    """FAD with any embedder, plain and as FAD-infinity; `min_rows` is `dim + 1` by default."""
 
     def update(self, rows: Tensor, *, real: bool, clip: str) -> None:
         """Add a clip's rows (N, d), as `add` does."""
@@ -114,23 +114,23 @@ class FrechetAudioDistance(_Frechet):
 
 
 class FrechetAudioVisualDistance(_Frechet):
-    """FAVD (PEAVS): the Frechet distance over rows of picture and sound side by side; `profile` names the networks."""
+    """FAVD (PEAVS): the Frechet distance of video and sound embeddings, concatenated; `profile` names the networks."""
 
     def __init__(self, profile: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.profile = profile
 
-    def update(self, picture: Tensor, sound: Tensor, *, real: bool, clip: str) -> None:
-        """Add a clip's rows (N, d) of picture and (M, e) of sound, paired by their index, cut to the shorter list.
+    def update(self, video: Tensor, sound: Tensor, *, real: bool, clip: str) -> None:
+        """Add a clip's embeddings (N, d) of video and (M, e) of sound, paired by index, cut to the shorter list.
 
-        Raises ValueError naming the clip for rows that are none, not finite, or of another width.
+        Raises ValueError naming the clip for embeddings that are empty, not finite, or of another size.
         """
-        count = min(len(picture), len(sound))
-        self.add(torch.cat([picture[:count], sound[:count]], dim=1), real=real, clip=clip)
+        count = min(len(video), len(sound))
+        self.add(torch.cat([video[:count], sound[:count]], dim=1), real=real, clip=clip)
 
 
 class KernelAudioDistance(_RowSets):
-    """KAD over the rows of any embedder; unbiased, so it serves a few hundred clips."""
+    """KAD with any embedder; unbiased, so a few hundred clips suffice."""
 
     def update(self, rows: Tensor, *, real: bool, clip: str) -> None:
         """Add a clip's rows (N, d), as `add` does."""
@@ -141,9 +141,9 @@ class KernelAudioDistance(_RowSets):
         generated, reference = self.row_set("generated"), self.row_set("reference")
         counts = len(generated), len(reference), int(self.dim)
         if min(counts[:2]) < 2:
-            return Distance(None, None, *counts, (f"{min(counts[:2])} rows: a distance needs two in both sets",))
+            return Distance(None, None, *counts, (f"{min(counts[:2])} embeddings: a distance needs two in both sets",))
         few = min(counts[:2])
-        notes = (f"{few} rows: it scatters widely, read it beside the floor",) if few < FEW else ()
+        notes = (f"{few} embeddings: it scatters widely, compare it with the floor",) if few < FEW else ()
         try:
             return Distance(kernel_distance(generated, reference), None, *counts, notes)
         except ValueError as error:

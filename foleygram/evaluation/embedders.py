@@ -1,4 +1,4 @@
-"""What turns sound into rows: the protocol, windows, and a release's own encoder (paper notes, section 6)."""
+"""Audio embedders: the protocol, windows, and a release's own encoder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,15 +12,15 @@ from foleygram.files import file_hash
 from foleygram.weights.state_dict import without_chatter
 
 Tail = Literal["pad", "drop"]
-"""What becomes of a window that reaches past the sound: zero-padded, or left out."""
+"""Whether a window that reaches past the sound is zero-padded or left out."""
 FBANK_RATE = 100
 """Frames of Kaldi's filterbank per second."""
 
 
 class AudioEmbedder(Protocol):
-    """A frozen network on windows of mono sound; one row per window.
+    """A frozen network that gives one embedding per window of mono sound.
 
-    One with a text branch also has `embed_text(texts)`: rows (N, d) of the same space, float32 on the CPU.
+    One with a text branch also has `embed_text(texts)`: embeddings (N, d) of the same space, float32 on the CPU.
     """
 
     sample_rate: int
@@ -30,11 +30,11 @@ class AudioEmbedder(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """JSON: name, checkpoint, SHA-256 of the weights and whatever else changes a row."""
+        """JSON: name, checkpoint, SHA-256 of the weights and all else that changes an embedding."""
         ...
 
     def __call__(self, windows: Tensor) -> Tensor:
-        """Rows (N, d), float32 on the CPU, of windows (N, samples), wherever the network lies."""
+        """Embeddings (N, d), float32 on the CPU, of windows (N, samples), on whichever device the network is."""
         ...
 
 
@@ -65,10 +65,9 @@ def num_covered(num_samples: int, embedder: AudioEmbedder) -> int:
 
 
 class AlignedEmbedder(nn.Module):
-    """A release's own audio and text encoders (for the miniature, trained with it): offline, and under their own name.
+    """A release's own audio and text encoders: unit embeddings in one space, no download.
 
-    Unit rows of one space. They also condition generation, so what they say of a sound that was told the reference or a
-    caption is no second opinion.
+    The same encoders condition generation, so they are no independent judge of sounds made from a reference or caption.
     """
 
     hop_sec = 1.0
@@ -105,10 +104,10 @@ class AlignedEmbedder(nn.Module):
 
     @torch.inference_mode()
     def forward(self, windows: Tensor) -> Tensor:
-        """Unit rows (N, d) of windows (N, samples)."""
+        """Unit embeddings (N, d) of windows (N, samples)."""
         return self.encoder.embed_waveform(windows.to(self.encoder.device)).float().cpu()
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> Tensor:
-        """Unit rows (N, d) of texts, at most 40 tokens each."""
+        """Unit embeddings (N, d) of texts, at most 40 tokens each."""
         return self.text.embed_texts(self.tokenizer, texts).float().cpu()

@@ -1,4 +1,4 @@
-"""How well one sound's loudness over time follows another's (paper notes, section 6)."""
+"""How well one sound's loudness over time follows another's."""
 
 import math
 
@@ -13,9 +13,9 @@ ENVELOPE_RATE = SAMPLE_RATE / HOP_LENGTH
 EDGE = FRAME_LENGTH // 2 // HOP_LENGTH
 SMOOTHING_SEC = 0.05
 MAX_LAG_SEC = 0.5
-"""A lag is looked for this far in both directions."""
+"""Largest lag, in both directions."""
 INAUDIBLE = 1e-4
-"""An envelope that stays below this RMS (-80 dB of full scale) carries no sound to compare."""
+"""An envelope below this RMS (-80 dB of full scale) is silence."""
 SILENT_DB, SILENT_SEC, MARGIN_SEC = -50.0, 0.2, 0.05
 FLOOR_DB = -120.0
 
@@ -35,7 +35,7 @@ def envelope_correlation(generated: Tensor, reference: Tensor) -> float | None:
     """Pearson correlation of two envelopes (values,) after 50 ms smoothing.
 
     0 where only the generated clip is inaudible or flat, None where the reference is, or both are shorter than two
-    windows: nothing is there to follow.
+    windows: there is nothing to follow.
     """
     _check_lengths(generated, reference)
     x, y = _centred(generated), _centred(reference)

@@ -1,4 +1,4 @@
-"""Rows of many files: read ahead by threads, embedded in full batches, kept in a cache."""
+"""Embeddings of many files: read ahead by threads, embedded in full batches, cached."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -31,14 +31,14 @@ class AudioClip(NamedTuple):
 
 
 class Extraction(NamedTuple):
-    """What came of each clip, in the order given; None where a clip failed, and why."""
+    """Features of each clip, in the order given, None where a clip failed; and the reasons by index."""
 
     features: list[Features | None]
     failures: dict[int, str]
 
 
 class _Windows(NamedTuple):
-    """What a reader makes of a clip that the cache does not have."""
+    """Windows of a clip that is not in the cache."""
 
     windows: Tensor
     num_covered: int
@@ -47,7 +47,7 @@ class _Windows(NamedTuple):
 
 
 def feature_key(clip: AudioClip, embedder: AudioEmbedder) -> dict[str, Any]:
-    """What the rows of a clip depend on: the file's content, the stretch, the embedder and its windows."""
+    """What the embeddings of a clip depend on: the file's content, the stretch, the embedder and its windows."""
     return {
         "content": content_hash(clip.path),
         "start": clip.start,
@@ -78,11 +78,11 @@ def extract(
     num_readers: int = 2,
     progress: Callable[[int], None] | None = None,
 ) -> Extraction:
-    """Rows of clips; what `cache` has is not computed again, what it lacks is kept in it as soon as it is there.
+    """Embeddings of clips; `cache` is read first, and written as soon as a clip is done.
 
-    Threads read and resample while the network runs on full batches of `batch_size` windows; `progress` is told how
-    many clips are done. A clip that cannot be read, is empty or gives rows that are not finite is a failure with a
-    reason that names it, and the rest goes on. Several processes may take shares of the clips with one cache.
+    Threads read and resample while the network runs on full batches of `batch_size` windows; `progress` gets the number
+    of clips done. A clip that cannot be read, is empty or gives values that are not finite becomes a failure that names
+    it; the other clips are embedded. Several processes may share one cache.
     """
     features: list[Features | None] = [None] * len(clips)
     failures: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""FAVD's profiles by name: which networks each is made of, whether they are at hand, and rows of the picture."""
+"""FAVD's profiles, their networks, and embeddings of video frames."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from foleygram.media.isolate import run_isolated
 from foleygram.media.video import motion_times, probe, read_frames
 
 STACKS_AT_ONCE = 8
-"""Rows made of one reading of a video: about 70 MB of frames."""
+"""Embeddings per read of a video: about 70 MB of frames."""
 
 
 class Profile(NamedTuple):
@@ -82,10 +82,10 @@ def extract_videos(
     cache: FeatureCache | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Extraction:
-    """Rows of the pictures of clips: one per 24 frames at 25 fps, so that they pair with VGGish's every 0.96 s.
+    """Embeddings of the videos of clips: one per 24 frames at 25 fps, so that they pair with VGGish's every 0.96 s.
 
     Frames are those on screen in the middle of each 25th of a second, their short side 256. A video that cannot be
-    read or is shorter than 25 frames is a failure with a reason that names it, and the rest goes on.
+    read or is shorter than 25 frames becomes a failure that names it; the other clips are embedded.
     """
     features: list[Features | None] = []
     failures: dict[int, str] = {}
@@ -111,7 +111,7 @@ def _video_features(clip: AudioClip, network: I3D, cache: FeatureCache | None) -
     times = motion_times(clip.start, seconds, FRAME_RATE)
     count = (len(times) - 1) // STACK
     if count < 1:
-        raise ValueError(f"{clip}: {max(0.0, seconds):g} s of picture, of which I3D needs {(STACK + 1) / FRAME_RATE:g}")
+        raise ValueError(f"{clip}: {max(0.0, seconds):g} s of video, but I3D needs {(STACK + 1) / FRAME_RATE:g} s")
     parts: list[Tensor] = []
     for first in range(0, count, STACKS_AT_ONCE):
         last = min(count, first + STACKS_AT_ONCE)
@@ -120,7 +120,7 @@ def _video_features(clip: AudioClip, network: I3D, cache: FeatureCache | None) -
         parts.append(network(rearrange(frames.unfold(0, STACK + 1, STACK), "n c h w t -> n t c h w")))
     rows = torch.cat(parts)
     if not bool(torch.isfinite(rows).all()):
-        raise ValueError(f"{clip}: its rows hold values that are not finite")
+        raise ValueError(f"{clip}: its embeddings hold values that are not finite")
     found = Features(rows, len(rows), peak=1.0)
     if cache is not None:
         cache.write(key, found)

@@ -1,4 +1,4 @@
-"""Rows that embedders made of files, kept by content: a file that changed is never scored from an old row."""
+"""Cache of embeddings, keyed by file content: a changed file is embedded again."""
 
 import hashlib
 import json
@@ -13,22 +13,22 @@ from torch import Tensor
 from foleygram.files import atomic_path
 
 FORMAT = 2
-"""Raised when the same key would come to mean other rows."""
+"""Increased when the same key would give other embeddings."""
 
 
 class Features(NamedTuple):
-    """Rows of one clip."""
+    """Embeddings of one clip."""
 
     rows: Tensor
     """float32 (N, d), one per window."""
     num_covered: int
-    """So many of the first windows lie wholly inside the sound."""
+    """How many windows, from the first on, lie wholly inside the sound."""
     peak: float
     """Largest magnitude of the sound at the embedder's rate; 0 for digital silence."""
 
     @property
     def covered(self) -> Tensor:
-        """Rows of the windows that lie wholly inside the sound, for the CLAP-score."""
+        """Embeddings of the windows that lie wholly inside the sound, for the CLAP-score."""
         return self.rows[: self.num_covered]
 
 
@@ -40,12 +40,12 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, key: Mapping[str, Any]) -> Path:
-        """Where the rows of a key lie, or would."""
+        """File of a key, which need not exist."""
         digest = hashlib.sha256(_canonical(key).encode()).hexdigest()
         return self.folder / digest[:2] / f"{digest}.safetensors"
 
     def read(self, key: Mapping[str, Any]) -> Features | None:
-        """The rows of a key; None where there are none, or a file that is damaged, which is then made anew."""
+        """The features of a key; None without a file, or where it is damaged and has to be written again."""
         path = self.path(key)
         if not path.is_file():
             return None
@@ -59,7 +59,7 @@ class FeatureCache:
             return None
 
     def write(self, key: Mapping[str, Any], features: Features) -> None:
-        """Keep rows, whole or not at all; raises OSError when the folder cannot be written."""
+        """Write features, whole or not at all; raises OSError when the folder cannot be written."""
         path = self.path(key)
         path.parent.mkdir(exist_ok=True)
         facts = {"key": _canonical(key), "num_covered": str(features.num_covered), "peak": repr(features.peak)}

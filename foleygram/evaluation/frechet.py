@@ -1,4 +1,4 @@
-"""Frechet distance between two sets of embeddings (paper notes, section 6)."""
+"""Frechet distance between two sets of embeddings."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ SMALLEST_FIT, NUM_FITS = 500, 25
 """FAD-infinity is fitted over so many sizes, from so many rows on, as in fadtk, where there are fewer dimensions."""
 
 EXACT, SMALLEST_DIRECTION = 1e-10, 1e-3
-"""Tolerated rounding, of the root term; deviations, of the largest, below which covariances are not squared."""
+"""Tolerated relative rounding of the root term; deviations below this share of the largest forbid squaring."""
 
 
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
-    """Frechet distance of Gaussians fitted to the rows of x (N, d) and y (M, d), in float64, without an epsilon.
+    """Frechet distance of Gaussians fitted to embeddings x (N, d) and y (M, d), in float64, without an epsilon.
 
     |mean difference|^2 + tr(C1) + tr(C2) - 2 tr((C1 C2)^(1/2)), covariances over N - 1. With triangular factors
     C1 = R1^T R1 and C2 = R2^T R2, the last trace is the sum of the singular values of R1 R2^T: exact for any rank.
@@ -59,7 +59,7 @@ def comparable_rows(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]
     """Both sets in float64; raises ValueError for fewer than two rows, two widths, or values that are not finite."""
     x, y = _finite_rows(x, "x"), _finite_rows(y, "y")
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"x has rows of {x.shape[1]} values and y of {y.shape[1]}: they come from different networks")
+        raise ValueError(f"embeddings x of {x.shape[1]} values and y of {y.shape[1]}: take both from one network")
     return x, y
 
 
@@ -68,7 +68,7 @@ def _finite_rows(values: ArrayLike, name: str) -> np.ndarray:
         values = values.detach().cpu().double().numpy()
     rows = np.asarray(values, np.float64)
     if rows.ndim != 2 or len(rows) < 2:
-        raise ValueError(f"{name} has shape {rows.shape}: a covariance needs at least two rows, (N, d)")
+        raise ValueError(f"{name} has shape {rows.shape}: give at least two embeddings, (N, d)")
     if not np.isfinite(rows).all():
         raise ValueError(f"{name} holds values that are not finite")
     return rows
@@ -112,7 +112,7 @@ def frechet_infinity(x: ArrayLike, y: ArrayLike, *, seed: int) -> float:
     x, y = comparable_rows(x, y)
     smallest = smallest_fit(x.shape[1])
     if len(x) < 2 * smallest:
-        raise ValueError(f"{len(x)} rows: a fit against 1/N needs at least {2 * smallest}")
+        raise ValueError(f"{len(x)} embeddings: a fit against 1/N needs at least {2 * smallest}")
     rng = np.random.default_rng(seed)
     sizes = np.linspace(smallest, len(x), NUM_FITS).round().astype(int)
     reference = _fitted(y)

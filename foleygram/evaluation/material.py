@@ -1,4 +1,4 @@
-"""A judge that hears of which material a struck object is: a network of its own, which conditions nothing."""
+"""A classifier of the struck material in a sound; independent of the networks that condition generation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from foleygram.media.audio import kaldi_fbank, resample
 
 INAUDIBLE = 1e-4
-"""Sound whose peak stays below -80 dB of full scale is not judged."""
+"""Sound with a peak below -80 dB of full scale is not judged."""
 
 
 class MaterialJudgeConfig(PretrainedConfig):
@@ -37,7 +37,7 @@ class MaterialJudgeConfig(PretrainedConfig):
 
 
 class MaterialJudge(PreTrainedModel):
-    """Log-mel picture -> four convolution blocks -> attention over time -> one score per material."""
+    """Log-mel spectrogram -> four convolution blocks -> attention over time -> one score per material."""
 
     config_class = MaterialJudgeConfig
     main_input_name = "audio"
@@ -56,7 +56,7 @@ class MaterialJudge(PreTrainedModel):
         self.post_init()
 
     def log_mel(self, audio: Tensor) -> Tensor:
-        """Log-mel picture (B, 1, mels, frames) of sound (B, samples), in [0, 1] below each clip's own loudest value."""
+        """Log-mel spectrogram (B, 1, mels, frames) of sound (B, samples), in [0, 1], 1 at the clip's loudest value."""
         bank = kaldi_fbank(audio * 2**15, self.config.sample_rate, self.config.num_mel_bins)
         decibels = (bank - bank.amax((-2, -1), keepdim=True)) * (10 / torch.log(torch.tensor(10.0)))
         return rearrange((1 + decibels / self.config.range_db).clamp(min=0), "b frames mels -> b 1 mels frames")

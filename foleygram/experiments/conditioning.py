@@ -21,14 +21,14 @@ NEAR_MS = 15.0
 
 
 def conditioning(run: Run, *, true_envelope: bool = False) -> Report:
-    """Which modalities say what sounds: A, V, T and all their combinations, under the predicted or true envelope."""
+    """Which modalities determine what sounds: A, V, T and all combinations, with the predicted or true envelope."""
     names = [f"{letters}{'+true' * true_envelope}" for letters in COMBINATIONS]
     report = run(conditions=[parse_condition(name) for name in names])
     envelope = "the reference's, as in the paper" if true_envelope else "predicted from the video, whatever the letters"
     text = (
         "a: the reference sound itself, v: the video, t: the caption; the letters choose the semantic tokens. The "
-        f"envelope is {envelope}. {ORACLE}: told something of the reference sound, so an oracle and no figure of a "
-        f"system that sees the video alone. {OWN} is the encoder that makes a's token: no second opinion of those rows."
+        f"envelope is {envelope}. {ORACLE}: uses the reference sound, so an oracle that a system with the video alone "
+        f"cannot reach. {OWN} is the encoder that makes a's token, so it is no independent judge of those conditions."
     )
     return replace(report, findings=(_finding("Conditioning", text, report, names),))
 
@@ -62,7 +62,7 @@ def _shift_name(ms: float) -> str:
 
 
 def _finding(title: str, text: str, report: Report, names: Sequence[str]) -> Finding:
-    """The figures that matter, a row per name, with their intervals, as table and picture."""
+    """The main metrics, a row per name, with their intervals, as table and plot."""
     keys = {
         label: key
         for label, key in report.metrics.items()

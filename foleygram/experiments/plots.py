@@ -1,4 +1,4 @@
-"""Pictures of findings as SVG: dots with intervals, lines against what was asked for, histograms."""
+"""Plots of findings as SVG: dots with intervals, lines against what was asked for, histograms."""
 
 import io
 import math
@@ -22,7 +22,7 @@ def draw_dots(
     *,
     marked: Sequence[str] = (),
 ) -> str:
-    """One panel per figure, one line per name: a dot and its interval; `marked` names in another colour."""
+    """One panel per metric, one line per name: a dot and its interval; `marked` names in another colour."""
     names = list(dict.fromkeys(name for values in panels.values() for name in values))
     figure = _figure(0.32 * len(names) + 0.9)
     for number, (label, values) in enumerate(panels.items()):
@@ -45,7 +45,7 @@ def draw_dots(
 def draw_lines(
     panels: Mapping[str, Sequence[float | None]], at: Sequence[float], *, xlabel: str, wanted: Sequence[str] = ()
 ) -> str:
-    """One panel per figure against the values `at`; panels in `wanted` get the line on which they should lie."""
+    """One panel per metric against the values `at`; panels in `wanted` get the identity line."""
     figure = _figure(PANEL_IN + 0.4)
     for number, (label, values) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), number + 1)
@@ -95,7 +95,7 @@ def _plain(axes: Any) -> None:
 
 
 def _svg(figure: Figure) -> str:
-    """The picture as one SVG element, its text as text and its ids the same every time."""
+    """The plot as one SVG element, its text as text and its ids the same every time."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "foleygram", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -145,8 +145,8 @@ def compare_controls(
 ) -> dict[str, Any]:
     """The RMS envelope against an onset track as the control: fresh ControlNets, equal steps, scores of each.
 
-    Both are setup the truth, as curve or as pulses, so the scores differ by what the control carries. Sounds are made
-    and scored on `device`. Writes `out`/control.json.
+    Both get the ground truth, as a curve or as pulses, so the scores differ by what the control carries. Sounds are
+    made and scored on `device`. Writes `out`/control.json.
     """
     figures: Figures = {}
     for name, features in CONTROLS.items():
@@ -196,7 +196,7 @@ def _generation_figures(
     seed: int,
     device: str | torch.device,
 ) -> dict[str, float]:
-    """Scores of a release on held-out clips, as `condition: figure`."""
+    """Scores of a release on held-out clips, as `condition: metric`."""
     report = evaluate(
         release, setup.scored, "test", conditions=choose_conditions(names, controls=False),
         num_inference_steps=budget.num_inference_steps, seed=seed, limit=budget.clips, sounds=folder / "sounds",

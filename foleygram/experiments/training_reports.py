@@ -1,4 +1,4 @@
-"""The experiments that train, as reports: one row per variant, a picture of the figures that matter."""
+"""Reports of the experiments that train: one row per variant, and a plot of the main metrics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,18 +20,18 @@ SOUND = {
     "material": "material_accuracy",
 }
 OBJECTIVES_TEXT = (
-    "Every space is trained on from the same one, whose own figures stand in the first row, with the same clips, "
+    "Every space is trained from the same one, whose own metrics are in the first row, with the same clips, "
     "steps and rates. Volume is the mean over held-out matched triplets. For the sound every space gets fresh "
-    "projectors, and the same ControlNet goes on beside them; the true envelope is told. The start has itself seen "
-    "GRAM: a few variants, one seed, no statistic."
+    "projectors, and the same ControlNet is trained on beside them; the true envelope is given. The start was trained "
+    "with GRAM: a few variants, one seed, no statistic."
 )
 SENSITIVITY_TEXT = (
     "Sizes: fresh heads of so many dimensions on the same networks. Temperatures: of the loss at the beginning, on the "
-    "start as it is; the loss learns it from there. Figures on held-out clips."
+    "start as it is; the loss learns it from there. Metrics on held-out clips."
 )
 CONTROL_TEXT = (
     "Two ControlNets begin as the same copy of the DiT's blocks and train equally long, one on RMS envelopes, one on "
-    "pulses at their onsets. Told the truth in its own form, each is scored against the reference sound."
+    "pulses at their onsets. Each gets the ground truth in its own form and is scored against the reference sound."
 )
 
 
@@ -57,7 +57,7 @@ def control_report(content: Mapping[str, Any]) -> Report:
 
 
 def variants_finding(title: str, text: str, content: Mapping[str, Any], keys: Mapping[str, str]) -> Finding:
-    """A row per variant with the figures that `keys` (label: name) asks for, a dash where there is none."""
+    """A row per variant with the metrics that `keys` (label: name) names, a dash where one is missing."""
     figures: Mapping[str, Mapping[str, float]] = content["figures"]
     panels = {label: {name: row.get(key) for name, row in figures.items()} for label, key in keys.items()}
     rows = tuple((name, *(cell(key, row.get(key)) for key in keys.values())) for name, row in figures.items())

@@ -1,4 +1,4 @@
-"""How well the GRAM volume tells matched triplets of video, text and sound from mismatched ones, by material."""
+"""How well the GRAM volume separates matched triplets of video, text and sound from mismatched ones, by material."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.release import INDEX
 
 MIN_CLIPS = 3
-"""A material with fewer clips has no figure of its own."""
+"""A material with fewer clips has no row of its own."""
 ALL = "all"
 TEXT = (
     "Volume of (text, video, sound): of a clip's own three, and of another clip's caption with its video and sound; "

@@ -1,4 +1,4 @@
-"""Listeners' answer files: read as what strangers send, checked against the test's key, kept or refused."""
+"""Listeners' answer files: untrusted input, checked against the test's key, kept or refused."""
 
 import json
 import re
@@ -177,7 +177,7 @@ def _check_fields(content: Any, fields: set[str], what: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A stranger's value for a message: quoted, without control characters, short."""
+    """An untrusted value for a message: quoted, without control characters, short."""
     text = ascii(value)
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
 

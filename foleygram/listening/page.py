@@ -20,9 +20,9 @@ from foleygram.media.video import probe
 
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff"})
 BROWSER_CODECS = frozenset({"h264", "vp9", "av1"})
-"""Pictures that current browsers show from MP4."""
+"""Video codecs that current browsers play from MP4."""
 SAMPLE_RATE, CHANNELS = 48_000, 2
-"""Of every medium on the page: files that differ in form would tell systems apart."""
+"""Of every medium on the page: a different format would give a system away."""
 MAX_SECONDS = 600.0
 MIN_NOISE = 0.05
 NOISE_GAIN = 2.0
@@ -32,10 +32,10 @@ Media = Literal["auto", "audio", "video"]
 
 
 class StimulusFiles(NamedTuple):
-    """Where a stimulus comes from: its sound, a sound file or a video's track, and the picture it is shown with."""
+    """Files of a stimulus: its sound, a sound file or a video's track, and the video it is shown with."""
 
     sound: Path
-    picture: Path | None
+    video: Path | None
 
 
 class Match(NamedTuple):
@@ -47,19 +47,19 @@ class Match(NamedTuple):
     left_out: list[str]
 
 
-def match_systems(folders: Sequence[Path], *, media: Media = "auto", pictures: Path | None = None) -> Match:
+def match_systems(folders: Sequence[Path], *, media: Media = "auto", videos: Path | None = None) -> Match:
     """Match the files of two or more folders, one per system, by stem.
 
-    A sound file beside a video of its name is that video's sound. `pictures` is a folder of videos whose picture is
-    shown with every system's sound. `media="auto"` shows pictures where every clip has them. Raises ValueError for
-    fewer than two folders, one given twice, two files of a kind with one stem, no stem in common, or pictures that
+    A sound file beside a video of its name is that video's sound. `videos` is a folder of videos that
+    are shown with every system's sound. `media="auto"` shows videos where every clip has one. Raises ValueError for
+    fewer than two folders, one given twice, two files of a kind with one stem, no stem in common, or videos that
     are asked for and missing; FileNotFoundError for folders without media.
     """
     if len(folders) < 2:
         raise ValueError(f"{len(folders)} folder: a listening test compares two or more, one per system")
     systems = _system_names(folders)
     found = {system: _find_media(folder) for system, folder in zip(systems, folders, strict=True)}
-    shown = {stem: video for stem, (_, video) in _find_media(pictures).items() if video} if pictures else {}
+    shown = {stem: video for stem, (_, video) in _find_media(videos).items() if video} if videos else {}
     stems = sorted(set().union(*found.values()))
     missing = {stem: [system for system in systems if stem not in found[system]] for stem in stems}
     clips = [stem for stem in stems if not missing[stem]]
@@ -73,10 +73,10 @@ def match_systems(folders: Sequence[Path], *, media: Media = "auto", pictures: P
         for system in systems:
             sound, video = found[system][clip]
             sources[Stimulus(system, clip)] = StimulusFiles(next(filter(None, (sound, video))), shown.get(clip, video))
-    blind = [f"{key.system}/{key.clip}" for key, source in sources.items() if source.picture is None]
+    blind = [f"{key.system}/{key.clip}" for key, source in sources.items() if source.video is None]
     if media == "video" and blind:
         raise ValueError(
-            f"no picture for {len(blind)} of {len(sources)}, first {blind[0]}; give --pictures, or --media audio"
+            f"no video for {len(blind)} of {len(sources)}, first {blind[0]}; give --pictures, or --media audio"
         )
     if media == "audio" or blind:
         sources = {key: StimulusFiles(source.sound, None) for key, source in sources.items()}
@@ -123,7 +123,7 @@ def write_test(
 ) -> Plan:
     """Write the page `out` (index.html and media/) and its key `out`.key.json, both whole or not at all.
 
-    Every medium becomes 48 kHz stereo without its file's metadata: FLAC, or AAC beneath the copied picture in MP4.
+    Every medium becomes 48 kHz stereo without its file's metadata: FLAC, or AAC with the copied video stream in MP4.
     Raises ValueError when page or key exist already, whose answers it would orphan; MediaError for a file that
     cannot be read, shown by browsers, or lasts longer than ten minutes; and what `plan_trials` raises.
     """
@@ -131,8 +131,8 @@ def write_test(
     for path in (out, key):
         if path.exists():
             raise ValueError(f"{path}: exists already, and answers to it may be about; choose another --out")
-    with_picture = next(iter(match.sources.values())).picture is not None
-    asked = {name: text for name, text in SCALES.items() if with_picture or name != "timing"}
+    with_video = next(iter(match.sources.values())).video is not None
+    asked = {name: text for name, text in SCALES.items() if with_video or name != "timing"}
     sounds = [match.sources[Stimulus(system, clip)].sound for clip in match.clips for system in match.systems]
     plan = plan_trials(
         match.systems, match.clips, seed=seed, scales=asked if scales is None else scales, tasks=tasks,
@@ -146,7 +146,7 @@ def write_test(
         for done, (name, stimulus) in enumerate(plan.media.items(), start=1):
             seconds[name] = _write_medium(page / "media" / name, stimulus, plan, match.sources)
             advance(done)
-        (page / "index.html").write_text(_render(plan, title, with_picture, seconds), encoding="utf-8")
+        (page / "index.html").write_text(_render(plan, title, with_video, seconds), encoding="utf-8")
         secret.write_text(plan.to_json(), encoding="utf-8")
     return plan
 
@@ -163,13 +163,13 @@ def _write_medium(path: Path, stimulus: Stimulus, plan: Plan, sources: Mapping[S
         check = next(c for c in plan.checks.values() if plan.media[c].clip == stimulus.clip)
         stimulus, noise_seed = plan.media[check], plan.seed
     source = sources[stimulus]
-    return run_isolated(blind_medium, source.sound, source.picture, path, noise_seed, timeout_sec=MEDIA_TIMEOUT_SEC)
+    return run_isolated(blind_medium, source.sound, source.video, path, noise_seed, timeout_sec=MEDIA_TIMEOUT_SEC)
 
 
-def blind_medium(sound: Path, picture: Path | None, path: Path, noise_seed: int | None) -> float:
-    """Write one medium as `path`.flac or, beneath a picture, `path`.mp4; returns its seconds.
+def blind_medium(sound: Path, video: Path | None, path: Path, noise_seed: int | None) -> float:
+    """Write one medium as `path`.flac or, with a video, `path`.mp4; returns its seconds.
 
-    With a `noise_seed` it is spoilt. Raises MediaError where sound or picture cannot be read or shown.
+    With a `noise_seed` it is spoilt. Raises MediaError where sound or video cannot be read or shown.
     """
     audio = read_audio(sound, sample_rate=SAMPLE_RATE, channels=CHANNELS, seconds=MAX_SECONDS + 1)
     seconds = audio.shape[1] / SAMPLE_RATE
@@ -177,16 +177,16 @@ def blind_medium(sound: Path, picture: Path | None, path: Path, noise_seed: int 
         raise MediaError(f"{sound}: {seconds:g} s of sound; a clip to judge has some, and {MAX_SECONDS:g} s at most")
     if noise_seed is not None:
         audio = spoil(audio, torch.Generator().manual_seed(noise_seed))
-    if picture is None:
+    if video is None:
         soundfile.write(path.with_suffix(".flac"), audio.clamp(-1, 1).T.numpy(), SAMPLE_RATE, subtype="PCM_16")
         return seconds
-    info = probe(picture)
+    info = probe(video)
     if info.video_codec not in BROWSER_CODECS:
         known = ", ".join(sorted(BROWSER_CODECS))
         raise MediaError(
-            f"{picture}: browsers do not show {info.video_codec}; re-encode as one of {known}, or --media audio"
+            f"{video}: browsers do not show {info.video_codec}; re-encode as one of {known}, or --media audio"
         )
-    mux(picture, audio, SAMPLE_RATE, path.with_suffix(".mp4"), keep_extras=False)
+    mux(video, audio, SAMPLE_RATE, path.with_suffix(".mp4"), keep_extras=False)
     return max(seconds, info.duration_sec)
 
 

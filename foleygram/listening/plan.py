@@ -18,7 +18,7 @@ SCALES = {
     "timing": "Do the sounds happen exactly when you see the actions?",
     "quality": "How natural and convincing is the sound itself?",
 }
-"""What is rated from 1 to 5 by default; sounds without a picture are not asked for their timing."""
+"""What is rated from 1 to 5 by default; timing is left out for sounds without a video."""
 Tasks = Literal["both", "pairs", "ratings"]
 
 
@@ -108,7 +108,7 @@ def plan_trials(
 
     Of each pair of systems the one stands left in half of the clips, the other in the rest; half of the listeners see
     all of it mirrored. `num_checks` further pairs set a whole sound against a spoilt one. `salt` enters the page's
-    identity, so that answers of another test are told apart. Raises ValueError for fewer than two systems, names that
+    identity, so that answers to another test are recognised. Raises ValueError for fewer than two systems, names that
     repeat, no clip, no scale to rate on, or more checks than clips.
     """
     _check(systems, clips, scales, tasks, num_checks)

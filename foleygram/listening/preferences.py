@@ -23,7 +23,7 @@ MAX_ITERATIONS, TOLERANCE = 1000, 1e-9
 
 
 class Estimate(NamedTuple):
-    """A figure, its 95% interval over resampled listeners and clips, and the number of answers behind it."""
+    """A value, its 95% interval over resampled listeners and clips, and the number of answers behind it."""
 
     value: float
     low: float
@@ -41,11 +41,11 @@ class Duel(NamedTuple):
     listeners_for_first: int
     listeners_for_second: int
     p_value: float
-    """Two-sided, exact, over listeners: each counts once, since one listener's answers hang together."""
+    """Two-sided, exact, over listeners: each counts once, since one listener's answers are dependent."""
 
 
 class Findings(NamedTuple):
-    """All that is said of a test."""
+    """All results of a test."""
 
     opinions: dict[str, dict[str, Estimate]]
     """By scale, then system."""
@@ -218,7 +218,7 @@ def _span(estimate: Estimate, digits: int) -> str:
 def _caveats(findings: Findings, sheets: Sequence[Sheet]) -> list[str]:
     lines = []
     if len(sheets) < 2:
-        lines.append("one listener: the intervals say nothing of how others hear")
+        lines.append("one listener: the intervals do not cover how others hear")
     if findings.share_left and not findings.share_left.low <= 0.5 <= findings.share_left.high:
         left = findings.share_left
         lines.append(
@@ -231,7 +231,7 @@ def _caveats(findings: Findings, sheets: Sequence[Sheet]) -> list[str]:
 
 
 def write_findings(path: Path, findings: Findings, collected: Collected, plan: Plan, *, seed: int) -> None:
-    """Write every figure, the listeners that count and those left out as JSON, whole or not at all."""
+    """Write all results, the listeners counted and those left out as JSON, whole or not at all."""
     content = {
         "page": plan.page,
         "systems": plan.systems,

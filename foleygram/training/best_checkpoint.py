@@ -1,4 +1,4 @@
-"""For a few clips: the weights of the best validation are those written, and a run that overfits says so."""
+"""For small data sets: writes the weights of the best validation, and reports overfitting."""
 
 import logging
 from pathlib import Path
@@ -58,7 +58,7 @@ class BestCheckpoint(ModelCheckpoint):
             self._losses = []
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Put the best weights back and say what the run did."""
+        """Put the best weights back and log how the run went."""
         if self.best_model_path and self.course:
             best = torch.load(Path(self.best_model_path), map_location=pl_module.device, weights_only=True)
             pl_module.load_state_dict(best["state_dict"])
@@ -69,21 +69,21 @@ class BestCheckpoint(ModelCheckpoint):
         return super().state_dict() | {"course": self.course, "before": self.before}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore what `state_dict` gave."""
         super().load_state_dict(state_dict)
         self.course = [(int(step), train, value) for step, train, value in state_dict.get("course", [])]
         self.before = state_dict.get("before")
 
 
 def verdict(monitor: str, course: list[tuple[int, float, float]], before: float | None) -> str:
-    """What a run's validations say: (step, training loss since the last, `monitor`) each, and `monitor` before it."""
+    """Summary of a run's validations: (step, training loss since the last, `monitor`) each, and `monitor` before."""
     step, train, lowest = min(course, key=lambda row: row[2])
     last_step, last_train, last = course[-1]
-    told = f"{monitor} was lowest at step {step}: {lowest:.4f}, and {last:.4f} at step {last_step}"
-    told += "" if before is None else f" (before training {before:.4f})"
-    told += f"; the training loss went from {train:.4f} to {last_train:.4f}. The weights of step {step} are written."
+    text = f"{monitor} was lowest at step {step}: {lowest:.4f}, and {last:.4f} at step {last_step}"
+    text += "" if before is None else f" (before training {before:.4f})"
+    text += f"; the training loss went from {train:.4f} to {last_train:.4f}. The weights of step {step} are written."
     if last > RISE * lowest and last_train < train:
-        told += f" From step {step} on it overfits: give it more clips or fewer steps."
+        text += f" It overfits from step {step} on: give it more clips or fewer steps."
     if before is not None and before <= lowest:
-        told += " None of them is better than before training: take a lower lr."
-    return told
+        text += " None of them is better than before training: take a lower lr."
+    return text

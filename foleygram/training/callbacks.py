@@ -1,4 +1,4 @@
-"""What stops a run in time: a loss that is no number, and a cluster that wants its machines back."""
+"""Callbacks that stop a run: on a loss that is not finite, and on SLURM preemption."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 
 class FiniteLoss(Callback):
-    """Stops a run whose loss or weights are no longer numbers, before a checkpoint of them replaces a good one.
+    """Stops a run whose loss or weights are not finite, before a checkpoint of them replaces a good one.
 
-    The loss is looked at every `every_n_steps` batches, because each look waits for the GPU.
+    The loss is checked every `every_n_steps` batches, because each check waits for the GPU.
     """
 
     def __init__(self, every_n_steps: int = 10) -> None:
@@ -22,13 +22,13 @@ class FiniteLoss(Callback):
         self._first_bad = torch.tensor(-1)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Keep the note of the first bad step on the device."""
+        """Keep the first bad step on the device."""
         self._first_bad = torch.tensor(-1, device=pl_module.device)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Raises FloatingPointError in every process when one of them has met a bad loss."""
+        """Raises FloatingPointError in every process when the loss of one is not finite."""
         bad = ~outputs["loss"].detach().isfinite() & (self._first_bad < 0)
         self._first_bad = torch.where(bad, trainer.global_step, self._first_bad)
         if (batch_idx + 1) % self.every_n_steps:

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and that only a run like the one which wrote them resumes."""
+"""Checkpoints written atomically, and a check that a resumed run has the same arrangement."""
 
 import glob
 import os
@@ -55,7 +55,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         if Path(path).name == HANDED_BACK:
             return checkpoint
         if not isinstance(checkpoint, dict) or not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
-            raise ValueError(f"{path}: no checkpoint of a training; give one that a run wrote, as its last.ckpt")
+            raise ValueError(f"{path}: not a Lightning checkpoint; give one that a run wrote, such as its last.ckpt")
         return checkpoint
 
 

@@ -1,4 +1,4 @@
-"""What validation shows of a few clips: sounds to hear, spectrograms and envelopes to look at."""
+"""Validation previews of a few clips: sounds, spectrograms and envelopes in TensorBoard or W&B."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class Preview(NamedTuple):
 class Previews(Callback):
     """After each validation logs what a stage makes of the first `num_clips` clips, to TensorBoard and W&B.
 
-    What it makes of them is told by `make`, in every process, because sharded networks need them all; the first logs.
+    `make` runs in every process, because sharded networks need them all; the first process logs.
     """
 
     def __init__(self, num_clips: int = 4) -> None:
@@ -53,19 +53,19 @@ class Previews(Callback):
 
 
 def show(logger: Logger, name: str, preview: Preview, step: int) -> None:
-    """Log a preview's sounds and its picture where `logger` takes such things, and nothing elsewhere."""
+    """Log a preview's sounds and its plot to TensorBoard or W&B; other loggers get nothing."""
     if isinstance(logger, TensorBoardLogger):
         for kind, sound in preview.sounds.items():
             heard = sound.clamp(-1, 1)[None]
             logger.experiment.add_audio(f"{name}/{kind}", heard, step, sample_rate=preview.sample_rate)
-        logger.experiment.add_figure(f"{name}/picture", picture(preview), step)
+        logger.experiment.add_figure(f"{name}/plot", draw_preview(preview), step)
     elif isinstance(logger, WandbLogger):
         for kind, sound in preview.sounds.items():
             logger.log_audio(f"{name}/{kind}", [sound.numpy()], step, sample_rate=[preview.sample_rate])
-        logger.log_image(f"{name}/picture", [picture(preview)], step)
+        logger.log_image(f"{name}/plot", [draw_preview(preview)], step)
 
 
-def picture(preview: Preview) -> Figure:
+def draw_preview(preview: Preview) -> Figure:
     """A spectrogram of each sound above all curves, over seconds."""
     figure = Figure(figsize=(8, 1.8 * (len(preview.sounds) + 1)), layout="constrained")
     axes = figure.subplots(len(preview.sounds) + 1, 1, squeeze=False)[:, 0]

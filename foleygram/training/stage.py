@@ -1,4 +1,4 @@
-"""What the training stages share: how a stage is spread over processes, and when it writes what it learned."""
+"""Base of the training stages: sharding, reproducible draws, and the export at the end."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,7 +68,7 @@ class Stage(lightning.LightningModule):
             register_fsdp_forward_method(self, step)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load a checkpoint's weights; raises ValueError naming the first that do not fit."""
+        """Load a checkpoint's weights; raises ValueError naming the first keys that do not fit."""
         try:
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:  # torch names every key in a line of its own

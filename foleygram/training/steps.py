@@ -1,4 +1,4 @@
-"""What every training step stands on: draws that a resumed run repeats, learning-rate schedules, compiled blocks."""
+"""Shared by training steps: reproducible random generators, learning-rate schedules, compiled blocks."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""The table of what learns and what is frozen, shown when training starts."""
+"""The table of trained and frozen parameters, printed when training starts."""
 
 import lightning
 from lightning.pytorch.callbacks import Callback

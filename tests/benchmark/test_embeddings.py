@@ -145,7 +145,7 @@ def test_few_rows_have_no_frechet_distance_and_one_clip_no_floor(folders, tiny_r
     report = score(folders, tiny_release, limit=3)
     assert report.scores["system"].summary[f"fad_{EAR}"] is None
     assert report.scores["system"].summary[f"kad_{EAR}"] is not None
-    assert any("6 rows for 8 dimensions: no figure" in note for note in report.notes)
+    assert any("6 embeddings in 8 dimensions: undefined" in note for note in report.notes)
     assert any("no floor" in note for note in report.notes)
     report = score(folders, tiny_release, limit=1)
     floor = report.scores["reference"].summary
@@ -211,7 +211,7 @@ def test_what_has_no_weights_is_left_out_and_says_how_to_get_them(folders, tmp_p
 
 
 def test_an_embedder_that_is_none_is_named(folders, tiny_release):
-    for text, words in (("nothing", "CLASS_PATH=FOLDER"), ("no.such.Class=x", "cannot be had")):
+    for text, words in (("nothing", "CLASS_PATH=FOLDER"), ("no.such.Class=x", "cannot be imported")):
         with pytest.raises(ValueError, match=words):
             load_class(text)
     with pytest.raises(FileNotFoundError, match="no release folder"):
@@ -225,7 +225,7 @@ def test_figures_of_another_network_are_not_compared(folders, tiny_release):
     changes = compare_reports(report, earlier, seed=0)["system"]
     assert "envelope_l1" in changes and not any(key.endswith(EAR) for key in changes)
     assert comparison_notes(report, earlier) == [
-        f"not compared: figures of {EAR}, another network in the earlier report"
+        f"not compared: metrics of {EAR}, another network in the earlier report"
     ]
 
 

@@ -158,7 +158,7 @@ def test_an_odd_file_is_left_out_by_name_and_the_rest_is_scored(folders, tmp_pat
         lying(generated / "v0.wav", 2**36 - 1)
     report, summary = figures(generated, reference, judge=JUDGE)
     assert summary["num_clips"] == 5 and summary["envelope_l1"] == 0
-    assert re.search(f"{words}.*v0 is left out of every figure", report.remarks.left_out[0])
+    assert re.search(f"{words}.*v0 is left out of every metric", report.remarks.left_out[0])
     write_json(tmp_path / "report.json", report.content())
 
 

@@ -248,7 +248,7 @@ def test_the_table_names_its_columns_and_dashes_what_is_missing(judge):
     scores = {"reference": score_clips([scored(material=None)], judge), "true": score_clips([scored()], judge)}
     print_report(Report("t", {}, scores, oracle=("true",)), console)
     text = console.export_text()
-    assert "true †" in text and "† was told" in text
+    assert "true †" in text and "† uses the reference sound" in text
     lines = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in text.splitlines() if "│" in line}
     assert lines["onset F1, 50 ms"] == "1.000"
     assert {lines[f"onset {name}, {tolerance} ms"] for name in ("precision", "recall") for tolerance in (50, 100)} == {
@@ -309,7 +309,7 @@ def test_a_missing_judge_says_how_to_get_one(tmp_path):
 
 
 def test_an_unknown_metric_lists_what_there_is():
-    with pytest.raises(ValueError, match="unknown metrics fad; there are onsets, envelope"):
+    with pytest.raises(ValueError, match="unknown metrics fad; choose among onsets, envelope"):
         choose_metrics(["onsets", "fad"])
     with pytest.raises(ValueError, match="material needs a judge"):
         choose_metrics(["material"], judge=False)

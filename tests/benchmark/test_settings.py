@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from foleygram.benchmark.settings import CONTROLS, choose_conditions, parse_condition, told_batch, told_envelopes
+from foleygram.benchmark.settings import (
+    CONTROLS,
+    choose_conditions,
+    condition_batch,
+    condition_envelopes,
+    parse_condition,
+)
 from foleygram.spec import ClipSpec
 
 SPEC = ClipSpec(seconds=1.0, sample_rate=16_000, audio_channels=1, latent_hop=512)
@@ -58,24 +64,24 @@ def test_an_oracle_is_what_heard_the_sound_it_is_scored_against():
     ("name", "told"), [("v", {"frames"}), ("t", {"caption"}), ("at", {"caption", "envelope_audio"})]
 )
 def test_the_model_gets_what_the_letters_say_and_the_pictures_of_motion(name, told):
-    batch = told_batch(parse_condition(name), [item(0.5)], [item(0.1)])
+    batch = condition_batch(parse_condition(name), [item(0.5)], [item(0.1)])
     assert set(batch) == told | {"motion", "motion_ages"}
 
 
 def test_envelopes_are_the_clips_own_its_mean_or_the_others():
     flat, other = CONTROLS[1], CONTROLS[3]
     own, others = [item(0.5)], [item(0.1)]
-    assert told_envelopes(parse_condition("v"), own, others, SPEC) == "predicted"
-    assert told_envelopes(parse_condition("v+true"), own, others, SPEC)[0, 60] == pytest.approx(0.5)
-    assert told_envelopes(other, own, others, SPEC)[0, 60] == pytest.approx(0.1)
-    assert told_envelopes(flat, own, others, SPEC).unique().shape == (1,)
+    assert condition_envelopes(parse_condition("v"), own, others, SPEC) == "predicted"
+    assert condition_envelopes(parse_condition("v+true"), own, others, SPEC)[0, 60] == pytest.approx(0.5)
+    assert condition_envelopes(other, own, others, SPEC)[0, 60] == pytest.approx(0.1)
+    assert condition_envelopes(flat, own, others, SPEC).unique().shape == (1,)
 
 
 def test_an_onset_track_says_when_and_nothing_else():
     quiet, loud = item(0.0), item(0.0)
     for clip, level in ((quiet, 0.05), (loud, 0.5)):
         clip["envelope_audio"] = torch.zeros(16_000).index_fill(0, torch.arange(8_000, 9_000), level)
-    tracks = told_envelopes(parse_condition("v+onsets"), [quiet, loud], [], SPEC)
+    tracks = condition_envelopes(parse_condition("v+onsets"), [quiet, loud], [], SPEC)
     assert torch.equal(tracks[0], tracks[1])
     assert tracks[0].count_nonzero() == 1
     assert tracks[0].argmax() / SPEC.envelope_rate == pytest.approx(0.5, abs=0.01)

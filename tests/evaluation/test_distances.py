@@ -80,7 +80,7 @@ def test_too_few_rows_have_no_figure_but_a_reason():
     found = metric.compute()
     assert found.value is found.infinity is None
     assert (found.num_generated, found.num_reference, found.dim) == (DIM, 100, DIM)
-    assert f"{DIM} rows for {DIM} dimensions" in found.notes[0]
+    assert f"{DIM} embeddings in {DIM} dimensions" in found.notes[0]
     allowed = FrechetAudioDistance(min_rows=2)
     allowed.update(clip_rows(0, 100), real=True, clip="a")
     allowed.update(clip_rows(1, DIM), real=False, clip="a")
@@ -101,7 +101,7 @@ def test_the_fewest_rows_that_carry_a_figure_give_it():
     kernel = KernelAudioDistance()
     kernel.update(reference, real=True, clip="a")
     kernel.update(generated[:1], real=False, clip="b")
-    assert kernel.compute().value is None and "1 rows: a distance needs two" in kernel.compute().notes[0]
+    assert kernel.compute().value is None and "1 embeddings: a distance needs two" in kernel.compute().notes[0]
     kernel.update(generated[1:2], real=False, clip="c")
     assert kernel.compute().value == pytest.approx(kernel_distance(generated[:2], reference), rel=1e-9)
 
@@ -112,21 +112,21 @@ def test_a_kernel_distance_of_few_rows_says_that_it_scatters(count, noted):
     metric.update(clip_rows(0, 200), real=True, clip="a")
     metric.update(clip_rows(1, count), real=False, clip="a")
     assert metric.compute().value is not None
-    assert any("99 rows: it scatters" in note for note in metric.compute().notes) == noted
+    assert any("99 embeddings: it scatters" in note for note in metric.compute().notes) == noted
 
 
 def test_without_rows_there_is_no_figure():
     assert FrechetAudioDistance().compute().value is None
-    assert "0 rows" in KernelAudioDistance().compute().notes[0]
+    assert "0 embeddings" in KernelAudioDistance().compute().notes[0]
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         (torch.full((2, DIM), float("nan")), "finite"),
-        (torch.zeros(0, DIM), "at least one"),
+        (torch.zeros(0, DIM), "not empty"),
         (torch.zeros(DIM), r"\(N, d\)"),
-        (torch.zeros(3, DIM + 1), "two embedders"),
+        (torch.zeros(3, DIM + 1), "use one embedder"),
     ],
 )
 def test_rows_that_are_none_are_refused_with_the_clips_name(rows, message):

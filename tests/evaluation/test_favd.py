@@ -104,8 +104,8 @@ def test_favd_of_a_set_with_itself_is_zero_and_without_enough_rows_none():
     for real in (True, False):
         few.update(rows(0, 10, 1024), rows(1, 10, 128), real=real, clip="a")
     assert few.compute().value is None
-    assert "10 rows for 1152 dimensions" in few.compute().notes[0]
-    with pytest.raises(ValueError, match=r"b: rows of shape \(0, 5\)"):
+    assert "10 embeddings in 1152 dimensions" in few.compute().notes[0]
+    with pytest.raises(ValueError, match=r"b: embeddings of shape \(0, 5\)"):
         metric.update(rows(0, 3, 3), rows(1, 0, 2), real=True, clip="b")
 
 

@@ -84,7 +84,7 @@ def test_one_full_and_one_deficient_set_is_symmetric_and_finite():
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (np.zeros((1, 3)), np.zeros((5, 3)), "two rows"),
+        (np.zeros((1, 3)), np.zeros((5, 3)), "two embeddings"),
         (np.zeros((5, 3)), np.zeros((5, 4)), "3 values"),
         (np.full((5, 3), np.nan), np.zeros((5, 3)), "not finite"),
     ],

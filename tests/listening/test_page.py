@@ -96,12 +96,12 @@ def test_one_folder_of_pictures_serves_systems_that_are_sounds_alone(folders, re
     (tmp_path / "pictures").mkdir()
     for clip, video in zip(("knock", "tap"), sorted(rendered.glob("*.mp4")), strict=False):
         (tmp_path / "pictures" / f"{clip}.mp4").write_bytes(video.read_bytes())
-    assert match_systems(folders).sources["secret-alpha", "tap"].picture is None
-    match = match_systems(folders, pictures=tmp_path / "pictures")
-    assert {source.picture.name for source in match.sources.values()} == {"knock.mp4", "tap.mp4"}
+    assert match_systems(folders).sources["secret-alpha", "tap"].video is None
+    match = match_systems(folders, videos=tmp_path / "pictures")
+    assert {source.video.name for source in match.sources.values()} == {"knock.mp4", "tap.mp4"}
     assert match.sources["secret-alpha", "tap"].sound == folders[0] / "tap.wav"
-    alone = match_systems(folders, pictures=tmp_path / "pictures", media="audio")
-    assert all(source.picture is None for source in alone.sources.values())
+    alone = match_systems(folders, videos=tmp_path / "pictures", media="audio")
+    assert all(source.video is None for source in alone.sources.values())
 
 
 def test_clips_that_a_system_lacks_are_named_and_left_out(folders, tmp_path: Path) -> None:

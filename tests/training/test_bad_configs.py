@@ -39,8 +39,8 @@ CHECKPOINTS = {
     "absent": (lambda good, bad: None, "no such weight file"),
     "folder": (lambda good, bad: bad.mkdir(), "no such weight file"),
     "code": (_with(lambda content: {"run": Code()}), "holds code beside tensors, which is never run"),
-    "list": (_with(lambda content: [1, 2]), "no checkpoint of a training"),
-    "weights": (_with(lambda content: content["state_dict"]), "no checkpoint of a training"),
+    "list": (_with(lambda content: [1, 2]), "not a Lightning checkpoint"),
+    "weights": (_with(lambda content: content["state_dict"]), "not a Lightning checkpoint"),
 }
 
 

@@ -47,7 +47,7 @@ def test_the_best_weights_are_written_and_overfitting_is_said(tmp_path, caplog):
     assert fit(tmp_path, 5, 9).written == 5.0
     assert (tmp_path / "best.ckpt").is_file() and (tmp_path / "last.ckpt").is_file()
     assert "val_loss was lowest at step 5: 1.0000, and 17.0000 at step 9 (before training 26.0000)" in caplog.text
-    assert "The weights of step 5 are written. From step 5 on it overfits" in caplog.text
+    assert "The weights of step 5 are written. It overfits from step 5 on" in caplog.text
 
 
 def test_sharded_networks_are_refused(tmp_path):

@@ -48,7 +48,7 @@ def test_stage_two_is_heard_beside_the_original(fit, clips, tiny_release, tmp_pa
     assert run.exit_code == 0, run.output
     read = events(tmp_path)
     assert sorted(read.Tags()["audio"]) == [f"clip {n}/{kind}" for n in (0, 1) for kind in ("generated", "original")]
-    assert sorted(read.Tags()["images"]) == ["clip 0/picture", "clip 1/picture"]
+    assert sorted(read.Tags()["images"]) == ["clip 0/plot", "clip 1/plot"]
     for tag in ("clip 0/generated", "clip 1/original"):
         assert [event.step for event in read.Audio(tag)] == [3, 6]
     latents = torch.stack(
@@ -62,7 +62,7 @@ def test_stage_two_is_heard_beside_the_original(fit, clips, tiny_release, tmp_pa
         before, after = (sound(event)[0] for event in read.Audio(f"clip {number}/generated"))
         assert before.shape == after.shape == original.shape and np.isfinite(after).all() and after.std() > 0
         assert not np.array_equal(before, after) and not np.array_equal(after, original)
-    picture = imread(io.BytesIO(read.Images("clip 0/picture")[-1].encoded_image_string))
+    picture = imread(io.BytesIO(read.Images("clip 0/plot")[-1].encoded_image_string))
     assert picture.shape[0] > 300 and picture.shape[1] > 500 and len(np.unique(picture[..., :3])) > 50
 
 
@@ -78,9 +78,9 @@ def test_envelopes_are_seen(fit, tmp_path):
     run = fit("envelope", tmp_path, 3, {"trainer.logger": [board(tmp_path)], "callbacks": [CURVES]})
     assert run.exit_code == 0, run.output
     read = events(tmp_path)
-    assert sorted(read.Tags()["images"]) == [f"clip {number}/picture" for number in range(3)]
+    assert sorted(read.Tags()["images"]) == [f"clip {number}/plot" for number in range(3)]
     assert read.Tags()["audio"] == []
-    (event,) = read.Images("clip 2/picture")
+    (event,) = read.Images("clip 2/plot")
     assert event.step == 3 and imread(io.BytesIO(event.encoded_image_string)).std() > 0.01
 
 
@@ -106,7 +106,7 @@ def test_weights_and_biases_are_given_the_same(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Audio=Shown, Image=Shown))
     board, sound = Board(), 0.1 * torch.randn(4000)
     show(board, "clip 0", Preview({"generated": sound}, {"true": torch.rand(50)}, 16_000, 125.0), 7)
-    assert sorted(board.sent) == ["clip 0/generated", "clip 0/picture"]
-    (heard, step), (seen, _) = board.sent["clip 0/generated"], board.sent["clip 0/picture"]
+    assert sorted(board.sent) == ["clip 0/generated", "clip 0/plot"]
+    (heard, step), (seen, _) = board.sent["clip 0/generated"], board.sent["clip 0/plot"]
     assert np.array_equal(heard.data, sound.numpy()) and heard.sample_rate == 16_000 and step == 7
     assert isinstance(seen.data, Figure)

@@ -1,4 +1,4 @@
-"""I3D (Carreira and Zisserman 2017) from its public PyTorch weights: the picture's half of FAVD (paper notes, 6)."""
+"""I3D (Carreira and Zisserman 2017) from its public PyTorch weights: the video half of FAVD."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -119,7 +119,7 @@ class I3DNetwork(nn.Sequential):
 
 
 class I3D(nn.Module):
-    """Rows (N, 1024) of stacks of 25 frames: the features of the picture, to which those of its motion are added."""
+    """Embeddings (N, 1024) of stacks of 25 frames: features of the frames, plus those of optical flow."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""LAION-CLAP, through transformers, as fadtk windows it: FAD-LC and CLAP-scores (paper notes, section 6)."""
+"""LAION-CLAP, through transformers, as fadtk windows it: FAD-LC and CLAP-scores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -23,7 +23,7 @@ MAX_TOKENS = 77
 PADDING = 0
 """GPT-2's token "!", with which the package pads, and which it therefore does not count."""
 HEAD_WIDTH = 64
-"""Of GPT-2's attention, in all of its sizes; the weights do not tell."""
+"""Attention heads of GPT-2, in all of its sizes; the weights do not hold their number."""
 AUDIO, TEXT = "audio_encoder.base.htsat.", "caption_encoder.base."
 UNUSED = ("spectrogram_extractor.", "logmel_extractor.", "tscam_conv.", "head.")
 """The front end, which is read apart, and the classifier of AudioSet."""

@@ -1,4 +1,4 @@
-"""VGGish (Hershey et al. 2017): the sound half of FAVD, and the oldest embedding for FAD (paper notes, section 6)."""
+"""VGGish (Hershey et al. 2017): the sound half of FAVD, and the oldest embedding for FAD."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +46,7 @@ class VGGishNetwork(nn.Module):
         self.embeddings = nn.Sequential(*(layer for size in sizes for layer in (nn.Linear(*size), nn.ReLU())))
 
     def forward(self, patches: Tensor, *, activated: bool = True) -> Tensor:
-        """Rows (N, 128), before the last ReLU when not `activated`."""
+        """Embeddings (N, 128), before the last ReLU when not `activated`."""
         features = rearrange(self.features(patches), "n c frames mels -> n (frames mels c)")  # TensorFlow's order
         return self.embeddings(features) if activated else self.embeddings[:-1](features)
 
@@ -97,7 +97,7 @@ class VGGish(nn.Module):
 
     @torch.inference_mode()
     def forward(self, windows: Tensor) -> Tensor:
-        """Rows (N, 128) of windows (N, 15,600)."""
+        """Embeddings (N, 128) of windows (N, 15,600)."""
         patches = self.log_mels(windows.to(self.window.device))[:, None]
         rows = self.network(patches, activated=self.output != "linear").float().cpu()
         return rows if self.whitening is None else quantised(rows, self.whitening)
@@ -109,7 +109,7 @@ class VGGish(nn.Module):
 
 
 def quantised(rows: Tensor, whitening: Whitening) -> Tensor:
-    """Rows (N, 128) after PCA, clipped to [-2, 2] and rounded to 0 .. 255."""
+    """Embeddings (N, 128) after PCA, clipped to [-2, 2] and rounded to 0 .. 255."""
     projected = (rows - whitening.means) @ whitening.matrix.T
     return ((projected.clamp(-LIMIT, LIMIT) + LIMIT) * (255 / (2 * LIMIT))).round()
 
