@@ -58,9 +58,11 @@ def _umask() -> int:
 
 
 def error_text(error: BaseException) -> str:
-    """What an error says, without the number that Python writes before what the system says."""
+    """An error's message, without Python's class name or the number before the system's message."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
     return str(error) or type(error).__name__
 
 

@@ -172,7 +172,7 @@ def test_a_drawn_envelope_is_followed(tiny_release, videos, tmp_path):
             1,
             "zwei.mp4: a segment from 2",
         ),
-        (["{video}", "--out", "{out}", "--checkpoint", "{release}", "--guidance", "nan"], 1, "give finite numbers"),
+        (["{video}", "--out", "{out}", "--checkpoint", "{release}", "--guidance", "nan"], 1, "give a finite number"),
         (["{video}", "--out", "{video}", "--checkpoint", "{release}"], 1, "foleygram: {video}: cannot be written"),
         (["{video}", "--out", "o", "--sheet", "absent.csv"], 1, "absent.csv: no such file"),
         (["--from-sidecar", "absent.json", "--out", "o"], 1, "absent.json: no such file"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from foleygram.datasets.clip import Clip
 from foleygram.files import atomic_path
-from foleygram.media.video import open_media, picture_stream
+from foleygram.media.video import open_media, video_stream
 from foleygram.synthetic.encoding import Encoding, encode
 
 ORIGINAL = "original"
@@ -68,7 +68,7 @@ def _frames(clip: Clip) -> tuple[np.ndarray, np.ndarray, bool]:
     """Frames (n, height, width, 3) of a clip, their times from its start (s), and whether the video ends with it."""
     frames, times, ended = [], [], True
     with open_media(clip.video_path) as container:
-        stream = picture_stream(clip.video_path, container)
+        stream = video_stream(clip.video_path, container)
         origin = stream.start_time or 0
         for frame in container.decode(stream):
             time = float((frame.pts - origin) * stream.time_base) - clip.start

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foleygram.files import content_hash
+from foleygram.files import content_hash, error_text
 from foleygram.spec import ClipSpec, as_spec
 
 MANIFEST = "manifest.json"
@@ -218,7 +218,7 @@ def parse_manifest(text: str, source: str) -> dict[str, Any]:
         manifest["identity"].get("spec", {}).get("seconds"), manifest["identity"].get("encoders", {}).items()
         return manifest
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{source}: no manifest of a cache ({error!r}); write the cache again") from error
+        raise ValueError(f"{source}: no manifest of a cache ({error_text(error)}); write the cache again") from error
 
 
 def shard_mark(identity: Mapping[str, Any], name: str) -> str:

@@ -52,11 +52,11 @@ class VideoFolder(MediaClips):
     """Clips of `spec.seconds` from the videos of a folder, with the items of `MediaClips` but no annotated events.
 
     `captions` is a CSV file with the columns `file` (a path below the folder) and `caption`, and takes the videos that
-    it names, with `split` those whose column `split` says so; without one every video directly in the folder is taken,
-    with an empty caption. Rows without their video or caption, videos without a row, and those that cannot be read, are
-    shorter than a clip, or have no sound where `fields` need it are left out: `left_out` says why, and a line in the
-    log counts and names them. Raises FileNotFoundError without videos, ValueError for a CSV without these columns or
-    with two rows for a file, and when no clip is left.
+    it names, with `split` those whose column `split` has this value; without one every video directly in the folder is
+    taken, with an empty caption. Rows without their video or caption, videos without a row, and those that cannot be
+    read, are shorter than a clip, or have no sound where `fields` need it are left out: `left_out` gives the reasons,
+    and a line in the log counts and names them. Raises FileNotFoundError without videos, ValueError for a CSV without
+    these columns or with two rows for a file, and when no clip is left.
     """
 
     trusted = False
@@ -125,7 +125,7 @@ class VideoFolder(MediaClips):
         return clips
 
     def caption(self, clip: Clip) -> str:
-        """What the CSV file says of the clip's video."""
+        """The caption that the CSV file gives for the clip's video."""
         return self.captions.get(clip.video_id, "")
 
 

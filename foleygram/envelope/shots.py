@@ -1,4 +1,4 @@
-"""Looks at each distinct frame of a video once, with its neighbours, and says what moves and where."""
+"""Looks at each distinct frame of a video once, with its neighbours, and encodes what moves and where."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ SAME_FRAME = 0.25 / 255
 
 
 class Shots(NamedTuple):
-    """The distinct frames of a batch in one row, and where on the time grid each is on screen."""
+    """The distinct frames of a batch, one after another, and when each is on screen on the time grid."""
 
     frames: Tensor
     """(S, 3, M, M) in [0, 1]."""
@@ -123,9 +123,9 @@ def _keypoints(logits: Tensor, values: Tensor) -> Tensor:
     weights = logits.flatten(2).float().softmax(-1).to(logits.dtype)
     y = torch.linspace(-1, 1, height, device=logits.device, dtype=logits.dtype)
     x = torch.linspace(-1, 1, width, device=logits.device, dtype=logits.dtype)
-    places = torch.stack([y[:, None].expand(height, width), x.expand(height, width)]).flatten(1)  # (2, H * W)
-    places = torch.cat([places, (places**2).sum(0, keepdim=True)])
-    found = weights @ places.T  # (S, K, 3)
+    positions = torch.stack([y[:, None].expand(height, width), x.expand(height, width)]).flatten(1)  # (2, H * W)
+    positions = torch.cat([positions, (positions**2).sum(0, keepdim=True)])
+    found = weights @ positions.T  # (S, K, 3)
     spread = found[..., 2:] - (found[..., :2] ** 2).sum(-1, keepdim=True)
     strength = 0.1 * logits.flatten(2).amax(-1, keepdim=True)
     under = weights @ values.flatten(2).transpose(1, 2)  # (S, K, V)

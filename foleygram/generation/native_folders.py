@@ -8,7 +8,7 @@ from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjec
 from safetensors.torch import save_file
 from torch import nn
 
-from foleygram.files import atomic_path, read_json, write_json
+from foleygram.files import atomic_path, error_text, read_json, write_json
 from foleygram.generation.native_weights import from_native, to_native, with_context_width
 from foleygram.weights.state_dict import load_state, read_state
 
@@ -135,7 +135,9 @@ def _diffusers_configs(path: Path) -> dict[str, dict[str, Any]]:
             },
         }
     except (LookupError, TypeError, AttributeError, StopIteration, ArithmeticError) as error:
-        raise ValueError(f"{path}: not the config of a conditioned latent diffusion model ({error!r})") from error
+        raise ValueError(
+            f"{path}: not the config of a conditioned latent diffusion model ({error_text(error)})"
+        ) from error
 
 
 def _refuse_what_differs(

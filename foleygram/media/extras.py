@@ -11,7 +11,7 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 
-from foleygram.media.video import open_media, picture_stream, sound_stream, start_timecode
+from foleygram.media.video import open_media, sound_stream, start_timecode, video_stream
 
 TEXT = frozenset({"mov_text", "subrip", "srt", "text", "webvtt", "ass", "ssa"})
 TEXT_CODECS = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
@@ -22,10 +22,10 @@ STREAM_TAGS = ("language", "title", "handler_name", "creation_time")
 COVERS = {"mjpeg": "image/jpeg", "png": "image/png"}
 
 
-def copy_tags(source: InputContainer, picture: Any, target: OutputContainer, copied: Any) -> None:
+def copy_tags(source: InputContainer, video: Any, target: OutputContainer, copied: Any) -> None:
     """Copy title, dates, other tags, chapters, pixel shape and start time code; `copied` is the target's video."""
     target.metadata.update({key: value for key, value in source.metadata.items() if key.lower() not in FORMAT_TAGS})
-    origin = Fraction(picture.start_time or 0) * picture.time_base
+    origin = Fraction(video.start_time or 0) * video.time_base
     chapters: list[Any] = []
     for chapter in source.chapters():
         clock = chapter["time_base"] or Fraction(1, 1000)
@@ -33,11 +33,11 @@ def copy_tags(source: InputContainer, picture: Any, target: OutputContainer, cop
         chapters.append({**chapter, "start": start, "end": max(start, end)})
     if chapters:
         target.set_chapters(chapters)
-    _copy_stream_tags(picture, copied)
-    if timecode := start_timecode(source, picture):
+    _copy_stream_tags(video, copied)
+    if timecode := start_timecode(source, video):
         copied.metadata["timecode"] = timecode
-    if picture.sample_aspect_ratio:
-        copied.codec_context.sample_aspect_ratio = picture.sample_aspect_ratio
+    if video.sample_aspect_ratio:
+        copied.codec_context.sample_aspect_ratio = video.sample_aspect_ratio
 
 
 def _copy_stream_tags(stream: Any, copied: Any) -> None:
@@ -51,8 +51,8 @@ class Extras:
     Text subtitles change to the container's own codec. Packets are shifted by the video's start, as the video is.
     """
 
-    def __init__(self, source: InputContainer, picture: Any, target: OutputContainer, suffix: str) -> None:
-        self.suffix, self.origin = suffix, Fraction(picture.start_time or 0) * picture.time_base
+    def __init__(self, source: InputContainer, video: Any, target: OutputContainer, suffix: str) -> None:
+        self.suffix, self.origin = suffix, Fraction(video.start_time or 0) * video.time_base
         self.streams: dict[int, Any] = {}
         self.text: set[int] = set()
         first = _replaced(source)
@@ -61,7 +61,7 @@ class Extras:
             copied = None
             if stream.type == "attachment" and suffix == ".mkv":
                 target.add_attachment(stream.metadata.get("filename", "attachment"), stream.mimetype or "", stream.data)
-            elif stream.codec_context is None or stream in (picture, first):
+            elif stream.codec_context is None or stream in (video, first):
                 continue
             elif stream.type == "subtitle" and stream.codec_context.name in TEXT:
                 copied = target.add_mux_stream(TEXT_CODECS[suffix])
@@ -157,7 +157,7 @@ def contents(path: str | Path) -> dict[str, str]:
     """What a file holds besides frames and sound, by name: equal entries of two files mean that nothing was lost."""
     held: dict[str, str] = {}
     with open_media(path) as container:
-        video, first = picture_stream(path, container), _replaced(container)
+        video, first = video_stream(path, container), _replaced(container)
         for key, value in container.metadata.items():
             if key.lower() not in FORMAT_TAGS:
                 held[f"tag {key.lower()}"] = value[:19] if key.lower() == "creation_time" else value

@@ -17,11 +17,11 @@ from foleygram.files import atomic_path
 from foleygram.media.audio import resample
 from foleygram.media.extras import Extras, contents, copy_tags, lost, takes_codec
 from foleygram.media.isolate import MediaError
-from foleygram.media.video import UNSTAMPED, open_media, picture_stream
+from foleygram.media.video import UNSTAMPED, open_media, video_stream
 
 SoundCodec = Literal["aac", "flac", "opus", "pcm"]
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-PICTURES: dict[str, frozenset[str]] = {
+VIDEO_CODECS: dict[str, frozenset[str]] = {
     ".mp4": frozenset({"h264", "hevc", "av1", "mpeg4", "vp9", "mjpeg", "mpeg1video", "mpeg2video"}),
     ".mov": frozenset(
         {"h264", "hevc", "mpeg4", "mjpeg", "mpeg1video", "mpeg2video", "prores", "dnxhd", "dvvideo", "png"}
@@ -43,7 +43,7 @@ RATES = {
     "aac": frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000}),
     "opus": frozenset({48000}),
 }
-"""Sample rates of codecs that do not take every one; at another rate than 48 kHz some players place Opus 4 ms late."""
+"""Sample rates of codecs that do not take every one; at another rate than 48 kHz some players start Opus 4 ms late."""
 KEPT_TAGS = frozenset({"hvc1", "hev1", "avc1", "avc3", "dvh1", "dvhe", "dva1", "dvav", "av01", "vp09"})
 """Codec tags of the MP4 family that MP4 may hold; QuickTime holds every tag that it brought."""
 FALLBACK_RATE = 48_000
@@ -86,11 +86,11 @@ def mux(
     audio = audio.detach().float().cpu()
     notes = []
     with open_media(video_path) as source:
-        picture = picture_stream(video_path, source)
+        video = video_stream(video_path, source)
         clock, hidden = _read_clock(video_path)
-        suffix = _container(video_path, picture, out_path.suffix, hidden)
+        suffix = _container(video_path, video, out_path.suffix, hidden)
         if suffix != out_path.suffix:
-            reason = "frames hidden by an edit list" if hidden else picture.codec.canonical_name
+            reason = "frames hidden by an edit list" if hidden else video.codec.canonical_name
             notes.append(f"{suffix[1:]} because {out_path.suffix[1:]} cannot carry {reason}")
         wanted = codec or SOUNDS[out_path.suffix][0]
         stands = wanted in SOUNDS[suffix] and (codec is not None or (suffix, wanted) != (".mkv", "aac"))
@@ -101,7 +101,7 @@ def mux(
         out_path = out_path.with_suffix(suffix)
         with atomic_path(out_path) as temporary:
             try:
-                _write(source, picture, clock, audio, sample_rate, codec, temporary, keep_extras)
+                _write(source, video, clock, audio, sample_rate, codec, temporary, keep_extras)
                 missing = lost(contents(video_path), contents(temporary)) if keep_extras else []
             except OSError as error:  # PyAV's write errors are OSErrors too, its stream errors are not
                 raise OSError(error.errno, f"{out_path}: cannot be written ({error.strerror}); free space?") from error
@@ -112,19 +112,19 @@ def mux(
     return Film(out_path, tuple(notes))
 
 
-def _container(video_path: str | Path, picture: Any, wanted: str, hidden: bool) -> str:
+def _container(video_path: str | Path, video: Any, wanted: str, hidden: bool) -> str:
     """The suffix wanted, or the first of the others whose container carries the video."""
-    name = picture.codec.canonical_name
+    name = video.codec.canonical_name
     for suffix in (wanted, *FALLBACKS):
-        known = name in PICTURES.get(suffix, {name})
-        if known and not (hidden and suffix in (".mkv", ".webm")) and takes_codec(FORMATS[suffix], picture):
+        known = name in VIDEO_CODECS.get(suffix, {name})
+        if known and not (hidden and suffix in (".mkv", ".webm")) and takes_codec(FORMATS[suffix], video):
             return suffix
     raise MediaError(f"{video_path}: no container here carries its video ({name}); re-encode it as H.264")
 
 
 def _write(
     source: InputContainer,
-    picture: Any,
+    video: Any,
     clock: Clock,
     audio: Tensor,
     sample_rate: int,
@@ -135,10 +135,10 @@ def _write(
     exact = {"fflags": "bitexact"}  # otherwise Matroska writes a random number into every file
     suffix = temporary.suffix
     with av.open(str(temporary.absolute()), "w", format=FORMATS[suffix], options=exact) as target:
-        copied: Any = target.add_stream_from_template(picture, opaque=True)  # needs no encoder
-        copied.codec_context.codec_tag = _tag(source, picture, suffix)
+        copied: Any = target.add_stream_from_template(video, opaque=True)  # needs no encoder
+        copied.codec_context.codec_tag = _tag(source, video, suffix)
         if keep_extras:
-            copy_tags(source, picture, target, copied)
+            copy_tags(source, video, target, copied)
         if (suffix, codec) == (".mkv", "aac"):
             encoded = _aac_without_delay(audio, sample_rate)
             sound: Any = target.add_stream_from_template(encoded.streams.audio[0])
@@ -147,13 +147,13 @@ def _write(
             sound = _sound_stream(target, len(audio), sample_rate, codec)
             packets = _sound_packets(sound, audio, sample_rate)
         sound.disposition = Disposition.default
-        extras = Extras(source, picture, target, suffix) if keep_extras else None
+        extras = Extras(source, video, target, suffix) if keep_extras else None
         upcoming = next(packets, None)
-        for packet in _video_packets(source, picture, clock, extras):
-            if extras and packet.stream.index != picture.index:
+        for packet in _video_packets(source, video, clock, extras):
+            if extras and packet.stream.index != video.index:
                 target.mux(list(extras.packets(packet)))
                 continue
-            now = packet.dts * picture.time_base
+            now = packet.dts * video.time_base
             while upcoming is not None and upcoming.dts * upcoming.time_base <= now:
                 upcoming.stream = sound
                 target.mux(upcoming)
@@ -177,15 +177,15 @@ def _aac_without_delay(audio: Tensor, sample_rate: int) -> InputContainer:
     return encoded
 
 
-def _tag(source: InputContainer, picture: Any, suffix: str) -> Any:
+def _tag(source: InputContainer, video: Any, suffix: str) -> Any:
     """The codec tag that `suffix` may keep; "hvc1" for HEVC whose parameter sets stand in its header, as Apple asks."""
-    tag, name = picture.codec_context.codec_tag, picture.codec.canonical_name
+    tag, name = video.codec_context.codec_tag, video.codec.canonical_name
     from_mov = source.format.name.startswith("mov")
     if name == "rawvideo" or (from_mov and (suffix == ".mov" or (suffix == ".mp4" and tag in KEPT_TAGS))):
         return tag
     if from_mov and suffix == ".mkv" and name == "prores":
         return tag
-    header = picture.codec_context.extradata
+    header = video.codec_context.extradata
     return "hvc1" if name == "hevc" and suffix in (".mp4", ".mov") and header and header[0] == 1 else "\0\0\0\0"
 
 
@@ -195,12 +195,12 @@ def _read_clock(video_path: str | Path) -> tuple[Clock, bool]:
     Hidden packets after the last shown one are left out. Raises ValueError for hidden packets in between.
     """
     with open_media(video_path) as source:
-        picture = picture_stream(video_path, source)
-        packets = [(packet.pts, packet.dts, packet.is_discard) for packet in source.demux(picture) if packet.size]
-        unstamped = source.format.name in UNSTAMPED and picture.codec_context.has_b_frames
+        video = video_stream(video_path, source)
+        packets = [(packet.pts, packet.dts, packet.is_discard) for packet in source.demux(video) if packet.size]
+        unstamped = source.format.name in UNSTAMPED and video.codec_context.has_b_frames
     while packets and packets[-1][2]:
         packets.pop()
-    origin = picture.start_time or 0
+    origin = video.start_time or 0
     shown = [dts if pts is None else pts for pts, dts, _ in packets]
     if None in shown:
         raise ValueError("a frame without a time stamp")
@@ -209,7 +209,7 @@ def _read_clock(video_path: str | Path) -> tuple[Clock, bool]:
     decoded = [dts for _, dts, _ in packets]
     if unstamped:
         ordered = sorted(pts if dts is None else dts for pts, dts, _ in packets)
-        shown = [ordered[place] for place in _display_order(video_path, len(packets))]
+        shown = [ordered[position] for position in _display_order(video_path, len(packets))]
     if None in decoded or unstamped:  # Matroska has none: frames are decoded in their order, each before it is shown
         ordered = sorted(shown)
         delay = max(at - pts for at, pts in zip(ordered, shown, strict=True))
@@ -218,13 +218,13 @@ def _read_clock(video_path: str | Path) -> tuple[Clock, bool]:
 
 
 def _display_order(video_path: str | Path, count: int) -> list[int]:
-    """For each packet of a stream without stamps, the place of its frame among those shown, found by decoding."""
+    """For each packet of a stream without stamps, the position of its frame among those shown, found by decoding."""
     places: dict[int, int] = {}
     with open_media(video_path) as source:
-        picture = picture_stream(video_path, source)
-        picture.codec_context.copy_opaque = True
+        video = video_stream(video_path, source)
+        video.codec_context.copy_opaque = True
         number = 0
-        for packet in source.demux(picture):
+        for packet in source.demux(video):
             if packet.size:
                 packet.opaque = number
                 number += 1
@@ -235,12 +235,12 @@ def _display_order(video_path: str | Path, count: int) -> list[int]:
     return [places[number] for number in range(count)]
 
 
-def _video_packets(source: InputContainer, picture: Any, clock: Clock, extras: Extras | None) -> Iterator[Any]:
+def _video_packets(source: InputContainer, video: Any, clock: Clock, extras: Extras | None) -> Iterator[Any]:
     """Packets of the video as they are, on a clock that starts at its first frame, and those of the other tracks."""
-    origin, stamps = picture.start_time or 0, iter(clock)
+    origin, stamps = video.start_time or 0, iter(clock)
     others = [source.streams[index] for index in extras.streams] if extras else []
-    for packet in source.demux(picture, *others):
-        if packet.stream.index != picture.index:
+    for packet in source.demux(video, *others):
+        if packet.stream.index != video.index:
             yield packet
         elif packet.size and (stamp := next(stamps, None)) is not None:
             packet.pts, packet.dts = stamp[0] - origin, stamp[1] - origin

@@ -80,16 +80,16 @@ def open_media(path: str | Path) -> InputContainer:
         raise MediaError(f"{path}: not a readable media file ({error.strerror}); re-encode it as MP4") from error
 
 
-def picture_stream(path: str | Path, container: InputContainer) -> Any:
-    """The video stream (not cover art); raises MediaError without one, of an unknown codec or of an absurd size."""
+def video_stream(path: str | Path, container: InputContainer) -> Any:
+    """The video stream (not cover art); raises MediaError without one, for an unknown codec or size."""
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        raise MediaError(f"{path}: there is no picture in it; give a video")
+        raise MediaError(f"{path}: there is no video stream in it; give a video")
     if streams[0].codec_context is None:
         raise MediaError(f"{path}: its video has an unknown codec; re-encode it as H.264")
     width, height = streams[0].codec_context.width, streams[0].codec_context.height
     if not 0 < width * height <= MAX_PIXELS:
-        raise MediaError(f"{path}: a picture of {width} x {height} pixels; re-encode it at a usual size")
+        raise MediaError(f"{path}: frames of {width} x {height} pixels; re-encode it at a usual size")
     return streams[0]
 
 
@@ -125,11 +125,11 @@ def decodable(container: InputContainer, stream: Any) -> Iterator[Any]:
 def probe(path: str | Path) -> MediaInfo:
     """Read a file's streams without decoding; raises MediaError when it is no readable video."""
     with open_media(path) as container:
-        video = picture_stream(path, container)
+        video = video_stream(path, container)
         audio = sound_stream(container)
         rate = float(video.average_rate or video.guessed_rate or 0)
         try:
-            duration, count = _picture_extent(path, container, video)
+            duration, count = _video_extent(path, container, video)
         except av.FFmpegError as error:
             raise MediaError(f"{path}: damaged ({error.strerror}); re-encode it as MP4") from error
         counted = count / duration if duration > 0 else math.inf if count > 1 else 0.0
@@ -160,14 +160,14 @@ def start_timecode(container: InputContainer, video: Any) -> str | None:
     return None
 
 
-def _picture_extent(path: str | Path, container: InputContainer, video: Any) -> tuple[float, int]:
-    """Seconds and frames of the picture from its packets: headers are wrong in truncated and variable-rate files."""
+def _video_extent(path: str | Path, container: InputContainer, video: Any) -> tuple[float, int]:
+    """Seconds and frames of the video from its packets: headers are wrong in truncated and variable-rate files."""
     kind = "dts" if container.format.name in UNSTAMPED else "pts"
     packets = [packet for packet in container.demux(video) if packet.size and not packet.is_discard]
     times = [(getattr(packet, kind), packet.duration or 0) for packet in packets]
     stamps = sorted((stamp, duration) for stamp, duration in times if stamp is not None)
     if not stamps:
-        raise MediaError(f"{path}: the picture has no frames; the file is damaged or cut short")
+        raise MediaError(f"{path}: the video has no frames; the file is damaged or cut short")
     gap = max((float((b - a) * video.time_base) for (a, _), (b, _) in pairwise(stamps)), default=0.0)
     if gap > MAX_GAP_SEC:
         raise MediaError(f"{path}: its time stamps jump by {gap:.0f} s from one frame to the next; re-encode it")
@@ -200,7 +200,7 @@ def read_frames(
     With `squash=False` they keep their proportions, the shorter side `size` (bilinear, antialiased). The frame shown
     at t is the last one stamped at or before t, counted from the first frame; before it, the first, and past the end,
     the last. `fast` reads squashed ones with decord, for files known to be valid: damage can crash the
-    process. Raises MediaError when the picture cannot be decoded, ValueError for times that descend.
+    process. Raises MediaError when the video cannot be decoded, ValueError for times that descend.
     """
     times = np.asarray(times_sec, float)
     if not np.isfinite(times).all() or np.any(np.diff(times) < 0):
@@ -271,7 +271,7 @@ def _decode(path: str | Path, times: np.ndarray, shrink: Shrink, *, seek: bool) 
     """The small frame for each time and its stamp; None without any, when a seek lands behind the first or fails."""
     shown = _Shown(len(times))
     with open_media(path) as container:
-        stream = picture_stream(path, container)
+        stream = video_stream(path, container)
         stream.thread_type = "AUTO"
         try:
             if seek:  # the margin: in some formats a seek looks at decoding times, which run ahead

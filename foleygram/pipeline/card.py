@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from foleygram.files import atomic_path, read_json, write_json
+from foleygram.files import atomic_path, error_text, read_json, write_json
 
 CARD, SCORES = "README.md", "scores.json"
 PAPER = "[arXiv 2510.05829](https://arxiv.org/abs/2510.05829)"
@@ -102,7 +102,7 @@ def read_scores(folder: Path) -> dict[str, Any]:
             raise ValueError("sha256 or summary is not an object")
         return scores | {name: scores[name] for name in ("num_clips", "data", "num_inference_steps")}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error!r}); record the scores again, or remove it") from error
+        raise ValueError(f"{path}: damaged ({error_text(error)}); record the scores again, or remove it") from error
 
 
 def record_scores(folder: Path, index: Mapping[str, Any], report: Mapping[str, Any], index_sha256: str) -> None:

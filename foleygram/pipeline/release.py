@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors.torch import load_file, save_file
 
-from foleygram.files import atomic_path, file_hash, read_json, share, shipped, write_json
+from foleygram.files import atomic_path, error_text, file_hash, read_json, share, shipped, write_json
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
@@ -147,7 +147,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         sampler_settings(index)
         return index
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path}: damaged ({error!r}); fetch or export the release again") from error
+        raise ValueError(f"{path}: damaged ({error_text(error)}); fetch or export the release again") from error
 
 
 def sampler_settings(index: Mapping[str, Any]) -> SamplerSettings | None:

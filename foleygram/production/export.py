@@ -87,7 +87,7 @@ class Track:
 
 
 class Written(NamedTuple):
-    """What a result has to say besides its files."""
+    """What is known of a result besides its files."""
 
     notes: list[str]
     """What the container could not hold."""
@@ -111,7 +111,7 @@ def export_result(
     """Write the results `name` into `work`, then move them to `out` together; returns their paths relative to `out`.
 
     The first take becomes the video's sound, the others are written beside it. `record` maps the files by name, and
-    what they say, to the content of `name`.json, which is moved last. If writing raises, nothing is left.
+    what is known of them, to the content of `name`.json, which is moved last. If writing raises, nothing is left.
     """
     output = takes[0].output
     others = tuple((take.number, take.output.audio.numpy()) for take in takes[1:])
@@ -221,7 +221,7 @@ def onset_markers(audio: Tensor, sample_rate: int) -> list[Marker]:
 def write_timeline(stem: Path, video: Path, markers: Sequence[Marker], bounds: Sequence[float]) -> list[str]:
     """Write `markers` as a Reaper table, with the segments between `bounds` (seconds), and as an EDL.
 
-    The EDL starts at the video's time code. If it cannot be written, the returned note says why.
+    The EDL starts at the video's time code. If it cannot be written, the returned note gives the reason.
     """
     spans = list(pairwise(bounds))
     regions = [Region(*span, f"segment {number}") for number, span in enumerate(spans, start=1)]

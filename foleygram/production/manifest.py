@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from foleygram.files import read_csv
+from foleygram.files import error_text, read_csv
 
 MANIFEST = "manifest.csv"
 WORK = ".foleygram"
@@ -50,7 +50,7 @@ class Row:
         return Path(self.file)
 
     def failed(self, reason: str) -> "Row":
-        """The row as failed; results of an earlier run stay, and the reason says so."""
+        """The row as failed; results of an earlier run stay, and the reason mentions them."""
         kept = "; the files there are from an earlier run" if self.written else ""
         return replace(self, state=FAILED, reason=reason + kept)
 
@@ -131,11 +131,9 @@ def _parse_row(cells: dict[str, Any], path: Path) -> Row:
     try:
         cells = {"deviations": "[]", **cells}
         return Row(**{field.name: _parse(cells[field.name], field.type) for field in fields(Row)})
-    except KeyError as error:
-        problem = f"no column {error}"
-    except (ValueError, TypeError) as error:
-        problem = str(error)
-    raise ValueError(f"{path}: not a manifest of foleygram ({problem}); move it away or choose another --out")
+    except (KeyError, ValueError, TypeError) as error:
+        problem = f"not a manifest of foleygram ({error_text(error)})"
+        raise ValueError(f"{path}: {problem}; move it away or choose another --out") from error
 
 
 def _cell(value: Any) -> Any:

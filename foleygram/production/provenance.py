@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from foleygram.envelope.envelope import Envelope
-from foleygram.files import file_hash, read_json
+from foleygram.files import error_text, file_hash, read_json
 from foleygram.pipeline.pipeline import BatchPlaceholder
 from foleygram.pipeline.release import INDEX, read_index
 from foleygram.production.batch_runner import Sampling, Take
@@ -120,8 +120,8 @@ def read_sidecar(path: Path, video: Path | None = None) -> Sidecar:
         inputs = {sidecar.video: record["input"]["sha256"]}
         inputs |= {Path(file): content for file, content in record["options_sha256"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        problem = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path}: not a record of foleygram ({problem}); give the .json beside a result") from None
+        problem = f"not a record of foleygram ({error_text(error)})"
+        raise ValueError(f"{path}: {problem}; give the .json beside a result") from None
     for file, expected in inputs.items():
         if not file.is_file():
             raise FileNotFoundError(f"{file}: no such file, but {path} needs it; name the video if it has moved")

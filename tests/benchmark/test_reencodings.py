@@ -6,7 +6,7 @@ import pytest
 
 from foleygram.benchmark.reencodings import REENCODINGS, cut, reencode_clip
 from foleygram.datasets.clip import Clip
-from foleygram.media.video import open_media, picture_stream, read_frames
+from foleygram.media.video import open_media, read_frames, video_stream
 from foleygram.synthetic.encoding import Encoding, encode
 
 RATE, SECONDS = 15, 4.0
@@ -27,7 +27,7 @@ def clip(tmp_path_factory):
 
 def times_of(path):
     with open_media(path) as container:
-        stream = picture_stream(path, container)
+        stream = video_stream(path, container)
         return np.array([float(frame.time) for frame in container.decode(stream)])
 
 

@@ -80,7 +80,7 @@ def test_both_decoders_agree_and_turn_the_picture_upright(tmp_path, videos):
     path = videos.write(tmp_path / "turned.mp4", videos.constant(30, 20), rotation=90)
     slow, fast = (read_frames(path, np.array([0.35]), size=64, fast=fast).frames[0] for fast in (False, True))
     assert (slow.float() - fast.float()).abs().mean() < 2
-    # number 10 has stripes 1 and 3 white; counterclockwise, the left of the picture comes to the bottom
+    # number 10 has stripes 1 and 3 white; counterclockwise, the left of the frame comes to the bottom
     assert videos.number_of(slow.flip(1).transpose(1, 2)) == 10
 
 
@@ -154,7 +154,7 @@ def test_hostile_files_are_named_in_the_error(tmp_path, videos):
     for name in hostile_files(tmp_path, videos):
         path = tmp_path / f"{name}.mp4"
         for attempt in (lambda p: probe(p), lambda p: read_frames(p, np.array([0.0]), size=16)):
-            with pytest.raises(MediaError, match=rf"{name}\.mp4: .*(;|is no picture)"):
+            with pytest.raises(MediaError, match=rf"{name}\.mp4: .*(;|is no video stream)"):
                 attempt(path)
 
 
@@ -166,7 +166,7 @@ def test_absurd_stamps_and_sizes_are_refused(tmp_path, videos, monkeypatch):
     with pytest.raises(MediaError, match=r"crowd\.mp4: 200 frames in 0\.1"):
         probe(crowd)
     monkeypatch.setattr("foleygram.media.video.MAX_PIXELS", 64 * 48 - 1)
-    with pytest.raises(MediaError, match=r"leap\.mp4: a picture of 64 x 48 pixels"):
+    with pytest.raises(MediaError, match=r"leap\.mp4: frames of 64 x 48 pixels"):
         probe(leap)
 
 

@@ -1,6 +1,6 @@
 """Markers that editors export: Reaper, Audacity, Pro Tools, Premiere and edit decision lists, read as hits.
 
-A time is read only where the file says its unit. Samples without a rate, frames without a rate and beats are refused
+A time is read only where the file states its unit. Samples without a rate, frames without a rate and beats are refused
 with the column and a way out.
 """
 
@@ -148,8 +148,8 @@ def _clock(frame_rate: float, labels: Sequence[str], start: str | None) -> TimeC
     return TimeCode.of(frame_rate, start=start or f"{'01' if hour else '00'}:00:00{';' if drop else ':'}00")
 
 
-def _label_sec(clock: TimeCode, label: str, place: str) -> float:
+def _label_sec(clock: TimeCode, label: str, line: str) -> float:
     try:
         return float((clock.frame(label) - clock.start) / clock.frame_rate)
     except ValueError as error:
-        raise ValueError(f"{place}{error}") from None
+        raise ValueError(f"{line}{error}") from None
