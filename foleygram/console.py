@@ -13,6 +13,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from foleygram.distributed import joined_processes, process_place
+from foleygram.envelope.editing.hits import find_hits
+from foleygram.envelope.envelope import Envelope
 from foleygram.pipeline.convert import PartFacts
 from foleygram.pipeline.parts import DTYPES
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
@@ -162,6 +164,15 @@ def print_line(console: Console, text: str, style: str | None = None) -> None:
 def print_json(content: Any) -> None:
     """Print JSON on standard output."""
     sys.stdout.write(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def envelope_record(video: Path, envelope: Envelope, written: Sequence[Path]) -> dict[str, Any]:
+    """An envelope as JSON: its length and hits in seconds, levels as linear RMS, and the files that were written."""
+    hits = [{"time": hit.time, "level": hit.level, "decay": hit.decay} for hit in find_hits(envelope)]
+    return {
+        "file": str(video), "seconds": envelope.seconds, "rate": envelope.rate, "hits": hits,
+        "written": [str(path) for path in written],
+    }  # fmt: skip
 
 
 def outcome_record(outcome: RunOutcome, out: Path) -> dict[str, Any]:

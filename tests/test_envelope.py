@@ -1,5 +1,6 @@
 """`foleygram envelope`: predicted, taken or given, edited in the order of the command line, written and drawn."""
 
+import json
 from pathlib import Path
 
 import matplotlib.image
@@ -45,6 +46,19 @@ def test_it_is_the_envelope_that_generate_follows(tiny_release: Path, video: Pat
     followed = pipeline.envelope_of(read_video(video, pipeline.spec))
     assert np.array_equal(read_envelope(tmp_path / "a" / "clip.csv").values, followed.values)
     assert f"{len(followed.onsets())} onsets" in result.output
+
+
+def test_json_lists_the_hits_and_quiet_prints_nothing(video: Path, drawn: Path, tmp_path: Path) -> None:
+    common = (video, "-o", tmp_path / "clip.csv", "--from", drawn)
+    printed = json.loads(run(*common, "--json").stdout)
+    assert [(hit["time"], hit["level"]) for hit in printed["hits"]] == [
+        (time, pytest.approx(level, rel=0.05)) for time, level in ((0.4, 0.1), (0.9, 0.05), (1.4, 0.15))
+    ]
+    assert printed["written"] == [str(tmp_path / "clip.csv")]
+    assert printed["seconds"] == pytest.approx(probe(video).duration_sec, abs=0.01)
+    assert run(*common, "--quiet").output == ""
+    help_of = CliRunner().invoke(app, ["envelope", "-h"])
+    assert help_of.exit_code == 0 and "--scale-peak" in help_of.output
 
 
 def test_the_video_s_own_sound(video: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from foleygram.files import atomic_path
 from foleygram.media.isolate import MediaError, run_isolated, time_limit
-from foleygram.media.video import decodable, open_media, picture_stream
+from foleygram.media.video import decodable, open_media, video_stream
 
 MAX_SIDE = 960
 """Longest side of the copy, in pixels."""
@@ -26,7 +26,7 @@ def write_proxy(video: Path, out: Path, seconds: float) -> None:
 
 def _write_proxy(video: Path, out: Path) -> None:
     with open_media(video) as source, atomic_path(out) as temporary:
-        picture = picture_stream(video, source)
+        picture = video_stream(video, source)
         picture.thread_type = "AUTO"
         options = {"movflags": "faststart", "fflags": "bitexact"}
         with av.open(str(temporary.absolute()), "w", format="mp4", options=options) as target:

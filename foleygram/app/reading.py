@@ -11,7 +11,7 @@ from torch import Tensor
 from foleygram.app.limits import Limits
 from foleygram.media.audio import read_audio, sound_rate, write_audio
 from foleygram.media.isolate import MediaError, run_isolated, time_limit
-from foleygram.media.video import MediaInfo, decodable, open_media, picture_stream, probe, read_frames, segment_middles
+from foleygram.media.video import MediaInfo, decodable, open_media, probe, read_frames, segment_middles, video_stream
 from foleygram.pipeline.request import VideoInput, read_video
 from foleygram.spec import ClipSpec
 
@@ -75,7 +75,7 @@ def _read_content(video: Path, spec: ClipSpec, limits: Limits) -> FilmContent:
 def _is_rotated(video: Path) -> bool:
     """Whether the video is displayed rotated by 90 or 270 degrees."""
     with open_media(video) as container:
-        frame = next(decodable(container, picture_stream(video, container)), None)
+        frame = next(decodable(container, video_stream(video, container)), None)
         return frame is not None and round(frame.rotation / 90) % 2 == 1
 
 

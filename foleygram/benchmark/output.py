@@ -1,16 +1,18 @@
 """Prints a report and writes it: as one JSON file, or as a folder with a page to view and listen to."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from foleygram.benchmark.alignment import PRINTED
 from foleygram.benchmark.comparison import Change, compare_reports, comparison_notes
 from foleygram.benchmark.report import Report, print_changes, print_report, print_values, write_rows
 from foleygram.distributed import process_place
-from foleygram.files import read_json, write_json
+from foleygram.files import error_text, read_json, write_json
 
 REPORT, ROWS, PAGE, SOUNDS, FEATURES = "report.json", "per_clip.csv", "report.html", "sounds", "features"
 
@@ -40,20 +42,29 @@ def read_report(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; give the report.json of an earlier run") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: no report of `foleygram evaluate` ({error}); score that system again") from error
+        raise ValueError(
+            f"{path}: no report of `foleygram evaluate` ({error_text(error)}); score that system again"
+        ) from error
 
 
 def report_results(
-    report: Report, out: Path | None, *, earlier: dict[str, Any] | None = None, num_clips: int = 12
+    report: Report,
+    out: Path | None,
+    *,
+    earlier: dict[str, Any] | None = None,
+    num_clips: int = 12,
+    quiet: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Print `report`, and write it to `out` if given: a path that ends in .json, or a folder.
 
-    Of several processes only the first does. A report that cannot be compared with the `earlier` one is written
-    without, and ValueError says why at the end.
+    With `quiet` nothing is printed; with `as_json` the report as JSON alone, on standard output. Of several processes
+    only the first does. A report that cannot be compared with the `earlier` one is written without, and ValueError
+    says why at the end.
     """
     if not process_place().first:
         return
-    console = Console()
+    console = Console(quiet=quiet or as_json)
     changes: dict[str, dict[str, Change]] = {}
     refusal: ValueError | None = None
     if earlier is not None:
@@ -62,6 +73,8 @@ def report_results(
             report = replace(report, notes=(*report.notes, *comparison_notes(report, earlier)))
         except ValueError as error:
             refusal = error
+    if as_json:
+        typer.echo(json.dumps(report.content(), indent=1, allow_nan=False))
     print_report(report, console)
     if report.alignment:
         print_values(report.alignment, PRINTED, title="alignment, the same clips", console=console)

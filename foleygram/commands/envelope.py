@@ -68,6 +68,10 @@ def envelope(
     decay: Annotated[float, typer.Option(min=0.001, help="Seconds in which a hit from MIDI decays by 20 dB.")] = 0.1,
     checkpoint: Annotated[Path, typer.Option(help="Release folder with the predictor.")] = Path("checkpoints/mini"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print length, onsets with level and decay, and files as JSON.")
+    ] = False,
 ) -> None:
     """Predict a video's envelope, edit it, draw it, and write it with its onsets.
 
@@ -77,7 +81,7 @@ def envelope(
     edits = _edits(ctx)
     if not (out or plot):
         raise typer.BadParameter("no output: give -o FILE, --plot FILE or both", param_hint="--out")
-    from foleygram.console import pick_device
+    from foleygram.console import envelope_record, pick_device, print_json
     from foleygram.envelope.editing.edits import apply_edits
     from foleygram.envelope.editing.files import check_name, chosen_envelope, write_envelope
     from foleygram.media.video import probe
@@ -97,6 +101,10 @@ def envelope(
             write_envelope(path, after, frame_rate=frame_rate or info.frame_rate, start=timecode or info.start_timecode)
         if plot:
             draw_envelope(video, after, plot, before=before if edits else None)
+    if as_json:
+        print_json(envelope_record(video, after, [*(out or ()), *([plot] if plot else [])]))
+    if quiet or as_json:
+        return
     onsets = after.onsets()
     typer.echo(
         f"{video.name}: {after.seconds:.2f} s, {len(onsets)} onsets {' '.join(f'{time:.3f}' for time in onsets)}"

@@ -69,6 +69,8 @@ def evaluate(
         Literal["float32", "bfloat16", "float16"],
         typer.Option(help="Precision of CHECKPOINT's networks; those of the metrics compute in float32."),
     ] = "float32",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, and no tables.")] = False,
     config: Config = None,
 ) -> None:
     """Score a checkpoint on a split, or any system's files: onsets, envelope, material, as tables and a report."""
@@ -105,4 +107,4 @@ def evaluate(
             report = evaluate_folders(
                 generated, reference, captions=captions, metrics=chosen, seed=seed, limit=limit, **networks
             )
-        report_results(report, out, earlier=earlier, num_clips=report_clips)
+        report_results(report, out, earlier=earlier, num_clips=report_clips, quiet=quiet, as_json=as_json)

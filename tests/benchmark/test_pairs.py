@@ -240,7 +240,7 @@ def test_a_video_is_taken_for_its_sound(rendered):
     assert remarks == Remarks()
 
 
-def test_the_command_says_which_door_lacks_what(folders, tmp_path):
+def test_the_command_names_the_option_that_is_missing(folders, tmp_path):
     invoke = CliRunner().invoke
     assert invoke(app, ["evaluate"]).exit_code == 2
     outcome = invoke(app, ["evaluate", "--generated", str(folders[0])])
@@ -251,6 +251,9 @@ def test_the_command_says_which_door_lacks_what(folders, tmp_path):
     outcome = invoke(app, ["evaluate", "--config", str(config), "--metrics", "envelope", "--out", str(out)])
     assert outcome.exit_code == 0, outcome.output
     assert '"seed": 3' in out.read_text() and "onset_f1_50" not in out.read_text()
+    printed = invoke(app, ["evaluate", "--config", str(config), "--metrics", "envelope", "--json"])
+    assert json.loads(printed.stdout)["summary"] and printed.exit_code == 0
+    assert invoke(app, ["evaluate", "--config", str(config), "--metrics", "envelope", "--quiet"]).stdout == ""
     config.write_text("stepz: 3\n")
     outcome = invoke(app, ["evaluate", "--config", str(config)])
     assert outcome.exit_code == 2 and "unknown key stepz" in outcome.output
