@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from foleygram.media.audio import fit_length, read_audio
-from foleygram.media.video import motion_times, read_frames, read_squares, segment_draws, segment_middles
+from foleygram.media.motion import read_motion
+from foleygram.media.video import read_squares, segment_draws, segment_middles
 from foleygram.spec import ClipSpec
 
 FIELDS = ("audio", "envelope_audio", "frames", "motion")
@@ -173,6 +174,7 @@ def read_clip(
             clip.video_path, times, size=spec.image_size, transform=spec.frame_transform, fast=fast
         )
     if "motion" in fields:
-        times = motion_times(start, seconds, spec.motion_frame_rate)
-        item["motion"], item["motion_ages"] = read_frames(clip.video_path, times, size=spec.motion_size, fast=fast)
+        item["motion"], item["motion_ages"] = read_motion(
+            clip.video_path, start, seconds, rate=spec.motion_frame_rate, size=spec.motion_size, fast=fast
+        )
     return item

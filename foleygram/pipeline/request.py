@@ -12,7 +12,8 @@ from foleygram.envelope.envelope import Envelope
 from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.windows import Window, plan_windows, window_starts
 from foleygram.media.audio import read_audio, resample
-from foleygram.media.video import motion_times, probe, read_frames, read_squares, segment_middles
+from foleygram.media.motion import grid_offset, read_motion
+from foleygram.media.video import probe, read_squares, segment_middles
 from foleygram.spec import ClipSpec
 
 REFERENCE_RATE = 16_000
@@ -30,6 +31,8 @@ class VideoInput:
     """uint8 (W, N, 3, S, S), one row per window."""
     motion: Tensor
     motion_ages: Tensor
+    motion_start: float = 0.0
+    """Start of the predictor's time grid in the video, in seconds; whole values of the envelope."""
 
 
 class ModalityWeights(NamedTuple):
@@ -120,15 +123,18 @@ def check_segments(segments: tuple[Segment, ...], seconds: float) -> None:
 
 def read_video(path: Path, spec: ClipSpec) -> VideoInput:
     """Read what a model of `spec` needs of a video; raises MediaError when it cannot be read."""
-    seconds = probe(path).duration_sec
+    info = probe(path)
+    seconds = info.duration_sec
     length = min(seconds, spec.seconds)
     times = np.stack([segment_middles(start, length, spec.num_frames) for start in window_seconds(seconds, spec)])
     order = times.argsort(axis=None)  # windows overlap; in one pass no part of a long film is decoded for each
     frames = read_squares(path, times.flat[order], size=spec.image_size, transform=spec.frame_transform)
     frames = frames[order.argsort()]
-    grid = motion_times(0.0, max(seconds, spec.seconds), spec.motion_frame_rate)
-    motion, ages = read_frames(path, grid, size=spec.motion_size)
-    return VideoInput(seconds, frames.unflatten(0, times.shape), motion, ages)
+    late = round(grid_offset(info.frame_rate, spec.motion_frame_rate) * spec.envelope_rate) / spec.envelope_rate
+    motion, ages = read_motion(
+        path, late, max(seconds, spec.seconds), rate=spec.motion_frame_rate, size=spec.motion_size
+    )
+    return VideoInput(seconds, frames.unflatten(0, times.shape), motion, ages, late)
 
 
 def total_latents(seconds: float, spec: ClipSpec) -> int:

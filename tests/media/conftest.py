@@ -38,10 +38,14 @@ def write_video(
     audio_start: Fraction = Fraction(0),
     audio_codec: str = "aac",
     rotation: int = 0,
+    rate: Fraction | int = 30,
 ) -> Path:
-    """Frame i shows its number from stamps[i] on; `audio` (channels, samples) starts at `audio_start`, in seconds."""
+    """Frame i shows its number from stamps[i] on; `audio` (channels, samples) starts at `audio_start`, in seconds.
+
+    `rate` is what the header says.
+    """
     with av.open(str(path), "w", format=container_format) as container:
-        stream = container.add_stream(codec, rate=30)
+        stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
         fixed = codec in ("mpeg4", "rawvideo")  # these take no fine clock
         clock = Fraction(1, 30) if fixed else CLOCK

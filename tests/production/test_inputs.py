@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from foleygram.media import motion
 from foleygram.media.audio import read_audio, write_audio
 from foleygram.media.isolate import MediaError
 from foleygram.media.video import motion_times, read_frames, segment_middles
@@ -30,12 +31,14 @@ def test_a_long_video_is_decoded_twice_and_each_window_has_its_own_frames(write_
         return read_frames(path, times, **options)
 
     monkeypatch.setattr(pipeline_request, "read_frames", counted)
+    monkeypatch.setattr(motion, "read_frames", counted)
     seen, starts = read_video(video, SPEC), window_seconds(11.0, SPEC)
     assert len(starts) == 7 and passes == [14, 330]
     for start, frames in zip(starts, seen.frames, strict=True):
         assert torch.equal(frames, read_frames(video, segment_middles(start, 2.0, 2), size=16).frames)
-    assert torch.equal(seen.motion, read_frames(video, motion_times(0, 11, 30), size=32).frames)
-    np.testing.assert_allclose(seen.motion_ages[:5], [1 / 60, 0.05, 0, 1 / 30, 1 / 15], atol=1e-4)  # 12 per second
+    assert seen.motion_start == 0.008  # at 12 per second
+    assert torch.equal(seen.motion, read_frames(video, motion_times(0.008, 11, 30), size=32).frames)
+    np.testing.assert_allclose(seen.motion_ages[:5] - 0.008, [1 / 60, 0.05, 0, 1 / 30, 1 / 15], atol=1e-4)
 
 
 def test_the_time_limits_of_reading_and_writing_grow_with_the_video(tiny_release, write_flicker, tmp_path, monkeypatch):

@@ -33,9 +33,14 @@ BANDS = {"metal": (0.75, 3.5), "cloth": (0.45, 9.0)}
 SKIN = np.array([0.85, 0.62, 0.48])
 
 
-def write_video(path: Path, scene: Scene, audio: np.ndarray, sample_rate: int, seed: tuple[int, int]) -> None:
-    """Encode the scene's frames (H.264) and `audio` (samples,) (AAC) into an MP4 file at `path`."""
-    picture = Picture(scene, seed)
+def write_video(
+    path: Path, scene: Scene, audio: np.ndarray, sample_rate: int, seed: tuple[int, int], rate: Fraction | None = None
+) -> None:
+    """Encode the scene's frames (H.264) and `audio` (samples,) (AAC) into an MP4 file at `path`.
+
+    `rate` is that of the frames, by default the one that the seed draws.
+    """
+    picture = Picture(scene, seed, rate)
     with av.open(str(path), "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=picture.rate)
         video.width, video.height, video.pix_fmt = picture.width, picture.height, "yuv420p"
@@ -53,13 +58,17 @@ def write_video(path: Path, scene: Scene, audio: np.ndarray, sample_rate: int, s
 
 
 class Picture:
-    """Draws any frame of a scene; frame i is stamped i / rate and exposed around that moment."""
+    """Draws any frame of a scene; frame i is stamped i / rate and exposed around that moment.
 
-    def __init__(self, scene: Scene, seed: tuple[int, int]) -> None:
+    `rate`, in frames per second, replaces the one that the seed draws, and leaves everything else as it is.
+    """
+
+    def __init__(self, scene: Scene, seed: tuple[int, int], rate: Fraction | None = None) -> None:
         self.scene = scene
         rng = np.random.default_rng((*seed, 3))
         self.width, self.height = SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
-        self.rate = RATES[rng.integers(len(RATES))]
+        drawn = RATES[rng.integers(len(RATES))]
+        self.rate = rate or drawn
         self.num_frames = int(np.floor(scene.seconds * self.rate))
         self.exposure = rng.uniform(0.3, 0.9) / float(self.rate)
         self.light = 255 * rng.uniform(0.75, 1.15) * (1 + 0.07 * rng.standard_normal(3)).clip(0.85, 1.15)
