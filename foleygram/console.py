@@ -168,9 +168,11 @@ def print_json(content: Any) -> None:
 
 def envelope_record(video: Path, envelope: Envelope, written: Sequence[Path]) -> dict[str, Any]:
     """An envelope as JSON: its length and hits in seconds, levels as linear RMS, and the files that were written."""
-    hits = [{"time": hit.time, "level": hit.level, "decay": hit.decay} for hit in find_hits(envelope)]
+    hits = [
+        {"time": float(hit.time), "level": float(hit.level), "decay": float(hit.decay)} for hit in find_hits(envelope)
+    ]
     return {
-        "file": str(video), "seconds": envelope.seconds, "rate": envelope.rate, "hits": hits,
+        "file": str(video), "seconds": envelope.seconds, "rate": float(envelope.rate), "hits": hits,
         "written": [str(path) for path in written],
     }  # fmt: skip
 

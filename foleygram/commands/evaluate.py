@@ -87,7 +87,7 @@ def evaluate(
         chosen = metrics.split(",") if metrics else None
         networks: dict[str, Any] = {
             "judge": judge, "weights": weights, "embedders": embedder or [], "cache": cache or features_folder(out),
-            "device": use_tf32(pick_device(device)),
+            "device": use_tf32(pick_device(device)), "show_progress": not quiet,
         }  # fmt: skip
         if checkpoint and data:
             from foleygram.benchmark.run import evaluate as run
