@@ -234,7 +234,7 @@ def _remarks(row: Row, outcome: RunOutcome) -> Iterator[str]:
             yield outcome.skipped[row.name]
     elif row.state == DONE:
         if not row.onsets:
-            yield "no onsets found: the track is near-silent; set the timing with --envelope (docs/envelope.md)"
+            yield "the envelope asked for has no onsets; set the timing with --envelope (docs/envelope.md)"
         if row.reason:
             yield row.reason
 

@@ -104,10 +104,10 @@ def deviations(comparison: Comparison) -> list[str]:
     if c.correlation is not None and c.correlation < MIN_CORRELATION:
         found.append(f"its envelope correlates {c.correlation:.2f} with the one asked for (at least {MIN_CORRELATION})")
     if c.relative_l1 is not None and c.relative_l1 > MAX_RELATIVE_L1:
-        found.append(f"E-L1 is {c.relative_l1:.1f} times the mean level asked for (at most {MAX_RELATIVE_L1:g})")
+        found.append(f"E-L1 is {c.relative_l1:.2f} times the mean level asked for (at most {MAX_RELATIVE_L1:g})")
     if c.level_db is not None and abs(c.level_db) > MAX_LEVEL_DB:
         side = "above" if c.level_db > 0 else "below"
-        found.append(f"it is {abs(c.level_db):.0f} dB {side} the level asked for (at most {MAX_LEVEL_DB:g} dB)")
+        found.append(f"it is {abs(c.level_db):.1f} dB {side} the level asked for (at most {MAX_LEVEL_DB:g} dB)")
     if c.dropout is not None and c.dropout > MAX_DROPOUT:
         found.append(f"it drops out in {c.dropout:.0%} of the loud stretches (at most {MAX_DROPOUT:.0%})")
     if c.onsets_missing > (1 - MIN_ONSET_SHARE) * c.onsets_asked:

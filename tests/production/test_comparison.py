@@ -64,8 +64,8 @@ def test_silence_where_hits_are_asked_for():
     ("change", "words"),
     [
         ({"correlation": 0.67}, "correlates 0.67 with the one asked for"),
-        ({"relative_l1": 292.0}, "E-L1 is 292.0 times the mean level"),
-        ({"level_db": 12.7}, "13 dB above the level"),
+        ({"relative_l1": 292.0}, "E-L1 is 292.00 times the mean level"),
+        ({"level_db": 12.7}, "12.7 dB above the level"),
         ({"onsets_missing": 3}, "3 of 4 onsets are missing"),
         ({"onsets_extra": 5}, "5 of its 9 onsets were not asked for"),
         ({"silence_dbfs": -23.0}, "reaches -23 dBFS where silence is asked for"),

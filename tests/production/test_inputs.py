@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from foleygram.media import motion
+from foleygram.media import video as media_video
 from foleygram.media.audio import read_audio, write_audio
 from foleygram.media.isolate import MediaError
 from foleygram.media.video import motion_times, read_frames, segment_middles
@@ -30,8 +31,8 @@ def test_a_long_video_is_decoded_twice_and_each_window_has_its_own_frames(write_
         passes.append(len(times))
         return read_frames(path, times, **options)
 
-    monkeypatch.setattr(pipeline_request, "read_frames", counted)
-    monkeypatch.setattr(motion, "read_frames", counted)
+    for module in (media_video, motion):
+        monkeypatch.setattr(module, "read_frames", counted)
     seen, starts = read_video(video, SPEC), window_seconds(11.0, SPEC)
     assert len(starts) == 7 and passes == [14, 330]
     for start, frames in zip(starts, seen.frames, strict=True):
