@@ -32,6 +32,13 @@ def test_find_videos(tmp_path):
         find_videos(tmp_path / "bare")
 
 
+def test_recordings_of_cameras_and_broadcast_are_videos(tmp_path):
+    names = ["a.m2ts", "b.MTS", "c.mxf", "d.ts"]
+    for name in [*names, "e.wav"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in find_videos(tmp_path)] == names
+
+
 def test_video_folder_with_captions(greatest_hits, tmp_path, caplog):
     table = tmp_path / "captions.csv"
     table.write_text(
