@@ -77,10 +77,10 @@ def test_envelopes_are_the_clips_own_its_mean_or_the_others():
     assert condition_envelopes(flat, own, others, SPEC).unique().shape == (1,)
 
 
-def test_an_onset_track_says_when_and_nothing_else():
+def test_an_onset_track_holds_times_and_no_levels():
     quiet, loud = item(0.0), item(0.0)
     for clip, level in ((quiet, 0.05), (loud, 0.5)):
-        clip["envelope_audio"] = torch.zeros(16_000).index_fill(0, torch.arange(8_000, 9_000), level)
+        clip["envelope_audio"] = torch.zeros(16_000).index_fill(0, torch.arange(8_060, 9_060), level)
     tracks = condition_envelopes(parse_condition("v+onsets"), [quiet, loud], [], SPEC)
     assert torch.equal(tracks[0], tracks[1])
     assert tracks[0].count_nonzero() == 1
