@@ -159,10 +159,10 @@ def _check_same_clips(first: CachedClips, other: CachedClips) -> None:
     places = f"{first.folder} and {other.folder}"
     lengths = [cache.manifest["identity"].get("spec", {}).get("seconds") for cache in (first, other)]
     if len(first) != len(other) or lengths[0] != lengths[1]:
-        told = " against ".join(
+        differing = " against ".join(
             f"{len(cache)} clips of {length} s" for cache, length in zip((first, other), lengths, strict=True)
         )
-        raise ValueError(f"{places} hold other clips: {told}; cache the same split to the same spec")
+        raise ValueError(f"{places} hold other clips: {differing}; cache the same split to the same spec")
     for number, ((video, start), (its_video, its_start)) in enumerate(zip(first.names(), other.names(), strict=True)):
         if video != its_video or (start != its_start and None not in (start, its_start)):
             raise ValueError(
@@ -247,8 +247,8 @@ def check_manifest(
     wanted = asdict(as_spec(spec)) if spec else {}
     differing = {k: (cached.get(k), v) for k, v in wanted.items() if cached.get(k) != v}
     if differing:
-        told = ", ".join(f"{name} {theirs} where {ours} is asked for" for name, (theirs, ours) in differing.items())
-        raise ValueError(f"{source}: cached with another ClipSpec ({told}); write the cache again")
+        changes = ", ".join(f"{name} {theirs} where {ours} is asked for" for name, (theirs, ours) in differing.items())
+        raise ValueError(f"{source}: cached with another ClipSpec ({changes}); write the cache again")
     if encoders is None:
         return
     folders = [encoders] if isinstance(encoders, str) else encoders

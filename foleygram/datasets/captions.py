@@ -1,4 +1,4 @@
-"""Captions from a clip's own events (paper notes, section 5)."""
+"""Captions of clips, written from their annotated events."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -122,7 +122,7 @@ def cut_clips(
     seconds: float,
     events: Sequence[Event] = (),
 ) -> list[Clip]:
-    """Non-overlapping clips of `seconds`, the remainder dropped, event times relative (paper notes, section 5)."""
+    """Non-overlapping clips of `seconds`, the remainder dropped, event times counted from the clip's start."""
     clips = []
     for index in range(int(duration_sec / seconds + 1e-6)):
         start, end = index * seconds, (index + 1) * seconds

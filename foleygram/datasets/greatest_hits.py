@@ -1,4 +1,4 @@
-"""Greatest Hits (Owens et al. 2016), released or rendered, as clips (paper notes, section 5)."""
+"""Greatest Hits (Owens et al. 2016), released or rendered, as clips."""
 
 from collections.abc import Sequence
 from pathlib import Path

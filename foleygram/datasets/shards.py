@@ -35,8 +35,8 @@ def write_tar(path: Path, prefix: str, tensors: Mapping[str, Tensor], strings: M
     with path.open("wb") as file, TarWriter(file, encoder=False, mtime=0.0, user="", group="") as writer:
         for row in range(count):
             clip = {name: value[row].contiguous() for name, value in tensors.items()}
-            told = {name: values[row] for name, values in strings.items()}
-            members = {"safetensors": save(clip), "json": json.dumps(told).encode()}
+            labels = {name: values[row] for name, values in strings.items()}
+            members = {"safetensors": save(clip), "json": json.dumps(labels).encode()}
             writer.write({"__key__": f"{prefix}-{row:05d}"} | members)
 
 
@@ -182,7 +182,7 @@ class ShardedClips(IterableDataset):
             )  # fmt: skip
 
     def _samples(self, name: str, problems: list[Exception]) -> Iterator[dict[str, Any]]:
-        """The members of each clip of a shard, undecoded; what ends it early is told to `problems`."""
+        """The members of each clip of a shard, undecoded; what ends it early is added to `problems`."""
 
         def stop(error: Exception) -> bool:
             problems.append(error)

@@ -36,7 +36,7 @@ class Envelope:
     rate: float
 
     def __post_init__(self) -> None:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is told below
+        with np.errstate(over="ignore"):  # values beyond float32 are refused below
             values = np.asarray(self.values, dtype=np.float32)
         if values.ndim != 1 or values.size == 0:
             raise ValueError(f"an envelope of shape {values.shape}: give one row of values")

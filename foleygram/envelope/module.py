@@ -1,4 +1,4 @@
-"""Trains the envelope predictor (Lightning; paper notes, section 4)."""
+"""The LightningModule that trains the envelope predictor."""
 
 from pathlib import Path
 from typing import Any

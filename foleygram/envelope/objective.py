@@ -1,4 +1,4 @@
-"""What the envelope predictor is trained on: soft mu-law classes, attacks weighing more (paper notes, section 4)."""
+"""The envelope predictor's loss: cross-entropy on soft mu-law classes, with higher weight on attacks."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Predicts the RMS envelope from the motion in a video (paper notes, section 4)."""
+"""Predicts the RMS envelope from the motion in a video."""
 
 from collections.abc import Sequence
 from typing import Any

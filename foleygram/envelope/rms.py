@@ -1,4 +1,4 @@
-"""The RMS envelope: measured, drawn at the audio rate, quantised, augmented (paper notes, sections 3 and 4)."""
+"""The RMS envelope: measured, drawn at the audio rate, quantised (mu-law), augmented."""
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ def smooth(envelope: Tensor, width: int) -> Tensor:
 
 
 def augment_envelope(envelope: Tensor, generator: torch.Generator, *, rate: float, num_classes: int = 64) -> Tensor:
-    """True envelopes (B, values) made as imperfect as predicted ones (paper notes, section 3).
+    """True envelopes (B, values) made as imperfect as predicted ones: training conditions for the ControlNet.
 
     Quantised, smoothed, moved by up to 10 ms, uneven in level; each clip draws its own imperfections. `rate` in values
     per second.

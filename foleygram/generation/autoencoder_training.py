@@ -26,7 +26,7 @@ def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -
 
     The encoder's last convolution is shifted and scaled, the decoder's first undoes it, so audio in to audio out is
     unchanged away from the ends (there the padding means another value). Posterior deviations below 1 scale to first
-    order. `AutoencoderOobleck` has no scaling field; the v-objective assumes unit variance (paper notes, section 3).
+    order. `AutoencoderOobleck` has no scaling field; the v-objective assumes unit variance.
     """
     last, first, channels = vae.encoder.conv2, vae.decoder.conv1, len(mean)
     with torch.no_grad():

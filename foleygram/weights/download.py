@@ -110,19 +110,19 @@ def fetch(
     source = SOURCES[name]
     if source.hub_id is None:
         raise ValueError(f"{name}: not on the hub; get it from {source.page}; docs/weights.md goes on from there")
-    folder, said = out / name, f"{name} ({source.licence})"
+    folder, label = out / name, f"{name} ({source.licence})"
     on = "what has been downloaded is kept: run it again, it goes on"
-    with explained(said, source.hub_id, again=on):
+    with explained(label, source.hub_id, again=on):
         info = HfApi().model_info(source.hub_id, revision=revision, files_metadata=True)
     wanted = [file for file in info.siblings or [] if any(fnmatch(file.rfilename, p) for p in source.patterns)]
     if not wanted:
-        raise FileNotFoundError(f"{said}: {source.hub_id} at {revision} has none of {', '.join(source.patterns)}")
+        raise FileNotFoundError(f"{label}: {source.hub_id} at {revision} has none of {', '.join(source.patterns)}")
     for file in wanted:
         path = folder / file.rfilename
         if path.is_file() and _is_whole(path, file):
             continue
         progress(file.rfilename, file.size or 0)
-        with explained(f"{said}: {file.rfilename}", source.hub_id, again=on):
+        with explained(f"{label}: {file.rfilename}", source.hub_id, again=on):
             partial = _download(hf_hub_url(source.hub_id, file.rfilename, revision=info.sha), path, file)
         if not _is_whole(partial, file):
             partial.unlink()

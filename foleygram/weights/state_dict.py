@@ -123,10 +123,10 @@ def refuse_misfits(
         "misshapen": [f"{key} {tuple(found)}, expected {tuple(shape)}" for key, found, shape in sorted(misshapen)],
     }
     if any(faults.values()):
-        said = ", ".join(f"{fault} {keys[:5]}" + f" and {len(keys) - 5} more" * (len(keys) > 5)
+        problems = ", ".join(f"{fault} {keys[:5]}" + f" and {len(keys) - 5} more" * (len(keys) > 5)
                          for fault, keys in faults.items() if keys)  # fmt: skip
         raise ValueError(
-            f"{source}: the weights do not fit {network}: {said}; check that file and config belong together"
+            f"{source}: the weights do not fit {network}: {problems}; check that file and config belong together"
         )
 
 

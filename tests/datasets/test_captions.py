@@ -1,4 +1,4 @@
-"""Captions are the templates of the paper notes, section 5, and depend on the events alone."""
+"""Captions follow fixed templates and depend only on the events."""
 
 import pytest
 from hypothesis import given

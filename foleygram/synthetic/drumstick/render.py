@@ -1,4 +1,4 @@
-"""Renders drumstick videos with sound in Greatest Hits' own layout on disk (paper notes, section 5)."""
+"""Renders drumstick videos with sound in Greatest Hits' own layout on disk (Owens et al. 2016)."""
 
 from dataclasses import dataclass
 from pathlib import Path
