@@ -67,25 +67,31 @@ class Answer(BaseHTTPRequestHandler):
             return
         if path == "/api/repos/create":
             hub.created = json.loads(content)
-            said: dict[str, Any] = {"url": f"{address}/owner/name"}
+            answer_text: dict[str, Any] = {"url": f"{address}/owner/name"}
         elif path == "/api/validate-yaml":
-            said = {"warnings": [], "errors": []}
+            answer_text = {"warnings": [], "errors": []}
         elif "/preupload/" in path:
             large = [file["path"].endswith(".safetensors") for file in json.loads(content)["files"]]
             modes = ["lfs" if one else "regular" for one in large]
             files = zip(json.loads(content)["files"], modes, strict=True)
-            said = {"files": [{"path": f["path"], "uploadMode": mode, "shouldIgnore": False} for f, mode in files]}
+            answer_text = {
+                "files": [{"path": f["path"], "uploadMode": mode, "shouldIgnore": False} for f, mode in files]
+            }
         elif path.endswith("/info/lfs/objects/batch"):
             objects = json.loads(content)["objects"]
             upload = [{"upload": {"href": f"{address}/upload/{one['oid']}"}} for one in objects]
-            said = {
+            answer_text = {
                 "objects": [one | {"actions": a} for one, a in zip(objects, upload, strict=True)],
                 "transfer": "basic",
             }
         else:
             self.commit([json.loads(line) for line in content.splitlines()])
-            said = {"commitUrl": f"{address}/owner/name/commit/{COMMIT}", "commitOid": COMMIT, "pullRequestUrl": None}
-        self.respond(200, json.dumps(said).encode(), {"Content-Type": "application/vnd.git-lfs+json"})
+            answer_text = {
+                "commitUrl": f"{address}/owner/name/commit/{COMMIT}",
+                "commitOid": COMMIT,
+                "pullRequestUrl": None,
+            }
+        self.respond(200, json.dumps(answer_text).encode(), {"Content-Type": "application/vnd.git-lfs+json"})
 
     def commit(self, lines: list[dict[str, Any]]) -> None:
         for line in lines:

@@ -48,5 +48,5 @@ def test_processes_of_srun_meet():
         )
         for rank in "01"
     ]  # fmt: skip
-    said = [process.communicate(timeout=120)[0].strip() for process in processes]
-    assert said == ["0 [1, 3] 0 [0, 10]", "1 [2] 0 [0, 10]"]
+    message = [process.communicate(timeout=120)[0].strip() for process in processes]
+    assert message == ["0 [1, 3] 0 [0, 10]", "1 [2] 0 [0, 10]"]

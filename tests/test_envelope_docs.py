@@ -33,9 +33,9 @@ def test_the_page_s_commands_run_and_give_its_onsets(tmp_path: Path, monkeypatch
         assert result.exit_code == 0, result.output
         assert all(Path(word).is_file() for word in arguments if word.startswith("out/"))
     onsets = read_envelope("out/edited.csv").onsets()
-    said = re.search(r"asked for were ([\d., ]+) and ([\d.]+)\.", PAGE)
-    assert said is not None
-    np.testing.assert_allclose(onsets, [float(time) for time in [*said[1].split(", "), said[2]]], atol=6e-4)
+    message = re.search(r"asked for were ([\d., ]+) and ([\d.]+)\.", PAGE)
+    assert message is not None
+    np.testing.assert_allclose(onsets, [float(time) for time in [*message[1].split(", "), message[2]]], atol=6e-4)
     np.testing.assert_allclose(read_envelope("out/clip.reaper.csv").onsets(), onsets, atol=0.012)
     for block in blocks("python"):
         exec(block, {})

@@ -84,12 +84,12 @@ def specs(*names: str) -> list[str]:
 
 def test_stage_2_goes_on_from_a_cache_of_ones_own_clips(place, tiny_release, caplog):
     for split, count in (("train", 3), ("val", 1)):
-        told = run(
+        printed = run(
             "cache", "my_clips", f"cache/finetune/{split}", "--captions", "my_clips/captions.csv", "--split", split,
             "--spec", "checkpoints/mini/model_index.json", "--checkpoint", "checkpoints/mini", "--device", "cpu",
             "--fields", "latents,control_latents,embeddings", "--workers", 0,
         )  # fmt: skip
-        assert f"{count} clips in 1 shards" in told
+        assert f"{count} clips in 1 shards" in printed
     assert "my_clips: 2 of 5 videos left out: gone.mp4 (a row in the captions, no such file), silent.mp4 (no sound" in (
         caplog.text
     )

@@ -211,8 +211,8 @@ def test_every_value_says_where_it_comes_from(config: Path) -> None:
     """Paper, GRAM, sibling or our choice; names, places and lists of fields need none."""
     bare = []
     for line in config.read_text(encoding="utf-8").splitlines():
-        told, _, source = line.partition("#")
-        values = re.findall(r"[\w.]+:\s*\[?([\w.+-]+)", told)
+        setting, _, source = line.partition("#")
+        values = re.findall(r"[\w.]+:\s*\[?([\w.+-]+)", setting)
         if not source and any(re.fullmatch(r"[\d.]+(e[+-]?\d+)?|true|false", value) for value in values):
             bare.append(line.strip())
     assert bare == []

@@ -75,8 +75,8 @@ def test_the_root_folder_holds_all_that_a_run_writes_and_an_earlier_run_is_kept(
     before = (folder / "last.ckpt").read_bytes()
     refused = attempt(folder, rendered, 2)
     assert refused.exit_code == 1 and (folder / "last.ckpt").read_bytes() == before
-    said = refused.stderr.splitlines()[-1]
-    assert said.startswith(f"foleygram: {folder / 'last.ckpt'}: of an earlier run") and "--ckpt_path last" in said
+    message = refused.stderr.splitlines()[-1]
+    assert message.startswith(f"foleygram: {folder / 'last.ckpt'}: of an earlier run") and "--ckpt_path last" in message
     fit(folder, rendered, 3, "--ckpt_path", "last")
     assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 3
     fit(tmp_path / "new", rendered, 1, "--ckpt_path", "last")  # where there is nothing, the run starts anew

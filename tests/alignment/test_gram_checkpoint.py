@@ -102,10 +102,10 @@ def test_the_image_transform_is_the_one_of_its_training(tmp_path: Path, data: ob
 def test_settings_say_the_filterbank_and_an_optimiser_is_no_checkpoint(tmp_path: Path) -> None:
     write_gram(tmp_path)
     torch.save({"state": {}}, tmp_path / "ckpt" / "optimizer_step_9000.pt")
-    told = '"audio_melbins": 96, "audio_target_length": 512'
+    filterbank = '"audio_melbins": 96, "audio_target_length": 512'
     for settings, sizes in (
-        (f'{{"run_cfg": {{}}, "model_cfg": {{{told}}}}}', (96, 512)),
-        (f"{{{told}}}", (96, 512)),
+        (f'{{"run_cfg": {{}}, "model_cfg": {{{filterbank}}}}}', (96, 512)),
+        (f"{{{filterbank}}}", (96, 512)),
         ("{}", (64, 1024)),
     ):
         (tmp_path / "log" / "hps.json").write_text(settings)

@@ -218,8 +218,8 @@ def test_encoders_for_fine_tuning_carry_the_published_weights(checkpoint: Path, 
 def test_all_that_berts_config_says_is_kept(tmp_path: Path) -> None:
     torch.manual_seed(0)
     sizes = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    told = {"hidden_act": "relu", "layer_norm_eps": 1e-3, "max_position_embeddings": 128, "initializer_range": 0.5}
-    bert = BertModel(BertConfig(**sizes, **told), add_pooling_layer=False).eval()  # type: ignore[arg-type]
+    changed = {"hidden_act": "relu", "layer_norm_eps": 1e-3, "max_position_embeddings": 128, "initializer_range": 0.5}
+    bert = BertModel(BertConfig(**sizes, **changed), add_pooling_layer=False).eval()  # type: ignore[arg-type]
     bert.save_pretrained(tmp_path / "bert")
     text_encoder_from_bert(str(tmp_path / "bert"), 16).save_pretrained(tmp_path / "text_encoder")
     encoder = TextEncoder.from_pretrained(tmp_path / "text_encoder")

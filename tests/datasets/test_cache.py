@@ -179,7 +179,7 @@ def _rewritten(folder, change):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda m: m["shards"][0].pop("bytes"), r"manifest\.json: no manifest of a cache \(KeyError\('bytes'\)\)"),
         (lambda m: m["shards"][0].update(count=10**12), r"manifest\.json: no manifest .* 1000000000000 clips"),
@@ -191,11 +191,11 @@ def _rewritten(folder, change):
         (lambda m: m["fields"].append("lost"), r"shard-00000.safetensors: damaged \(.*lost"),
     ],
 )  # fmt: skip
-def test_an_edited_manifest_is_refused_by_name(tmp_path, change, said):
+def test_an_edited_manifest_is_refused_by_name(tmp_path, change, message):
     write_cache(Numbers(8), tmp_path / "cache", identity={}, shard_size=4, progress=False)
     _rewritten(tmp_path / "cache", change)
-    fields = ("audio", "lost") if "lost" in said else ("audio",)
-    with pytest.raises(ValueError, match=said):
+    fields = ("audio", "lost") if "lost" in message else ("audio",)
+    with pytest.raises(ValueError, match=message):
         list(CachedClips(tmp_path / "cache", fields=fields))
 
 

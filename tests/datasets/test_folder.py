@@ -190,7 +190,7 @@ def test_the_sizes_in_the_docs_follow_from_the_clip():
         row = re.search(
             rf"\| {re.escape(name)} \| (.*?) kB \| (.*?) GB \| (.*?) GB \| (.*?) GB \|", DATA_PAGE.read_text()
         )
-        told = [float(cell.replace(",", "")) for cell in row.groups()]
-        assert told == pytest.approx([size / 1e3, *(size * n / 1e9 for n in (3_000, 190_000, 1_900_000))], rel=0.03), (
+        cells = [float(cell.replace(",", "")) for cell in row.groups()]
+        assert cells == pytest.approx([size / 1e3, *(size * n / 1e9 for n in (3_000, 190_000, 1_900_000))], rel=0.03), (
             name
         )

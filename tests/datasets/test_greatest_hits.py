@@ -71,7 +71,7 @@ def test_captions_and_splits(greatest_hits):
     listing.write_text("\ufeff2015-02-02-00-00-00\r\n2015-01-01-00-00-01-2\r\n", encoding="utf-8")
     for given in (str(listing), listing):
         assert len(GreatestHits(greatest_hits, split=given, spec=SPEC, fields=())) == 2
-    with pytest.raises(FileNotFoundError, match="no clip of 10 s in the 2 videos"):  # full size where nothing is said
+    with pytest.raises(FileNotFoundError, match="no clip of 10 s in the 2 videos"):  # without a spec: full size
         GreatestHits(greatest_hits, split="train")
 
 

@@ -94,7 +94,7 @@ def test_stretches_share_out_every_clip_once(counts, world_size, num_workers, ba
 
 
 def read_as(rank, folder, out):
-    """One of two processes, told its place as a launcher does, over two workers."""
+    """One of two processes, with the environment that a launcher sets, over two workers."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     share = Share(torch.distributed.get_rank(), torch.distributed.get_world_size(), 2, 5)
     loader = ShardLoader(
@@ -296,7 +296,7 @@ def test_a_shard_that_ends_early_is_counted_and_made_up_for(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         ({"json": b"[" * 100_000}, "maximum recursion depth"),
         ({"json": b"[1]"}, "cannot convert"),
@@ -304,7 +304,7 @@ def test_a_shard_that_ends_early_is_counted_and_made_up_for(tmp_path, caplog):
         ({"safetensors": b"\xff" * 9}, "header"),
     ],
 )  # fmt: skip
-def test_a_damaged_member_is_counted(tmp_path, caplog, damage, said):
+def test_a_damaged_member_is_counted(tmp_path, caplog, damage, message):
     clips = write(tmp_path, 4)
     path = tmp_path / "shard-00000.tar"
     with tarfile.open(path) as tar:
@@ -315,7 +315,7 @@ def test_a_damaged_member_is_counted(tmp_path, caplog, damage, said):
             (tmp_path / "member").write_bytes(damage.get(kind, content) if key.endswith("2") else content)
             tar.add(tmp_path / "member", name)
     assert [clip["index"].item() for clip in clips] == [0, 1, 3, 0]
-    assert "lacks 1 of 4 clips" in caplog.text and said in caplog.text
+    assert "lacks 1 of 4 clips" in caplog.text and message in caplog.text
 
 
 def test_what_a_shard_says_in_words_is_no_tensor(tmp_path):

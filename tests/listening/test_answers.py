@@ -292,9 +292,9 @@ def test_the_command_prints_and_writes_the_findings(tmp_path: Path) -> None:
         ],
     )
     assert outcome.exit_code == 0, outcome.output
-    said = " ".join(outcome.output.split())
+    message = " ".join(outcome.output.split())
     for words in ("fit, mean opinion", "Bradley-Terry", "3 listeners", "left out: [bold]x.json: the file holds"):
-        assert words in said
+        assert words in message
     content = json.loads((tmp_path / "deep" / "f.json").read_text())
     assert content["num_listeners"] == 3 and content["counted"] == ["1.json", "2.json", "3.json"]
     assert content["duels"][0]["share"] == {"value": 1, "low": 1, "high": 1, "num_answers": 18}

@@ -38,9 +38,9 @@ def folders(tmp_path: Path) -> list[Path]:
 
 def test_the_page_names_nothing_and_the_key_beside_it_everything(folders, tmp_path: Path) -> None:
     out = tmp_path / "page"
-    code, said = run(*folders, "--out", out, "--seed", 5, "--title", "A <b>fine</b> test")
-    assert code == 0, said
-    assert "2 systems on 2 clips; 4 comparisons and 4 ratings" in said
+    code, message = run(*folders, "--out", out, "--seed", 5, "--title", "A <b>fine</b> test")
+    assert code == 0, message
+    assert "2 systems on 2 clips; 4 comparisons and 4 ratings" in message
     pages = [path for path in out.rglob("*") if path.is_file()]
     for path in pages:
         content = path.read_bytes()
@@ -108,14 +108,16 @@ def test_clips_that_a_system_lacks_are_named_and_left_out(folders, tmp_path: Pat
     tone(folders[0] / "extra.wav")
     (folders[0] / ".hidden.wav").touch()
     (folders[0] / "notes.txt").touch()
-    code, said = run(*folders, "--out", tmp_path / "page", "--tasks", "pairs", "--checks", 0)
-    assert code == 0 and "left out: extra: not in secret-beta" in said and "2 comparisons and 0 ratings" in said
-    assert "hidden" not in said
+    code, message = run(*folders, "--out", tmp_path / "page", "--tasks", "pairs", "--checks", 0)
+    assert code == 0 and "left out: extra: not in secret-beta" in message and "2 comparisons and 0 ratings" in message
+    assert "hidden" not in message
 
 
 def test_the_limit_takes_fewer_clips(folders, tmp_path: Path) -> None:
-    code, said = run(*folders, "--out", tmp_path / "page", "--clips", 1, "--checks", 0, "--scale", "fit=Does it fit?")
-    assert code == 0, said
+    code, message = run(
+        *folders, "--out", tmp_path / "page", "--clips", 1, "--checks", 0, "--scale", "fit=Does it fit?"
+    )
+    assert code == 0, message
     plan = Plan.read(key_path(tmp_path / "page"))
     assert (len(plan.clips), len(plan.pairs), plan.scales) == (1, 1, {"fit": "Does it fit?"})
 
@@ -157,8 +159,8 @@ def renamed(folder: Path) -> None:
 def test_bad_folders_are_named_and_nothing_is_written(folders, tmp_path: Path, damage, words) -> None:
     damage(folders[1])
     before = sorted(p.name for p in tmp_path.iterdir())
-    code, said = run(*folders, "--out", tmp_path / "page")
-    assert code == 1 and words in said and "Traceback" not in said
+    code, message = run(*folders, "--out", tmp_path / "page")
+    assert code == 1 and words in message and "Traceback" not in message
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
@@ -178,8 +180,8 @@ def test_bad_folders_are_named_and_nothing_is_written(folders, tmp_path: Path, d
     ],
 )
 def test_what_cannot_be_done_is_said(folders, tmp_path: Path, arguments, words) -> None:
-    code, said = run(*(text.format(*folders, tmp_path) for text in arguments))
-    assert code == 1 and words in said and not (tmp_path / "page").exists()
+    code, message = run(*(text.format(*folders, tmp_path) for text in arguments))
+    assert code == 1 and words in message and not (tmp_path / "page").exists()
 
 
 def test_pictures_that_no_browser_shows_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a training cannot do is said in one line that names the value or the file, and leaves nothing behind."""
+"""An impossible training ends with one line that names the value or the file, and leaves nothing behind."""
 
 import os
 from collections.abc import Callable
@@ -56,13 +56,13 @@ def test_a_checkpoint_that_is_none_is_named(
     monkeypatch.chdir(tmp_path)
     if not (good / "last.ckpt").exists():
         assert fit("envelope", good, 2).exit_code == 0
-    write, said = CHECKPOINTS[damage]
+    write, message = CHECKPOINTS[damage]
     bad = tmp_path / "bad.ckpt"
     write(good / "last.ckpt", bad)
     stopped = fit("envelope", tmp_path / "run", 4, {}, "--ckpt_path", bad, "--weights_only", "false")
     assert stopped.exit_code == 1
     last = stopped.output.splitlines()[-1]
-    assert last.startswith(f"foleygram: {bad}: ") and said in last
+    assert last.startswith(f"foleygram: {bad}: ") and message in last
     assert not (tmp_path / "ran").exists() and not (tmp_path / "run" / "release").exists()
 
 
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_other_sizes_is_refused(fit: Callable[..., Any], tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"model.init_args.total_steps": 0}, "total_steps 0: give"),
         ({"model.init_args.warmup_steps": -1}, "warmup_steps -1 of"),
@@ -85,12 +85,12 @@ def test_a_checkpoint_of_other_sizes_is_refused(fit: Callable[..., Any], tmp_pat
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_named(
-    changes: dict[str, Any], said: str, fit: Callable[..., Any], tmp_path: Path
+    changes: dict[str, Any], message: str, fit: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "manifest.json").write_text('{"shards": [')
     filled = {key: str(tmp_path) if value == "{damaged}" else value for key, value in changes.items()}
     stopped = fit("envelope", tmp_path / "run", 2, filled)
-    assert stopped.exit_code == 1 and said in stopped.output.splitlines()[-1], stopped.output
+    assert stopped.exit_code == 1 and message in stopped.output.splitlines()[-1], stopped.output
     assert not (tmp_path / "run" / "release").exists()
 
 

@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("look_every", "said"), [(1, "the loss is not a number at step "), (1000, " is not finite after step ")]
+    ("look_every", "message"), [(1, "the loss is not a number at step "), (1000, " is not finite after step ")]
 )
-def test_a_loss_that_is_no_number_stops_before_it_is_saved(look_every, said, fit, damaged_clips, tmp_path):
+def test_a_loss_that_is_no_number_stops_before_it_is_saved(look_every, message, fit, damaged_clips, tmp_path):
     changes = {"data.init_args.train.init_args.folder": str(damaged_clips)}
     stopped = fit("generation", tmp_path, 9, changes, "--finite.every_n_steps", look_every)
     assert stopped.exit_code == 1
     last = stopped.output.splitlines()[-1]
-    assert said in last and f"the last good checkpoint is {tmp_path / 'last.ckpt'}. A lower lr" in last
+    assert message in last and f"the last good checkpoint is {tmp_path / 'last.ckpt'}. A lower lr" in last
     assert stopped.checkpoint["global_step"] == 2 and not (tmp_path / "release").exists()
     mended = fit("generation", tmp_path, 9, {}, "--ckpt_path", tmp_path / "last.ckpt")
     assert mended.exit_code == 0, mended.output
@@ -47,8 +47,8 @@ def test_a_run_asked_to_stop_saves_itself_and_queues_again(job, fit, arguments, 
     assert process.returncode == 1, errors
     saved = torch.load(cut / "last.ckpt", weights_only=True)["global_step"]
     name = "SIGUSR1" if job else "SIGTERM"
-    told = "SLURM job 77 is queued again" if job else "go on with --ckpt_path last"
-    assert errors.splitlines()[-1] == f"foleygram: stopped by {name} at step {saved}, saved as {cut}/last.ckpt; {told}"
+    hint = "SLURM job 77 is queued again" if job else "go on with --ckpt_path last"
+    assert errors.splitlines()[-1] == f"foleygram: stopped by {name} at step {saved}, saved as {cut}/last.ckpt; {hint}"
     assert not (cut / "release").exists()
     assert (requeued.read_text() == "requeue 77\n") if job else not requeued.exists()
     for folder, more in ((cut, ("--ckpt_path", cut / "last.ckpt")), (tmp_path / "whole", ())):

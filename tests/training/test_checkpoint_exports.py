@@ -100,9 +100,9 @@ def test_the_small_backbones_own_stages_load_from_checkpoints(
 
 def test_a_run_that_is_absent_or_empty_is_refused(tiny_release: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for name, said in (("absent", "no such folder or checkpoint"), ("empty", "nothing of it would be exported")):
+    for name, message in (("absent", "no such folder or checkpoint"), ("empty", "nothing of it would be exported")):
         result = run("export", tmp_path / name, tmp_path / "out", "--base", tiny_release)
-        assert result.exit_code == 1 and said in " ".join(result.output.split()), result.output
+        assert result.exit_code == 1 and message in " ".join(result.output.split()), result.output
     assert not (tmp_path / "out").exists()
 
 

@@ -80,9 +80,9 @@ def test_a_full_disk_stops_with_words_and_the_last_checkpoint_goes_on(disk, fit)
     with full(folder):
         stopped = fit("generation", folder, 6, {}, "--ckpt_path", folder / "last.ckpt")
     assert stopped.exit_code == 1
-    said = stopped.output.splitlines()[-1]
-    assert said.startswith(f"foleygram: {folder / 'last.ckpt'}: checkpoint could not be written (")
-    assert "the one written before is kept); make room, then go on with --ckpt_path last" in said
+    message = stopped.output.splitlines()[-1]
+    assert message.startswith(f"foleygram: {folder / 'last.ckpt'}: checkpoint could not be written (")
+    assert "the one written before is kept); make room, then go on with --ckpt_path last" in message
     assert stopped.checkpoint["global_step"] == 2
     assert not list(folder.glob(".last.*"))
     resumed = fit("generation", folder, 6, {}, "--ckpt_path", folder / "last.ckpt")

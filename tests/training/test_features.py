@@ -143,8 +143,8 @@ def test_weights_and_biases_by_a_config(fit, tmp_path):
     if importlib.util.find_spec("wandb"):
         pytest.skip("wandb is installed: a run would go to its servers")
     run = fit("generation", tmp_path, 2, {}, "--config", CONFIGS / "cluster" / "wandb.yaml")
-    said = run.output.splitlines()[-1]
-    assert run.exit_code == 1 and "WandbLogger: Requirement 'wandb" in said and "pip install" in said
+    expected_text = run.output.splitlines()[-1]
+    assert run.exit_code == 1 and "WandbLogger: Requirement 'wandb" in expected_text and "pip install" in expected_text
     assert not (tmp_path / "last.ckpt").exists()
 
 

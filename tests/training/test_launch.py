@@ -31,11 +31,11 @@ def test_two_processes_start_by_torchrun_and_go_on_under_slurm(arguments, tmp_pa
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
     environment |= {"PATH": f"{srun.parent}:{Path(sys.executable).parent}:{environment['PATH']}"}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    for script, told, steps in (("torchrun.sh", {"GPUS": "2"}, 2), ("slurm.sh", SLURM, 4)):
+    for script, extra, steps in (("torchrun.sh", {"GPUS": "2"}, 2), ("slurm.sh", SLURM, 4)):
         _, config, tiny = (typed for typed in arguments("envelope", tmp_path, steps) if typed != "--config")
         own = ["--config", tiny, "--trainer.accelerator", "cpu", "--trainer.devices", "2"]
         command = ["bash", str(LAUNCH / script), config, *own, "--data.init_args.batch_size", "2"]
-        done = subprocess.run(command, env=environment | told, cwd=ROOT, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(command, env=environment | extra, cwd=ROOT, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
     assert "Restored all states from the checkpoint" in done.stderr
     run = torch.load(tmp_path / "last.ckpt", weights_only=True)

@@ -155,7 +155,7 @@ def test_keys_that_do_not_fit_are_named_with_both_shapes(name: str, copy: Callab
         found.append(tuple(state[form.key].shape))
         state[form.key] = torch.zeros(*found[0][:-1], found[0][-1] + 1)
 
-    for change, said in (
+    for change, message in (
         (misshape, rf"misshapen \['{key} {{}}, expected {{}}'"),
         (lambda state: state.pop(form.key), rf"missing \['{key}'\]"),
         (lambda state: state.update({f"{form.key.rpartition('.')[0]}.strange": torch.zeros(1)}), "strange"),
@@ -163,8 +163,8 @@ def test_keys_that_do_not_fit_are_named_with_both_shapes(name: str, copy: Callab
         shutil.copyfile(path, folder / "good")
         rewrite(form, path, change)
         shape = found[0]
-        said = said.format(re.escape(str((*shape[:-1], shape[-1] + 1))), re.escape(str(shape)))
-        with pytest.raises(ValueError, match=f"{re.escape(place)}.*{said}") as error:
+        message = message.format(re.escape(str((*shape[:-1], shape[-1] + 1))), re.escape(str(shape)))
+        with pytest.raises(ValueError, match=f"{re.escape(place)}.*{message}") as error:
             form.load(folder)
         assert re.search("belong together|can be brought over|GRAM", str(error.value)), "no way out"
         shutil.copyfile(folder / "good", path)
@@ -198,12 +198,12 @@ BROKEN_CONFIGS = {
 
 @pytest.mark.parametrize("name", BROKEN_CONFIGS)
 def test_a_config_that_does_not_fit_or_is_none(name: str, copy: Callable[[str], Path]) -> None:
-    file, changes, said = BROKEN_CONFIGS[name]
+    file, changes, message = BROKEN_CONFIGS[name]
     form, folder = FORMS[name], copy(name)
     path = folder / file
     if changes:
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-        with pytest.raises(ValueError, match=f"{re.escape(str(folder))}.*{said}"):
+        with pytest.raises(ValueError, match=f"{re.escape(str(folder))}.*{message}"):
             form.load(folder)
     path.write_text("{")
     with pytest.raises(ValueError, match=re.escape(str(path.parent))):
@@ -216,14 +216,14 @@ def test_a_config_that_does_not_fit_or_is_none(name: str, copy: Callable[[str], 
 def test_a_beats_whose_sizes_contradict_its_weights(copy: Callable[[str], Path]) -> None:
     path = copy("beats") / "beats.pt"
     checkpoint = torch.load(path, weights_only=True)
-    for change, said in (
+    for change, message in (
         ({"encoder_embed_dim": 64}, r"misshapen \['encoder.layer_norm.bias \(48,\), expected \(64,\)'"),
         ({"encoder_attention_heads": 5}, "5 heads do not divide"),
         ({"conv_pos_groups": 5}, r"direction \(48, 12, 16\), expected \(48, 9, 16\)"),
         ({"encoder_layers": "two"}, "str"),
     ):
         torch.save(checkpoint | {"cfg": published.BEATS_CFG | change}, path)
-        with pytest.raises(ValueError, match=f"{re.escape(str(path))}.*({said})"):
+        with pytest.raises(ValueError, match=f"{re.escape(str(path))}.*({message})"):
             audio_encoder_from_beats(str(path))
 
 

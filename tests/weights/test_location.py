@@ -1,4 +1,4 @@
-"""Folders and hub ids are told apart, and without a network nothing is repeated."""
+"""Folders and hub ids are distinguished, and without a network nothing is repeated."""
 
 import time
 from pathlib import Path
