@@ -47,9 +47,9 @@ def test_a_config_runs_and_the_command_line_wins(path, tiny_release, rendered, t
     words = [str(word) for pair in changes.items() for word in pair]
     outcome = CliRunner().invoke(app, ["evaluate", "--config", str(path), "--no-controls", *words])
     assert outcome.exit_code == 0, outcome.output
-    content, told = json.loads((out / "report.json").read_text()), yaml.safe_load(path.read_text())
+    content, given = json.loads((out / "report.json").read_text()), yaml.safe_load(path.read_text())
     assert list(content["summary"]) == ["reference", "v", "t+true"] and content["oracle"] == ["t+true"]
-    assert content["protocol"]["guidance_scale"] == told["guidance"]
+    assert content["protocol"]["guidance_scale"] == given["guidance"]
     assert content["protocol"]["num_inference_steps"] == 1 and content["protocol"]["dtype"] == "bfloat16"
     assert "foleygram-audio" in content["protocol"]["embedders"] and "laion-clap" in content["left_out"]
     assert (out / "report.html").read_text().count("<article") == 1

@@ -61,11 +61,11 @@ def test_an_oracle_is_what_heard_the_sound_it_is_scored_against():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("v", {"frames"}), ("t", {"caption"}), ("at", {"caption", "envelope_audio"})]
+    ("name", "given"), [("v", {"frames"}), ("t", {"caption"}), ("at", {"caption", "envelope_audio"})]
 )
-def test_the_model_gets_what_the_letters_say_and_the_pictures_of_motion(name, told):
+def test_the_model_gets_what_the_letters_say_and_the_pictures_of_motion(name, given):
     batch = condition_batch(parse_condition(name), [item(0.5)], [item(0.1)])
-    assert set(batch) == told | {"motion", "motion_ages"}
+    assert set(batch) == given | {"motion", "motion_ages"}
 
 
 def test_envelopes_are_the_clips_own_its_mean_or_the_others():

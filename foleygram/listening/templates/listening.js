@@ -318,7 +318,7 @@ function end() {
   download.addEventListener("click", () => {
     link.href = URL.createObjectURL(new Blob([file()], { type: "application/json" }));
     link.click();
-    said.textContent = `Saved as ${name}. Send it to whoever invited you. You can download it again as long as this browser keeps it.`;
+    notice.textContent = `Saved as ${name}. Send it to whoever invited you. You can download it again as long as this browser keeps it.`;
   });
   const again = element("button", { type: "button", textContent: "Another listener on this computer" });
   let sure = false;
@@ -333,12 +333,12 @@ function end() {
     save();
     render();
   });
-  const said = element("p", { className: "hint", textContent: "Nothing has been sent. The file holds your answers and no name." });
-  said.setAttribute("aria-live", "polite");
-  said.style.textAlign = "left";
+  const notice = element("p", { className: "hint", textContent: "Nothing has been sent. The file holds your answers and no name." });
+  notice.setAttribute("aria-live", "polite");
+  notice.style.textAlign = "left";
   main.className = "text";
   main.append(heading("Thank you!"), element("p", { textContent: "That was the last one. Please download your answers and send the file back." }),
-    element("div", { className: "actions" }, download, again), said);
+    element("div", { className: "actions" }, download, again), notice);
   return [];
 }
 
