@@ -10,8 +10,8 @@ import numpy as np
 
 from foleygram.datasets.clip import Clip
 from foleygram.files import atomic_path
+from foleygram.media.encoding import Encoding, encode
 from foleygram.media.video import open_media, video_stream
-from foleygram.synthetic.encoding import Encoding, encode
 
 ORIGINAL = "original"
 CLEAN = 0.85

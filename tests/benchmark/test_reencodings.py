@@ -6,8 +6,8 @@ import pytest
 
 from foleygram.benchmark.reencodings import REENCODINGS, cut, reencode_clip
 from foleygram.datasets.clip import Clip
+from foleygram.media.encoding import Encoding, encode
 from foleygram.media.video import open_media, read_frames, video_stream
-from foleygram.synthetic.encoding import Encoding, encode
 
 RATE, SECONDS = 15, 4.0
 TIMES = np.arange(int(RATE * SECONDS)) / RATE

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from foleygram.files import atomic_path
-from foleygram.synthetic.encoding import draw_encoding, encode
+from foleygram.media.encoding import draw_encoding, encode
 from foleygram.synthetic.folder import (
     check_request,
     in_test,
