@@ -125,6 +125,14 @@ def test_an_onset_is_added_by_double_click_and_removed_by_delete(page: Any) -> N
     assert onsets(page) == before
 
 
+def test_a_drag_after_a_double_click_selects_the_whole_span(page: Any) -> None:
+    page.mouse.dblclick(*spot(page, 2.6, ENVELOPE))
+    wait_for_edit(page, "--add-hit")
+    drag(page, spot(page, 2.9, REGIONS), spot(page, 3.5, REGIONS))
+    start, end = (float(field.input_value()) for field in page.locator("#regions li input[type=number]").all())
+    assert (start, end) == pytest.approx((2.9, 3.5), abs=0.02)
+
+
 def test_onsets_are_walked_by_page_keys_and_added_at_the_playhead(page: Any) -> None:
     before = onsets(page)
     focus(page, 0)

@@ -23,6 +23,7 @@ export class Timeline {
     this.touches = new Map();
     for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel", "dblclick"])
       this.surface.addEventListener(name, (event) => this.project && this[name](event));
+    this.root.addEventListener("dragstart", (event) => event.preventDefault());
     this.root.addEventListener("wheel", (event) => this.project && this.wheel(event), { passive: false });
     this.scrollBar.addEventListener("input", () => { this.view.moveTo(Number(this.scrollBar.value)); this.draw(true); });
     new ResizeObserver(() => this.draw()).observe(this.root);
