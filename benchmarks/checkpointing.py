@@ -43,8 +43,8 @@ def main() -> None:
             command += ["--variant", name, str(checkpointing)]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             memory, milliseconds, losses = found[checkpointing] = json.loads(output.splitlines()[-1])
-            told = "with checkpointing" if checkpointing else "without"
-            print(f"{name:<11} {told:<19} {memory:8.0f} MiB   {milliseconds:7.0f} ms a step   loss {losses[-1]:.6f}")
+            label = "with checkpointing" if checkpointing else "without"
+            print(f"{name:<11} {label:<19} {memory:8.0f} MiB   {milliseconds:7.0f} ms a step   loss {losses[-1]:.6f}")
         ratios = [found[True][part] / found[False][part] for part in (0, 1)]
         print(f"{name:<11} memory {ratios[0]:.2f} x, time {ratios[1]:.2f} x, batch {args.batch}")
 

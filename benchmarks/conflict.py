@@ -27,7 +27,7 @@ CASES: dict[str, tuple[str, str, str, ModalityWeights]] = {
 """Whose clip each modality is taken from, and the weights: a given reference counts twice by default."""
 
 
-def strangers(clips: list[dict[str, Any]], index: int, seed: int) -> dict[str, dict[str, Any]]:
+def unrelated_clips(clips: list[dict[str, Any]], index: int, seed: int) -> dict[str, dict[str, Any]]:
     """Clip A, and two others of other materials, B and C."""
     draw, chosen = np.random.default_rng((seed, index)), {"A": clips[index]}
     for name in ("B", "C"):
@@ -44,7 +44,7 @@ def main() -> None:
     options = parse_options(__doc__, clips=40, batch=8, steps=25)
     pipeline, judge = load(options.checkpoint)
     spec, clips = pipeline.spec, read_clips(options.data, pipeline.spec, options.clips)
-    triples = [strangers(clips, index, options.seed) for index in range(len(clips))]
+    triples = [unrelated_clips(clips, index, options.seed) for index in range(len(clips))]
     print(
         f"{len(clips)} clips, {options.steps} steps, A's predicted envelope, seed {options.seed}; heard by the judge:"
     )

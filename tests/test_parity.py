@@ -36,7 +36,7 @@ def both_sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tens
         "in.noises": torch.randn(2, 1, 8, 12),
         "in.first_noise": torch.randn(1, 8, 12),
     }
-    ours = parity.our_outputs(parts, parity.what_both_are_told(SIZE, t5), given)
+    ours = parity.our_outputs(parts, parity.common_settings(SIZE, t5), given)
     return ours, {f"out.{name}": value.clone() for name, value in ours.items()}
 
 

@@ -100,7 +100,7 @@ def native_config(size: Mapping[str, Any], t5: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def what_both_are_told(size: Mapping[str, Any], t5: Path) -> dict[str, Any]:
+def common_settings(size: Mapping[str, Any], t5: Path) -> dict[str, Any]:
     """Conditions and settings of the sampler, one home for both sides."""
     return {
         "prompt": "A person hits metal with a wooden stick.", "seconds_start": 3.0, "seconds_total": 10.0,
@@ -111,12 +111,12 @@ def what_both_are_told(size: Mapping[str, Any], t5: Path) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def our_outputs(parts: Mapping[str, Any], told: Mapping[str, Any], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def our_outputs(parts: Mapping[str, Any], options: Mapping[str, Any], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What this project makes of the parts that `load_native` gave, and of the `in.*` tensors of `given`."""
     transformer, vae, projection_model = (parts[name] for name in ("transformer", "vae", "projection_model"))
-    tokens = tokenize_prompts(AutoTokenizer.from_pretrained(told["t5"]), [told["prompt"]], 128)
-    prompt = encode_prompts(T5EncoderModel.from_pretrained(told["t5"]).eval(), projection_model, tokens)
-    seconds = (torch.tensor([told[name]]) for name in ("seconds_start", "seconds_total"))
+    tokens = tokenize_prompts(AutoTokenizer.from_pretrained(options["t5"]), [options["prompt"]], 128)
+    prompt = encode_prompts(T5EncoderModel.from_pretrained(options["t5"]).eval(), projection_model, tokens)
+    seconds = (torch.tensor([options[name]]) for name in ("seconds_start", "seconds_total"))
     durations, global_states = duration_conditions(projection_model, *seconds)
     cross_tokens = torch.cat([prompt, durations], dim=1)
 
@@ -127,7 +127,7 @@ def our_outputs(parts: Mapping[str, Any], told: Mapping[str, Any], given: Mappin
         if not guided:
             return v
         null = controlled_forward(transformer, latents, timestep, torch.zeros_like(cross), states)
-        return null + told["guidance"] * (v - null)
+        return null + options["guidance"] * (v - null)
 
     latents, timestep = given["in.latents"], given["in.timestep"]
     outputs = {
@@ -139,13 +139,13 @@ def our_outputs(parts: Mapping[str, Any], told: Mapping[str, Any], given: Mappin
         "decoded": vae.decode(latents).sample,
     }
     for name in SOLVERS:
-        outputs[f"sampled_{name}"] = vae.decode(sampled(name, denoiser_from_v(velocity), told, given)).sample
+        outputs[f"sampled_{name}"] = vae.decode(sampled(name, denoiser_from_v(velocity), options, given)).sample
     return outputs
 
 
-def sampled(solver: str, denoise: Denoiser, told: Mapping[str, Any], given: Mapping[str, Tensor]) -> Tensor:
+def sampled(solver: str, denoise: Denoiser, options: Mapping[str, Any], given: Mapping[str, Tensor]) -> Tensor:
     """Latents of a whole run from the noise that the other side drew."""
-    sigmas = exponential_sigmas(told["steps"], sigma_min=told["sigma_min"], sigma_max=told["sigma_max"])
+    sigmas = exponential_sigmas(options["steps"], sigma_min=options["sigma_min"], sigma_max=options["sigma_max"])
     handed = iter(given["in.noises"])
     return SOLVERS[solver](denoise, given["in.first_noise"] * sigmas[0], sigmas, noise=lambda _: next(handed))
 
@@ -167,7 +167,7 @@ def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[s
 
 
 def run_reference(reference: Sequence[str], *arguments: str | Path) -> None:
-    """Run the other side; raises RuntimeError with the end of what it said."""
+    """Run the other side; raises RuntimeError with the end of its output."""
     done = subprocess.run([*reference, *map(str, arguments)], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{reference[0]} failed:\n{done.stderr[-2000:]}")
@@ -182,18 +182,18 @@ def compare(folder: Path, size: Mapping[str, Any], reference: Sequence[str]) -> 
     heads = {"num_layers": 2, "num_heads": 4, "d_kv": 16, "d_ff": 128}
     encoder = T5EncoderModel(T5Config(vocab_size=256, d_model=size["t5_width"], **heads))
     encoder.half().float().save_pretrained(t5)  # the package halves the weights it loads
-    told = what_both_are_told(size, t5)
-    settings.write_text(json.dumps(told))
+    options = common_settings(size, t5)
+    settings.write_text(json.dumps(options))
     (folder / CONFIG).write_text(json.dumps(native_config(size, str(t5))))
     run_reference(reference, folder, settings, folder / "out.safetensors", "--create")
     theirs = load_file(folder / "out.safetensors")
     parts: dict[str, Any] = load_native(folder)
-    rows = differences(our_outputs(parts, told, theirs), theirs)
+    rows = differences(our_outputs(parts, options, theirs), theirs)
     save_native(folder / "back", **parts, t5_model_name=str(t5))
     del parts
     run_reference(reference, folder / "back", settings, folder / "again.safetensors")
-    strangers = changed(load_file(folder / "model.safetensors"), load_file(folder / "back" / "model.safetensors"))
-    return rows, strangers + changed(theirs, load_file(folder / "again.safetensors"))
+    changed_keys = changed(load_file(folder / "model.safetensors"), load_file(folder / "back" / "model.safetensors"))
+    return rows, changed_keys + changed(theirs, load_file(folder / "again.safetensors"))
 
 
 def take_back(folder: Path, shipped: Path, reference: Sequence[str]) -> list[Difference]:
@@ -205,14 +205,14 @@ def take_back(folder: Path, shipped: Path, reference: Sequence[str]) -> list[Dif
     backbone.prompt_encoder.half().float().save_pretrained(t5)  # the package halves the weights it loads
     parts = {name: getattr(backbone, name) for name in ("transformer", "vae", "projection_model")}
     width = backbone.prompt_encoder.config.d_model
-    told = what_both_are_told(
+    options = common_settings(
         {"num_latents": backbone.transformer.config.sample_size, "steps": 25, "t5_width": width}, t5
     )
-    settings.write_text(json.dumps(told))
+    settings.write_text(json.dumps(options))
     save_native(folder, **parts, t5_model_name=str(t5))
     run_reference(reference, folder, settings, folder / "out.safetensors")
     theirs = load_file(folder / "out.safetensors")
-    return differences(our_outputs(parts, told, theirs), theirs)
+    return differences(our_outputs(parts, options, theirs), theirs)
 
 
 def report(
@@ -227,8 +227,8 @@ def report(
     console = Console(width=100)
     console.print(table)
     if lost is not None:
-        said = f"changed: {', '.join(lost[:5])}" if lost else "every tensor and every output the same, to the bit"
-        console.print(f"brought over and taken back: {said}")
+        outcome = f"changed: {', '.join(lost[:5])}" if lost else "every tensor and every output the same, to the bit"
+        console.print(f"converted there and back: {outcome}")
     return int(bool(lost) or not all(row.passes for row in rows))
 
 

@@ -80,15 +80,15 @@ def load(folder: Path) -> Any:
 
 
 @torch.no_grad()
-def run(model: Any, told: dict[str, Any]) -> dict[str, Tensor]:
+def run(model: Any, options: dict[str, Any]) -> dict[str, Tensor]:
     """Inputs and outputs of every part of `model`, and of its whole sampling with each solver."""
     generator = torch.Generator().manual_seed(1)
-    shape, steps, seed = (model.io_channels, told["num_latents"]), told["steps"], told["seed"]
+    shape, steps, seed = (model.io_channels, options["num_latents"]), options["steps"], options["seed"]
     hop = model.pretransform.downsampling_ratio
-    audio = 0.3 * torch.randn(2, model.pretransform.io_channels, told["num_latents"] * hop, generator=generator)
+    audio = 0.3 * torch.randn(2, model.pretransform.io_channels, options["num_latents"] * hop, generator=generator)
     latents, noises = torch.randn(2, *shape, generator=generator), torch.randn(steps, 1, *shape, generator=generator)
     timestep = torch.tensor([0.13, 0.87])
-    conditioning = [{name: told[name] for name in ("prompt", "seconds_start", "seconds_total")}]
+    conditioning = [{name: options[name] for name in ("prompt", "seconds_start", "seconds_total")}]
     tensors = model.conditioner(conditioning, "cpu")
     conditions = model.get_conditioning_inputs(tensors)
     both = {name: torch.cat([conditions[name]] * 2) for name in ("cross_attn_cond", "global_cond")}
@@ -103,17 +103,17 @@ def run(model: Any, told: dict[str, Any]) -> dict[str, Tensor]:
         "out.prompt": tensors["prompt"][0],
         "out.durations": torch.cat([tensors["seconds_start"][0], tensors["seconds_total"][0]], dim=1),
         "out.dit": model.model(latents, timestep, **both),
-        "out.dit_guided": model.model(latents, timestep, **both, cfg_scale=told["guidance"]),
+        "out.dit_guided": model.model(latents, timestep, **both, cfg_scale=options["guidance"]),
         "out.encoded": autoencoder.encoder(audio),
         "out.decoded": autoencoder.decode(latents),
     }
-    for solver in told["solvers"]:
+    for solver in options["solvers"]:
         handed = iter(noises)
         k_diffusion.sampling.BrownianTreeNoiseSampler = lambda *_, h=handed: lambda *_: next(h)
         found[f"out.sampled_{solver}"] = generate_diffusion_cond(
-            model, steps=steps, cfg_scale=told["guidance"], conditioning=conditioning, seed=seed, device="cpu",
-            sample_size=told["num_latents"] * hop, sampler_type=solver.replace("_", "-"),
-            sigma_min=told["sigma_min"], sigma_max=told["sigma_max"],
+            model, steps=steps, cfg_scale=options["guidance"], conditioning=conditioning, seed=seed, device="cpu",
+            sample_size=options["num_latents"] * hop, sampler_type=solver.replace("_", "-"),
+            sigma_min=options["sigma_min"], sigma_max=options["sigma_max"],
         )  # fmt: skip
     return found
 
@@ -122,16 +122,16 @@ def main() -> None:
     """Make weights where asked to, load them and write what they give."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder with model_config.json, and with model.safetensors")
-    parser.add_argument("settings", type=Path, help="JSON of what both sides are told")
+    parser.add_argument("settings", type=Path, help="JSON of the settings of both sides")
     parser.add_argument("out", type=Path, help="safetensors file to write")
     parser.add_argument("--create", action="store_true", help="write random weights there first")
     args = parser.parse_args()
-    told = json.loads(args.settings.read_text())
-    T5Conditioner.T5_MODELS.append(told["t5"])  # the package takes names of the hub alone
-    T5Conditioner.T5_MODEL_DIMS[told["t5"]] = told["t5_width"]
+    options = json.loads(args.settings.read_text())
+    T5Conditioner.T5_MODELS.append(options["t5"])  # the package takes names of the hub alone
+    T5Conditioner.T5_MODEL_DIMS[options["t5"]] = options["t5_width"]
     if args.create:
         create(args.folder)
-    found = run(load(args.folder), told)
+    found = run(load(args.folder), options)
     save_file({key: value.contiguous() for key, value in found.items()}, args.out)
 
 

@@ -54,8 +54,8 @@ class RandomClips(Dataset):
         if "frames" in clip:
             clip["frames"] = torch.randint(256, self.fields["frames"], generator=draws, dtype=torch.uint8)
         material = MATERIALS[index % len(MATERIALS)]
-        told = {"caption": caption([Event(0.1, material, "hit")]), "materials": material}
-        return clip | {"seconds_start": 0.0, "seconds_total": 4.0} | told
+        captioned = {"caption": caption([Event(0.1, material, "hit")]), "materials": material}
+        return clip | {"seconds_start": 0.0, "seconds_total": 4.0} | captioned
 
 
 def alignment_stage(**options: Any) -> tuple[AlignmentModule, RandomClips]:

@@ -1,4 +1,4 @@
-"""FAD, KAD, cosines and FAVD through the folder door: known answers, the floor, the cache, what is missing."""
+"""FAD, KAD, cosines and FAVD by way of two folders: known answers, the floor, the cache, what is missing."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The shipped evaluations: complete, of known keys, and run through the door with fewer clips and steps."""
+"""The shipped evaluations: complete, of known keys, and run by the command with fewer clips and steps."""
 
 import json
 from pathlib import Path

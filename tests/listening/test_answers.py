@@ -1,4 +1,4 @@
-"""Answer files from strangers are checked, and what they say is estimated: closed forms, and simulated listeners."""
+"""Untrusted answer files are checked, and preferences are estimated: closed forms, and simulated listeners."""
 
 import json
 import os

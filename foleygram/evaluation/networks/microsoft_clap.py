@@ -1,4 +1,4 @@
-"""Microsoft CLAP 2023 from its published weights, without its package: FAD-C and CLAP-scores (paper notes, section 6).
+"""Microsoft CLAP 2023 from its published weights, without its package: FAD-C and CLAP-scores.
 
 The audio network is an HTSAT, which transformers' LAION-CLAP also is: only its tensors' names differ.
 """
