@@ -1,4 +1,4 @@
-"""Small videos whose frames carry their own number, so a test can tell which one it was given."""
+"""Small videos whose frames carry their own number, so that a test knows which one was read."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction

@@ -95,7 +95,7 @@ def test_sound_of_a_video_is_at_its_moment(tmp_path, videos, suffix):
 
 
 def test_sound_and_picture_share_one_clock(tmp_path, videos):
-    """The file starts at 1.4 s, its sound half a second after its picture: half a second of silence comes first."""
+    """The file starts at 1.4 s, its sound half a second after its video: half a second of silence comes first."""
     path = videos.write(
         tmp_path / "v.mkv",
         videos.constant(25, 50, start=Fraction(7, 5)),

@@ -238,7 +238,7 @@ def test_a_lopsided_recording_is_no_curve() -> None:
         sound_envelope(torch.zeros(2, 0), 16_000)
 
 
-def test_a_file_of_hits_decays_as_it_is_told(tmp_path: Path) -> None:
+def test_a_file_of_hits_decays_by_the_argument(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("time,velocity\n0.3,90\n")
     (tmp_path / "a.mid").write_bytes(encode_notes([Hit(0.3, velocity_level(90), 0.05)]))
     for name in ("a.csv", "a.mid"):
@@ -304,7 +304,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str) -> None:
+def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, name: str) -> None:
     content, complaint = BAD[name]
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=complaint) as caught:
