@@ -11,11 +11,13 @@ from lightning.pytorch.loggers import CSVLogger
 from typer.testing import CliRunner
 
 from foleygram.cli import app
+from foleygram.datasets.greatest_hits import GreatestHits
+from foleygram.pipeline.release import read_index
 from foleygram.spec import as_spec, read_spec
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = CONFIGS / "mini" / "autoencoder.yaml"
-OTHERS = ("*/clip.yaml", "*/evaluation.yaml", "cluster/*")
+OTHERS = ("*/clip.yaml", "*/evaluation.yaml", "*/test.yaml", "cluster/*")
 TRAINED = sorted(set(CONFIGS.glob("*/*.yaml")) - {path for pattern in OTHERS for path in CONFIGS.glob(pattern)})
 
 
@@ -172,3 +174,29 @@ def test_an_objectives_own_options_are_known_to_the_command_line(objective: str)
     result = CliRunner().invoke(app, ["train", "fit", "--config", config, chosen, *options, "--print_config"])
     assert result.exit_code == 0 and option.replace("=", ": ") in result.output, result.output
     assert "temperature: 0.2" in result.output
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_evaluation_is_a_stage(tiny_release: Path, rendered: Path, tmp_path: Path) -> None:
+    spec = tmp_path / "clip.yaml"
+    spec.write_text(yaml.safe_dump(read_index(tiny_release)["spec"]))
+    changes = {
+        "model.init_args.checkpoint": tiny_release, "model.init_args.num_inference_steps": 1,
+        "data.init_args.test.init_args.root": rendered, "data.init_args.test.init_args.spec": spec,
+        "trainer.accelerator": "cpu", "trainer.default_root_dir": tmp_path / "run",
+    }  # fmt: skip
+    logged = []
+    for batch in (1, 2):
+        arguments = [f"--{key}={value}" for key, value in changes.items()]
+        config = str(CONFIGS / "mini" / "test.yaml")
+        result = CliRunner().invoke(
+            app, ["train", "test", "--config", config, f"--data.init_args.batch_size={batch}", *arguments],
+            catch_exceptions=False,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        rows = (tmp_path / "run" / "log" / f"version_{batch - 1}" / "metrics.csv").read_text().splitlines()
+        logged.append(dict(zip(rows[0].split(","), rows[1].split(","), strict=True)))
+    assert float(logged[0]["true/num_clips"]) == len(GreatestHits(rendered, "test", spec=str(spec), fields=("audio",)))
+    assert {"predicted/envelope_l1", "true/envelope_correlation"} <= logged[0].keys()
+    for name, value in logged[0].items():
+        assert float(value) == pytest.approx(float(logged[1][name]), rel=1e-3), name

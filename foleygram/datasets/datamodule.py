@@ -87,7 +87,7 @@ class Readable(Dataset[dict[str, Any]]):
 
 
 class ClipDataModule(lightning.LightningDataModule):
-    """Training and validation clips in batches; shuffled per pass from `seed`, split over processes.
+    """Training, validation and test clips in batches; shuffled per pass from `seed`, split over processes.
 
     In training a last uneven batch is dropped; in validation it is kept, and where the clips do not divide, a process
     sees one of them again. A pass has the same number of batches in every process; clips whose media cannot be read are
@@ -97,15 +97,16 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def __init__(
         self,
-        train: Dataset,
+        train: Dataset | None = None,
         val: Dataset | None = None,
+        test: Dataset | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
         seed: int = 0,
         encode: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
-        self.train, self.val, self.encode = train, val, encode
+        self.train, self.val, self.test, self.encode = train, val, test, encode
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
@@ -147,6 +148,8 @@ class ClipDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled batches, a last uneven one dropped; raises ValueError when there are too few clips for one."""
+        if self.train is None:
+            raise ValueError("no training clips: name a data set as data.init_args.train")
         ranks = self.trainer.world_size if self.trainer else 1
         total = self.train.num_clips() if isinstance(self.train, ShardedClips) else len(self.train)  # type: ignore[arg-type]
         if total < self.batch_size * ranks:
@@ -159,3 +162,7 @@ class ClipDataModule(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
         """Validation batches in order, or none."""
         return [] if self.val is None else self._loader(self.val, shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[dict[str, Any]] | list[Any]:
+        """Test batches in order, or none."""
+        return [] if self.test is None else self._loader(self.test, shuffle=False)
