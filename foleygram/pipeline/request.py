@@ -1,11 +1,13 @@
 """What a model is given: a video cut to the model's windows, a sound's envelope, and what is asked of both."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from foleygram.envelope.envelope import Envelope
@@ -13,7 +15,7 @@ from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.windows import Window, plan_windows, window_starts
 from foleygram.media.audio import read_audio, resample
 from foleygram.media.motion import grid_offset, read_motion
-from foleygram.media.video import probe, read_squares, segment_middles
+from foleygram.media.video import Frames, probe, read_squares, segment_middles
 from foleygram.spec import ClipSpec
 
 REFERENCE_RATE = 16_000
@@ -121,20 +123,53 @@ def check_segments(segments: tuple[Segment, ...], seconds: float) -> None:
             )
 
 
-def read_video(path: Path, spec: ClipSpec) -> VideoInput:
-    """Read what a model of `spec` needs of a video; raises MediaError when it cannot be read."""
+def read_video(path: Path, spec: ClipSpec, *, start: float = 0.0, seconds: float | None = None) -> VideoInput:
+    """Read what a model of `spec` needs of a video, or of its part from `start` for `seconds`.
+
+    Raises MediaError when it cannot be read, ValueError for a part that lies outside the video.
+    """
     info = probe(path)
-    seconds = info.duration_sec
+    whole = info.duration_sec
+    if not 0 <= start < whole or (seconds is not None and not seconds > 0):
+        raise ValueError(f"{path}: part from {start:g} s for {seconds} s of a video of {whole:g} s; choose one within")
+    length = whole - start if seconds is None else min(seconds, whole - start)
+
+    def squares(times: np.ndarray) -> Tensor:
+        kept = times if seconds is None else np.minimum(times, max(0.0, length - 1e-4))
+        return read_squares(path, start + kept, size=spec.image_size, transform=spec.frame_transform)
+
+    def motion(late: float, reach: float) -> Frames:
+        rate, size = spec.motion_frame_rate, spec.motion_size
+        if seconds is None:
+            return read_motion(path, start + late, reach, rate=rate, size=size)
+        inside = max(1, int((length - late) * rate + 0.5))  # grid times before the part's end
+        frames, ages = read_motion(path, start + late, inside / rate, rate=rate, size=size)
+        more = max(0, round(reach * rate) - inside)
+        later = ages[-1] + torch.arange(1, more + 1) / rate
+        return Frames(torch.cat([frames, frames[-1:].expand(more, -1, -1, -1)]), torch.cat([ages, later]))
+
+    return sample_video(squares, motion, length, info.frame_rate, spec)
+
+
+def sample_video(
+    squares: Callable[[np.ndarray], Tensor],
+    motion: Callable[[float, float], Frames],
+    seconds: float,
+    frame_rate: float,
+    spec: ClipSpec,
+) -> VideoInput:
+    """What a model of `spec` needs of a video of `seconds` and `frame_rate`.
+
+    `squares` returns the encoder's frames at ascending times, `motion` the predictor's on its grid from a start for a
+    length, in seconds; both show the last frame past the end.
+    """
     length = min(seconds, spec.seconds)
     times = np.stack([segment_middles(start, length, spec.num_frames) for start in window_seconds(seconds, spec)])
     order = times.argsort(axis=None)  # windows overlap; in one pass no part of a long film is decoded for each
-    frames = read_squares(path, times.flat[order], size=spec.image_size, transform=spec.frame_transform)
-    frames = frames[order.argsort()]
-    late = round(grid_offset(info.frame_rate, spec.motion_frame_rate) * spec.envelope_rate) / spec.envelope_rate
-    motion, ages = read_motion(
-        path, late, max(seconds, spec.seconds), rate=spec.motion_frame_rate, size=spec.motion_size
-    )
-    return VideoInput(seconds, frames.unflatten(0, times.shape), motion, ages, late)
+    frames = squares(times.flat[order])[order.argsort()]
+    late = round(grid_offset(frame_rate, spec.motion_frame_rate) * spec.envelope_rate) / spec.envelope_rate
+    moving, ages = motion(late, max(seconds, spec.seconds))
+    return VideoInput(seconds, frames.unflatten(0, times.shape), moving, ages, late)
 
 
 def total_latents(seconds: float, spec: ClipSpec) -> int:
