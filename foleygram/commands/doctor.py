@@ -28,6 +28,7 @@ DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "aac", "opus", "flac")
 EXTRAS = {
     "app": ("fastapi", "the editor"),
     "adapters": ("peft", "distillation with low-rank adapters"),
+    "otio": ("opentimelineio", "timelines"),
     "render": ("mujoco", "rendered physics scenes"),
 }
 """Each extra's main package, and what it is for."""

@@ -74,7 +74,7 @@ def generate(
         float | None, typer.Option(min=-70, max=0, help="Loudness of the video's sound (ITU-R BS.1770), such as -23.")
     ] = None,
     timeline: Annotated[
-        bool, typer.Option("--timeline", help="Also write the onsets as an .edl and a Reaper table.")
+        bool, typer.Option("--timeline", help="Also write the onsets as .edl, .otio and a Reaper table.")
     ] = False,
     from_sidecar: Annotated[
         Path | None, typer.Option(help="Render the result of this .json record again; name the video if it has moved.")

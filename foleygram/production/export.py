@@ -1,5 +1,6 @@
 """Writes the files of one result: sound, video with the sound, stems, takes, timeline, and the record beside them."""
 
+import glob
 import json
 import math
 import shutil
@@ -20,8 +21,9 @@ from foleygram.media.audio import fit_length, read_audio, resample, sound_rate, 
 from foleygram.media.isolate import MediaError, run_isolated, time_limit
 from foleygram.media.loudness import loudness, loudness_gain
 from foleygram.media.markers import Marker, Region, edit_list, reaper_table
-from foleygram.media.mux import SOUNDS, SoundCodec, mux
+from foleygram.media.mux import FORMATS, SOUNDS, SoundCodec, mux
 from foleygram.media.timecode import TimeCode
+from foleygram.media.timeline import Clip, Timeline, event_clips, write_otio
 from foleygram.media.video import probe
 from foleygram.production.batch_runner import Take
 from foleygram.production.comparison import Comparison, compare_file, compare_film, deviations
@@ -50,7 +52,7 @@ class ExportOptions:
     lufs: float | None = None
     """Loudness of the video's sound (ITU-R BS.1770); None keeps the level."""
     timeline: bool = False
-    """Also the onsets as an EDL, if the frame rate has time code, and as a Reaper table."""
+    """Also the onsets as an EDL and an OpenTimelineIO file, if the frame rate has time code, and as a Reaper table."""
 
     def __post_init__(self) -> None:
         """Raise ValueError if the container cannot hold the sound codec."""
@@ -183,6 +185,9 @@ def write_track(video: Path, track: Track, options: ExportOptions, folder: Path)
         unmet += compare_film(film.path, gain * mixed, mixed_rate)
     except MediaError as error:
         unmet.append(f"no film beside the WAV: {error}")
+    if options.timeline:
+        bounds = [0.0, *track.edges, audio.shape[-1] / rate]
+        notes += write_otio_timeline(folder, track.name, video, markers, bounds)
     return Written(notes, (deviations(comparison) if comparison else []) + unmet, comparison)
 
 
@@ -233,6 +238,33 @@ def write_timeline(stem: Path, video: Path, markers: Sequence[Marker], bounds: S
     except ValueError as error:
         return [f"no edit decision list: {error}"]
     stem.with_name(f"{stem.name}.edl").write_text(events, encoding="utf-8", newline="")
+    return []
+
+
+def write_otio_timeline(
+    folder: Path, name: str, video: Path, markers: Sequence[Marker], bounds: Sequence[float]
+) -> list[str]:
+    """Write `name`.otio: the film and, on audio tracks, its stems, or where there are none, its sound cut at `markers`.
+
+    Played, the clips give the whole sound. The timeline starts at the video's time code. If it cannot be written, the
+    returned note says why.
+    """
+    info = probe(video)
+    stems = sorted((folder / "stems" / name).glob("*.wav"), key=lambda path: int(path.name.partition("_")[0]))
+    films = [path for suffix in FORMATS for path in folder.glob(f"{glob.escape(name)}{suffix}")]
+    if stems:
+        half = STEM_FADE_SEC / 2
+        spans = [(max(0.0, start - half), min(bounds[-1], end + half)) for start, end in pairwise(bounds)]
+        files = [path.relative_to(folder).as_posix() for path in stems]
+        clips = tuple(Clip(path.stem, *span, file) for path, span, file in zip(stems, spans, files, strict=True))
+    else:
+        clips = event_clips(markers, bounds[-1], f"{name}.wav")
+    try:
+        clock = TimeCode.of(info.frame_rate, start=info.start_timecode)
+        film = films[0].name if films else ""
+        write_otio(folder / f"{name}.otio", Timeline(name, clock, clips, tuple(markers), film, bounds[-1]))
+    except (ImportError, ValueError) as error:
+        return [f"no OpenTimelineIO timeline: {error}"]
     return []
 
 

@@ -19,6 +19,7 @@ from foleygram.cli import app
 from foleygram.envelope.envelope import Envelope
 from foleygram.media.audio import read_audio
 from foleygram.media.loudness import loudness
+from foleygram.media.timeline import read_otio
 from foleygram.media.video import probe
 from foleygram.production.export import ExportOptions, Track, mix_with_original, parse_level, split_stems, write_track
 from foleygram.production.manifest import WORK
@@ -118,6 +119,22 @@ def test_onsets_are_cue_points_and_on_timelines(sounding, tmp_path):
     events = [line.split()[4] for line in (tmp_path / "clip.edl").read_text().splitlines() if " AX " in line]
     frames = [int(label[6:8]) * 25 + int(label[9:]) for label in events]  # 25 frames per second
     assert [frame / 25 for frame in frames] == pytest.approx(times, abs=0.02 + 0.013)
+    timeline = read_otio(tmp_path / "clip.otio")
+    assert [marker.time for marker in timeline.markers] == pytest.approx(times, abs=0.013)
+    assert timeline.film == "clip.mp4" and timeline.seconds == pytest.approx(2.0)
+    assert {clip.media for clip in timeline.clips} == {"clip.wav"} and timeline.clips[-1].end == 2.0
+    assert [clip.start for clip in timeline.clips] == pytest.approx([0.0, *times], abs=0.013)
+
+
+def test_a_timeline_plays_every_sample_of_every_stem(sounding, tmp_path):
+    track = Track("clip", knocks([0.3, 0.9], 2.0, 16_000) + 0.01, 16_000, (0.613, 1.2))
+    write_track(sounding, track, ExportOptions(timeline=True, stems=True), tmp_path)
+    clips = read_otio(tmp_path / "clip.otio").clips
+    assert len(clips) == 3
+    for clip in clips:
+        sound, rate = soundfile.read(tmp_path / clip.media)
+        heard = np.flatnonzero(sound) / rate
+        assert clip.start <= heard[0] and heard[-1] <= clip.end
 
 
 def test_without_time_code_there_is_a_table_and_no_edl(write_flicker, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from foleygram.envelope.editing.hits import (
     level_velocity,
     list_hits,
 )
-from foleygram.envelope.editing.marker_files import edit_list_hits, text_hits
+from foleygram.envelope.editing.marker_files import edit_list_hits, text_hits, timeline_hits
 from foleygram.envelope.editing.midi import encode_notes, parse_notes
 from foleygram.envelope.editing.tables import curve_table, marker_table, parse_table
 from foleygram.envelope.envelope import HIGHEST_RATE, SAMPLE_RATE, Envelope
@@ -27,11 +27,12 @@ from foleygram.media.audio import LONGEST_SEC, read_audio, sound_rate
 from foleygram.media.isolate import MediaError, run_isolated
 from foleygram.media.markers import cue_times, edit_list, reaper_table, with_cues
 from foleygram.media.timecode import TimeCode
+from foleygram.media.timeline import Timeline, event_clips, otio_json, read_otio
 
 TABLES, NOTES = (".csv", ".tsv"), (".mid", ".midi")
 MARKERS, REAPER = "markers.csv", "reaper.csv"
 """Suffixes of tables with a row per hit instead of per value; the second in Reaper's form."""
-WRITTEN = ".csv, .json, .wav, .mid, .edl, or markers.csv and reaper.csv for tables of hits"
+WRITTEN = ".csv, .json, .wav, .mid, .edl, .otio, or markers.csv and reaper.csv for tables of hits"
 CHOICES = ("predicted", "audio")
 """Envelopes that have a name: predicted from the video, and measured on the video's own sound."""
 READ_TIMEOUT_SEC = 300.0
@@ -43,10 +44,10 @@ def read_envelope(path: str | Path, *, decay: float = DECAY_SEC, frame_rate: flo
     """The envelope in a file, by its suffix.
 
     .csv and .tsv: a table (`tables.parse_table`); .json: what `write_envelope` wrote; .mid and .midi: notes as hits
-    that are 20 dB down after `decay` seconds; .txt and .edl: markers (`marker_files`), frames counted at `frame_rate`;
-    everything else is sound, either a curve at the audio rate or a recording, whose own envelope it is. Times that a
-    file lists beside its curve are kept exactly (`list_hits`). Raises FileNotFoundError, and ValueError naming the
-    file, the line and the value.
+    that are 20 dB down after `decay` seconds; .txt, .edl and .otio: markers (`marker_files`), frames counted at
+    `frame_rate`; everything else is sound, either a curve at the audio rate or a recording, whose own envelope it is.
+    Times that a file lists beside its curve are kept exactly (`list_hits`). Raises FileNotFoundError, and ValueError
+    naming the file, the line and the value.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,7 +76,7 @@ def chosen_envelope(choice: str, *, decay: float = DECAY_SEC, frame_rate: float 
 
 def check_name(path: Path) -> None:
     """Raise ValueError for a suffix in which no envelope is written."""
-    if path.suffix.lower() not in (".csv", ".json", ".wav", ".edl", *NOTES):
+    if path.suffix.lower() not in (".csv", ".json", ".wav", ".edl", ".otio", *NOTES):
         raise ValueError(
             f"{path}: an envelope is not written as {path.suffix or 'a file without suffix'}; give {WRITTEN}"
         )
@@ -87,9 +88,9 @@ def write_envelope(
     """Write an envelope with its onsets, in the form of the file's suffix, atomically.
 
     .csv, .json: its values and onsets; .wav: its curve, at 16 kHz in float32, with a cue point at each onset; .mid,
-    .edl (in frames of `frame_rate` per second, the first labelled `start`), `markers.csv` and `reaper.csv`: its hits
-    without the curve. Raises ValueError for another suffix, levels above full scale, a frame rate that has no time
-    code, and, in MIDI, no hit at all; OSError when the file cannot be written.
+    .edl and .otio (in frames of `frame_rate` per second, the first labelled `start`), `markers.csv` and `reaper.csv`:
+    its hits without the curve. Raises ValueError for another suffix, levels above full scale, a frame rate that has no
+    time code, and, in MIDI, no hit at all; OSError when the file cannot be written.
     """
     path = Path(path)
     check_name(path)
@@ -115,6 +116,8 @@ def _read(path: Path, decay: float, frame_rate: float | None) -> Envelope:
         return draw_hits(parse_notes(path.read_bytes(), decay=decay))
     if suffix == ".edl":
         return draw_hits(edit_list_hits(_text(path), decay, frame_rate))
+    if suffix == ".otio":
+        return draw_hits(timeline_hits(run_isolated(read_otio, path, timeout_sec=READ_TIMEOUT_SEC), decay))
     if suffix == ".txt":
         return draw_hits(text_hits(_text(path), decay))
     audio, rate = run_isolated(_read_sound, path, timeout_sec=READ_TIMEOUT_SEC)
@@ -151,6 +154,10 @@ def _encode(path: Path, envelope: Envelope, frame_rate: float | None, start: str
         if frame_rate is None:
             raise ValueError("an edit decision list counts frames: give the video's frame rate")
         return edit_list(hit_markers(envelope), TimeCode.of(frame_rate, start=start), title=path.stem).encode()
+    if suffix == ".otio":
+        if frame_rate is None:
+            raise ValueError("a timeline counts frames: give the video's frame rate")
+        return _timeline(path.stem, envelope, TimeCode.of(frame_rate, start=start)).encode()
     if suffix == ".csv":
         return curve_table(envelope).encode()
     if suffix == ".json":
@@ -158,6 +165,13 @@ def _encode(path: Path, envelope: Envelope, frame_rate: float | None, start: str
     if suffix == ".wav":
         return _curve_wav(envelope)
     return encode_notes(find_hits(envelope))
+
+
+def _timeline(title: str, envelope: Envelope, clock: TimeCode) -> str:
+    """A timeline with a marker at each onset and a clip without sound from each to the next."""
+    markers = hit_markers(envelope)
+    clips = event_clips(markers, envelope.seconds)
+    return otio_json(Timeline(title, clock, clips, tuple(markers), seconds=envelope.seconds))
 
 
 def _curve_wav(envelope: Envelope) -> bytes:

@@ -1,4 +1,4 @@
-"""Markers that editors export: Reaper, Audacity, Pro Tools, Premiere and edit decision lists, read as hits.
+"""Markers that editors export, read as hits: Reaper, Audacity, Pro Tools, Premiere, edit lists, OpenTimelineIO.
 
 A time is read only where the file states its unit. Samples without a rate, frames without a rate and beats are refused
 with the column and a way out.
@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from foleygram.envelope.editing.hits import MAX_VELOCITY, Hit, velocity_level
 from foleygram.media.audio import LONGEST_SEC
+from foleygram.media.markers import Marker
 from foleygram.media.timecode import TimeCode
+from foleygram.media.timeline import LEAD_IN, Timeline
 
 DEFAULT_VELOCITY = 64
 GIVE_RATE = "give its frame rate: foleygram envelope VIDEO --from FILE --frame-rate 25 -o hits.markers.csv"
@@ -106,6 +108,14 @@ def _pro_tools_hits(text: str, decay: float) -> Iterator[Hit]:
         yield marked_hit(int(cells["TIME REFERENCE"]) / float(rate[1]), cells.get("NAME", ""), decay, line)
     if not found:
         raise ValueError("its list of markers is empty; set markers in Pro Tools and export again")
+
+
+def timeline_hits(timeline: Timeline, decay: float) -> list[Hit]:
+    """The markers of an OpenTimelineIO timeline, or without any the starts of its clips on audio tracks."""
+    found = timeline.markers or tuple(Marker(clip.start, clip.name) for clip in timeline.clips if clip.name != LEAD_IN)
+    if not found:
+        raise ValueError("its timeline has neither markers nor audio clips; set markers and export it again")
+    return [marked_hit(marker.time, marker.label, decay, number) for number, marker in enumerate(found, start=1)]
 
 
 def edit_list_hits(text: str, decay: float, frame_rate: float | None) -> list[Hit]:
