@@ -7,6 +7,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY foleygram foleygram
 COPY checkpoints/mini checkpoints/mini
 COPY configs configs
+COPY data/examples/2000-01-12-00-00-33_denoised.mp4 data/examples/2000-01-12-00-00-33_denoised.mp4
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.12-slim
