@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 from foleygram.app.films import Film, KeptTake
 from foleygram.envelope.editing.files import write_envelope
 from foleygram.media.isolate import MediaError, run_isolated, time_limit
-from foleygram.production.export import ExportOptions, Track, write_track
+from foleygram.production.export import ExportOptions, Track, Written, write_track
 
 Kind = Literal["film", "sound", "stems", "stem", "midi", "markers", "edl", "envelope", "all"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -65,13 +65,11 @@ def _write(film: Film, take: KeptTake, kind: str, options: ExportOptions, folder
     if kind in CURVES:
         return files
     track = Track(base.name, take.audio().numpy(), take.sample_rate, take.edges)
-    notes: list[str] = run_isolated(
-        write_track, film.path, track, options, folder, timeout_sec=time_limit(film.seconds)
-    )
+    result: Written = run_isolated(write_track, film.path, track, options, folder, timeout_sec=time_limit(film.seconds))
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     chosen = [path for path in written if kind == "all" or _kind_of(path, folder) == kind]
-    if not chosen and notes:
-        raise MediaError("; ".join(notes))
+    if not chosen and (result.deviations or result.notes):
+        raise MediaError("; ".join([*result.deviations, *result.notes]))
     return chosen
 
 
