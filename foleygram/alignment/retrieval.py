@@ -1,4 +1,4 @@
-"""How well an aligned space finds and tells clips apart (paper notes, section 6)."""
+"""Retrieval, material agreement and volumes of an aligned space (GRAM, arXiv 2412.11959, sec. 4)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Embeddings(NamedTuple):
 
 
 def retrieval_report(embeddings: Embeddings, captions: Sequence[str], materials: Sequence[str]) -> dict[str, float]:
-    """Every figure of the space on N clips; one that these clips cannot give (too few, all equal) is left out.
+    """Every metric of the space on N clips; one that these clips cannot give (too few, all equal) is left out.
 
     `r1_text_to_video` ...: recall, any clip with an equal caption is right; `material_video_to_audio` ...: the nearest
     neighbour's material, over clips of one material; `cosine_*`: mean over matched pairs; `auc_*`: chance that a
@@ -65,7 +65,7 @@ def nearest_agreement(scores: Tensor, same: Tensor) -> float:
 
 
 def matched_cosines(embeddings: Embeddings) -> dict[str, float]:
-    """Mean cosine of each pair of modalities over matched rows; volumes are blind to its sign (notes, section 2)."""
+    """Mean cosine of each pair of modalities over matched rows; volumes do not depend on its sign."""
     video, text, audio = embeddings
     pairs = {"video_text": (video, text), "video_audio": (video, audio), "text_audio": (text, audio)}
     return {f"cosine_{name}": (a * b).sum(-1).mean().item() for name, (a, b) in pairs.items()}
