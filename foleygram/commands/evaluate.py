@@ -19,7 +19,7 @@ def evaluate(
     conditions: Annotated[
         str,
         typer.Option(
-            help="The model's inputs, separated by commas: letters of a (reference sound), v (video), t (caption) "
+            help="The model's inputs, separated by commas: letters of a (reference sound), v (video), t (caption), "
             "with +true for the reference's envelope instead of the predicted one; predicted is v, true is v+true."
         ),
     ] = "predicted,true",
