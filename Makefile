@@ -37,7 +37,7 @@ lint: $(READY)
 	.venv/bin/lint-imports --no-cache --no-logo
 
 bench: $(READY)  # but those that take long: python -m benchmarks.NAME
-	for benchmark in $(filter-out full_size compile damaged steps takes conflict throughput long_video training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	for benchmark in $(filter-out autoencoder full_size compile damaged steps takes conflict throughput long_video training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
 		echo "== $$benchmark"; $(RUN) -m benchmarks.$$benchmark; done
 
 full-size: $(READY)  # the paper's sizes with random weights: up to 20 GB of memory and some minutes

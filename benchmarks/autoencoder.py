@@ -1,0 +1,103 @@
+"""Reconstruction by an autoencoder of recorded hits and scrapes from sources that trained nothing.
+
+`python -m benchmarks.autoencoder --vae checkpoints/full_band/vae --sounds FOLDER` prints, over the takes of a split: log
+distance per band, 99% roll-off by material beside the recordings', level, envelope correlation, onset lag, and the
+cosine in the space of a release's audio encoder, which did not train the autoencoder.
+"""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderOobleck
+from torch import Tensor
+
+from foleygram.envelope.envelope import Envelope
+from foleygram.envelope.rms import rms_envelope
+from foleygram.generation.backbone import encode_audio
+from foleygram.media.audio import resample
+from foleygram.pipeline.release import load_part
+from foleygram.synthetic.recordings import RecordedSounds
+
+BANDS_HZ = ((0, 500), (500, 2000), (2000, 8000), (8000, 22_050))
+FLOOR = 1e-4
+LEAD_SEC, SECONDS = 0.25, 2.0
+MAX_LAG_SEC = 0.05
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vae", type=Path, default=Path("checkpoints/full_band/vae"))
+    parser.add_argument("--sounds", type=Path, required=True)
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test")
+    parser.add_argument("--encoder", type=Path, default=Path("checkpoints/mini"), help="release with an audio_encoder")
+    parser.add_argument("--limit", type=int, default=200)
+    options = parser.parse_args()
+    vae = AutoencoderOobleck.from_pretrained(options.vae, torch_dtype=torch.float32).eval()
+    encoder = load_part(options.encoder, "audio_encoder")
+    rate = vae.config.sampling_rate
+    voices = RecordedSounds(options.sounds, sample_rate=rate, split=options.split).voices
+    takes = [(voice.material, voice.takes[i]) for i in range(100) for voice in voices if i < len(voice.takes)]
+    figures, rolloffs = defaultdict[str, list[float]](list), defaultdict[str, list[tuple[float, float]]](list)
+    for material, take in takes[: options.limit]:  # the first take of every voice, then the second ...
+        audio = torch.zeros(1, 1, -(-round(SECONDS * rate) // vae.hop_length) * vae.hop_length)
+        start = round(LEAD_SEC * rate)
+        take = take[: audio.shape[-1] - start]
+        audio[0, 0, start : start + len(take)] = 0.7 * torch.from_numpy(take)
+        with torch.no_grad():
+            decoded = vae.decode(encode_audio(vae, audio).mean).sample
+        for name, value in compare(decoded[0, 0], audio[0, 0], rate).items():
+            figures[name].append(value)
+        both = torch.cat([resample(one[0], rate, 16_000) for one in (decoded, audio)])
+        with torch.no_grad():
+            rows = encoder.embed_waveform(both)
+        figures["cosine"].append(float(rows[0] @ rows[1]))
+        rolloffs[material].append((rolloff(decoded[0, 0], rate), rolloff(audio[0, 0], rate)))
+    print(f"{min(len(takes), options.limit)} takes of {len(voices)} voices, {options.split} split, {options.vae}")
+    for name, values in figures.items():
+        print(
+            f"{name:32} median {np.median(values):8.3f}   10% {np.quantile(values, 0.1):8.3f}   "
+            f"90% {np.quantile(values, 0.9):8.3f}"
+        )
+    for material, pairs in sorted(rolloffs.items()):
+        obtained, true = np.median(pairs, axis=0)
+        print(
+            f"99% roll-off, {material:14} {obtained:7.0f} Hz of {true:7.0f} Hz "
+            f"({obtained / true:.2f}, {len(pairs)} takes)"
+        )
+
+
+def compare(decoded: Tensor, audio: Tensor, rate: int) -> dict[str, float]:
+    """Distances of two sounds (samples,): log magnitude per band in dB, level, envelope correlation, lag in ms."""
+    spectra = [
+        torch.stft(one, 2048, 512, window=torch.hann_window(2048), return_complex=True).abs() / 512
+        for one in (decoded, audio)
+    ]
+    frequencies = torch.linspace(0, rate / 2, 1025)
+    found = {}
+    for low, high in BANDS_HZ:
+        rows = (frequencies >= low) & (frequencies < high)
+        ours, theirs = (20 * (spectrum[rows] + FLOOR).log10() for spectrum in spectra)
+        found[f"log distance {low} to {high} Hz, dB"] = float((ours - theirs).abs().mean())
+    found["level, dB"] = float(10 * torch.log10(decoded.square().sum() / audio.square().sum()))
+    ours, theirs = (rms_envelope(one[None], 1411, 88)[0] for one in (decoded, audio))
+    found["envelope correlation"] = float(torch.corrcoef(torch.stack([ours, theirs]))[0, 1])
+    reach = round(MAX_LAG_SEC * rate / 88)
+    shifts = range(-reach, reach + 1)
+    best = max(shifts, key=lambda shift: float((torch.roll(ours, -shift) * theirs).sum()))
+    found["lag, ms"] = 1000 * best * 88 / rate
+    onsets = [Envelope.from_audio(one.numpy(), rate).onsets() for one in (decoded, audio)]
+    found["onsets, found / true"] = len(onsets[0]) / max(1, len(onsets[1]))
+    return found
+
+
+def rolloff(audio: Tensor, rate: int) -> float:
+    """Frequency in Hz below which 99% of a sound's energy (samples,) lies."""
+    energy = torch.fft.rfft(audio).abs().square().cumsum(0)
+    return float(torch.searchsorted(energy, 0.99 * energy[-1])) * rate / len(audio)
+
+
+if __name__ == "__main__":
+    main()
