@@ -1,6 +1,6 @@
 """Reconstruction by an autoencoder of recorded hits and scrapes from sources that trained nothing.
 
-`python -m benchmarks.autoencoder --vae checkpoints/full_band/vae --sounds FOLDER` prints, over the takes of a split: log
+`python -m benchmarks.autoencoder --vae checkpoints/full_band/vae --sounds FOLDER` prints, over takes of a split: log
 distance per band, 99% roll-off by material beside the recordings', level, envelope correlation, onset lag, and the
 cosine in the space of a release's audio encoder, which did not train the autoencoder.
 """

@@ -68,6 +68,7 @@ def initialise_autoencoder(vae: Any) -> AutoencoderOobleck:
 class AutoencoderTraining(Stage):
     """Reconstruction by multi-resolution spectra and waveform distance, with a bound on the latents' power.
 
+    `initialise` draws new weights (`initialise_autoencoder`); without it, training continues from `autoencoder`'s own.
     Latents carry fixed noise of deviation `POSTERIOR_STD`; a channel's mean square above 1 is penalised. A share of
     each batch is replaced by its own RMS curves, because the ControlNet encodes curves (FoleyGRAM, arXiv 2510.05829,
     sec. III-B). At `normalise_at` steps and at the end the latents are made unit variance over the crops trained on;
@@ -93,10 +94,11 @@ class AutoencoderTraining(Stage):
         frame_length: int = 512,
         hop_length: int = 128,
         compile: bool = False,
+        initialise: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.autoencoder = initialise_autoencoder(autoencoder)
+        self.autoencoder = initialise_autoencoder(autoencoder) if initialise else autoencoder
         if compile:  # in place, so that weights keep their names; needs a C++ compiler on a CPU
             self.autoencoder.encoder.compile()
             self.autoencoder.decoder.compile()
