@@ -36,7 +36,7 @@ def test_every_cell_runs_and_results_are_players(ran):
         samples, rate = soundfile.read(io.BytesIO(sound))
         assert rate == 16_000 and len(samples) > rate and abs(samples).max() > 0.01
         assert "<polyline" in html
-    assert any(re.fullmatch(r"\[FoleyOutput\(.*\), FoleyOutput\(.*\)\]", data["text/plain"], re.S) for data in shown)
+    assert any(re.fullmatch(r"\[FoleyOutput\(.*\),\s+FoleyOutput\(.*\)\]", data["text/plain"], re.S) for data in shown)
     printed = "".join(output.get("text", "") for cell in ran for output in cell.get("outputs", ()))
     assert "moved.wav" in printed and "moved.mp4" in printed
 
