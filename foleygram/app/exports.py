@@ -11,7 +11,7 @@ from foleygram.envelope.editing.files import write_envelope
 from foleygram.media.isolate import MediaError, run_isolated, time_limit
 from foleygram.production.export import ExportOptions, Track, Written, write_track
 
-Kind = Literal["film", "sound", "stems", "stem", "midi", "markers", "edl", "envelope", "all"]
+Kind = Literal["film", "sound", "stems", "stem", "midi", "markers", "edl", "otio", "envelope", "all"]
 KINDS: tuple[str, ...] = get_args(Kind)
 CURVES = {"midi": "mid", "envelope": "csv"}
 
@@ -78,4 +78,4 @@ def _kind_of(path: Path, folder: Path) -> str:
         return "stems"
     if path.name.endswith(".reaper.csv"):
         return "markers"
-    return {".wav": "sound", ".edl": "edl"}.get(path.suffix, "film")
+    return {".wav": "sound", ".edl": "edl", ".otio": "otio"}.get(path.suffix, "film")

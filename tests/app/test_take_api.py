@@ -16,6 +16,7 @@ from foleygram.app.messages import EnvelopeMessage
 from foleygram.envelope.editing.files import read_envelope
 from foleygram.envelope.editing.hits import Hit, draw_hits
 from foleygram.media.markers import cue_times
+from foleygram.media.timeline import read_otio
 from foleygram.media.video import probe
 from foleygram.production.batch_runner import take_seed
 
@@ -106,7 +107,7 @@ def test_every_export_is_what_it_says(client: Any, film: Any, made: list[int], t
     written = {}
     for kind, suffix in {
         "film": "mp4", "sound": "wav", "stems": "zip", "midi": "mid", "markers": "reaper.csv", "edl": "edl",
-        "envelope": "csv", "all": "zip",
+        "otio": "otio", "envelope": "csv", "all": "zip",
     }.items():  # fmt: skip
         answer = export(client, film, number, kind=kind)
         assert answer.status_code == 200, (kind, answer.text)
@@ -133,6 +134,7 @@ def test_every_export_is_what_it_says(client: Any, film: Any, made: list[int], t
         written["markers"].read_text().startswith("#,Name,Start,End,Length\n")
         and "R3," in written["markers"].read_text()
     )
+    assert len(read_otio(written["otio"]).clips) >= 3
     assert "TITLE:" in written["edl"].read_text()
     with zipfile.ZipFile(written["all"]) as packed:
         suffixes = {Path(name).suffix for name in packed.namelist()}
