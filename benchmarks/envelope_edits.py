@@ -73,7 +73,7 @@ def obey_edits(pipeline: FoleyGRAMPipeline, video: Path, folder: Path, *, seed: 
     return Obedience(
         math.nan if lag is None else lag,
         len(expected),
-        len(pair_onsets(onsets[1], expected, SLACK_SEC).detected),
+        len(pair_onsets(onsets[1], expected, SLACK_SEC)),
         level_db(sounds[2], rate, start, end) - level_db(sounds[0], rate, start, end),
         bool((np.abs(onsets[3] - hit_time) <= HEARD_SEC).any()),
         bool((np.abs(onsets[0] - hit_time) <= HEARD_SEC).any()),
