@@ -63,7 +63,7 @@ def test_the_output_ends_with_remarks_and_where_the_results_are(tiny_release, vi
     assert result.exit_code == 0
     named = "".join(line.split("│")[1].strip() for line in result.output.splitlines() if line.startswith("│"))
     assert named.replace(" ", "") == long.name.replace(" ", "")
-    assert f"{long.name}: no onsets found" in result.output
+    assert f"{long.name}: the envelope asked for has no onsets" in result.output
     assert f"results are in {tmp_path / 'out'};" in result.output
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs" / "greatest_hits"
 SPEC = {
     "seconds": 0.5, "sample_rate": 16_000, "audio_channels": 2, "latent_hop": 32, "num_frames": 2, "image_size": 28,
-    "motion_size": 32,
+    "frame_transform": "crop", "motion_size": 32,
 }  # fmt: skip
 MODEL, TRAIN, VAL = "model.init_args", "data.init_args.train.init_args", "data.init_args.val.init_args"
 

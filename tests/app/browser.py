@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 from PIL import Image
 
@@ -54,7 +55,9 @@ def served(folder: Path, *options: str, command: str = "serve") -> Iterator[Serv
         assert process.stdout is not None
         line = process.stdout.readline()
         assert "listens on http://127.0.0.1:" in line, errors.read_text()
-        yield Served(process, line.split()[3].rstrip(";"), temporary, errors)
+        address = line.split()[3].rstrip(";")
+        urlopen(f"{address}/openapi.json", timeout=60).close()  # the socket listens before the server's loop runs
+        yield Served(process, address, temporary, errors)
     finally:
         process.kill()
         process.wait()

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,9 @@ def test_no_other_scope_reaches_the_server() -> None:
     async def fail(*values: Any) -> None:
         raise AssertionError(values)
 
-    anyio.run(Guard(fail, upload_bytes=1), {"type": "websocket", "path": "/", "headers": []}, fail, fail)
+    scope = {"type": "websocket", "path": "/", "headers": []}
+    with ThreadPoolExecutor(1) as pool:  # playwright keeps an event loop in the main thread
+        pool.submit(anyio.run, Guard(fail, upload_bytes=1), scope, fail, fail).result()
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/static/main.js", "/api", "/openapi.json"])

@@ -19,7 +19,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*/evaluation.yaml"))
 
 def options():
     command = typer.main.get_command(app).commands["evaluate"]
-    return {parameter.name for parameter in command.params} - {"config", "help"}
+    return {parameter.name for parameter in command.params} - {"config", "help", "quiet", "as_json"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.parent.name)

@@ -141,8 +141,8 @@ def lying(path, count):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("a reference of 25 ms", r"truth/v0_denoised\.wav: 25 ms, of 50"),
-        ("a reference of 45 ms", r"truth/v0_denoised\.wav: 45 ms, of 50"),
+        ("a reference of 25 ms", r"truth/v0_denoised\.wav: 25 ms, but scoring needs 50"),
+        ("a reference of 45 ms", r"truth/v0_denoised\.wav: 45 ms, but scoring needs 50"),
         ("numbers beyond all scale", r"system/v0\.wav: samples up to 3.9e\+24"),
         ("256 GiB by its header", r"system/v0\.flac: it declares more sound than fits"),
     ],

@@ -110,7 +110,7 @@ class Pipeline:
         self.calls = []
 
     @classmethod
-    def from_pretrained(cls, folder):
+    def from_pretrained(cls, folder, torch_dtype=torch.float32):
         return cls()
 
     def to(self, device):

@@ -159,10 +159,10 @@ def test_the_shipped_autoencoder_hears_slow_curves():
 
 
 def test_spectral_distance_is_zero_only_for_equal_spectra():
-    distance, audio = MultiResolutionSpectra(sample_rate=16000), 0.1 * torch.randn(1, 4096)
+    distance, audio = MultiResolutionSpectra(sample_rate=16000), 0.1 * torch.randn(1, 1, 4096)
     assert distance(audio, audio).item() < 1e-4
     click = audio.clone()
-    click[0, 2000] += 0.5
+    click[0, 0, 2000] += 0.5
     assert distance(click, audio).item() > 0.01
 
 

@@ -310,13 +310,13 @@ def _no_number(folder):
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda folder: (folder / "model_index.json").write_text("[" * 100_000), "damaged (ValueError('not readable"),
-        (_index_with(lambda index: index.update(parts=["vae"])), "model_index.json: damaged (AttributeError"),
-        (_index_with(lambda index: index["parts"]["vae"].pop("licence")), "damaged (KeyError('licence'))"),
+        (lambda folder: (folder / "model_index.json").write_text("[" * 100_000), "damaged (not readable as JSON"),
+        (_index_with(lambda index: index.update(parts=["vae"])), "model_index.json: damaged ('list' object has no"),
+        (_index_with(lambda index: index["parts"]["vae"].pop("licence")), "damaged ('licence' is missing)"),
         (_index_with(lambda index: index["parts"]["vae"].update({"class": "os.system"})), "vae of os.system"),
         (_index_with(lambda index: index["spec"].update(seconds=float("inf"))), "ClipSpec.seconds is inf"),
         (_index_with(lambda index: index["spec"].update(sample_rate=44100.5)), "44100.5: it must be a whole number"),
-        (_index_with(lambda index: index["sampler"].update(sigma_min="x")), "model_index.json: damaged (TypeError"),
+        (_index_with(lambda index: index["sampler"].update(sigma_min="x")), "model_index.json: damaged ('<' not"),
         (_index_with(lambda index: index["sampler"].update(sigma_min=90.0)), "noise levels from 80.0 down to 90.0"),
         (_index_with(lambda index: index["sampler"].update(solver="heun")), "unknown solver 'heun'"),
         (_index_with(lambda index: index["sampler"].update(num_inference_steps=2.5)), "2.5 sampling steps"),

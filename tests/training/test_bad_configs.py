@@ -81,7 +81,7 @@ def test_a_checkpoint_of_other_sizes_is_refused(fit: Callable[..., Any], tmp_pat
         ({"model.init_args.warmup_steps": -1}, "warmup_steps -1 of"),
         ({"data.init_args.train.init_args.fields": ["motion"]}, "'motion_ages' is missing; if it is a field"),
         ({"data.init_args.batch_size": -2}, "batch_size=-2"),
-        ({"data.init_args.train.init_args.folder": "{damaged}"}, "manifest.json: no manifest of a cache (JSON"),
+        ({"data.init_args.train.init_args.folder": "{damaged}"}, "manifest.json: no manifest of a cache (Expecting"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_named(
