@@ -13,7 +13,6 @@ from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest, VideoInput
 
 PROMPTS = (None, "hits metal", "hits water", "hits wood", "hits glass", "scratches plastic")
-NUM_SEEDS = 20
 AUDIBLE_DBFS = -50.0
 """A clip that peaks above this level is not silent."""
 FAINTEST_DBFS = -180.0
@@ -25,7 +24,7 @@ def insertion_hallucination(
     reference_audio: Tensor,
     *,
     options: Mapping[str, Any],
-    num_seeds: int = NUM_SEEDS,
+    num_seeds: int = 20,
     batch_size: int = 8,
     progress: Callable[[int], None] | None = None,
 ) -> Finding:

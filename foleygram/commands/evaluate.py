@@ -26,6 +26,9 @@ def evaluate(
     controls: Annotated[
         bool, typer.Option(help="Also the controls: no control, flat envelope, another clip's, silence.")
     ] = True,
+    silent_seeds: Annotated[
+        int, typer.Option(min=0, help="Seeds of each prompt over a still video with an envelope of zeros; 0: none.")
+    ] = 4,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; the release's own by default.")] = None,
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale; 1 is none; the release's own by default.")
@@ -92,14 +95,13 @@ def evaluate(
         if checkpoint and data:
             from foleygram.benchmark.run import evaluate as run
             from foleygram.benchmark.settings import choose_conditions
-            from foleygram.benchmark.silence import NUM_SEEDS
 
             report = run(
                 shipped(checkpoint), data, split,
                 conditions=choose_conditions(conditions.split(","), controls=controls),
                 metrics=chosen, num_inference_steps=steps, guidance_scale=guidance, solver=solver, seed=seed,
                 limit=limit, batch_size=batch_size, sounds=sounds_folder(out), dtype=dtype,
-                num_silent_seeds=NUM_SEEDS if controls else 0, **networks,
+                num_silent_seeds=silent_seeds if controls else 0, **networks,
             )  # fmt: skip
         elif generated and reference:
             from foleygram.benchmark.run import evaluate_folders
