@@ -38,7 +38,7 @@ def visit(browser: Any, folder: Path, listener: str, context: Any = None) -> Any
     context = context or browser.new_context(accept_downloads=True)
     drawn = json.dumps([int(listener[i : i + 2], 16) for i in range(0, 32, 2)])
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(120_000)  # tests may share two cores
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.add_init_script(f"crypto.getRandomValues = (into) => (into.set({drawn}), into);")
