@@ -110,9 +110,12 @@ def rendered(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium, the system's own; where it or its driver is missing, the test is skipped and says so."""
+    """Headless Chromium, the system's own; where it or its driver is missing, the test is skipped and says so.
+
+    One per test file: after the editor's pages, a reload in the same browser lost what the page had kept.
+    """
     driver = pytest.importorskip("playwright.sync_api", reason="playwright is missing: install foleygram[dev]")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
