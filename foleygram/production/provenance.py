@@ -20,7 +20,7 @@ from foleygram.production.job import JobOptions, override
 PACKAGES = ("foleygram", "torch", "diffusers", "transformers", "av", "soxr", "numpy")
 FORMAT = 2
 RENAMED = {"wish": "options", "wish_sha256": "options_sha256", "delivery": "export"}
-"""Keys of format 1, which is still read."""
+"""New names of the keys of sidecars of format 1, which are still read."""
 
 
 class Environment(NamedTuple):

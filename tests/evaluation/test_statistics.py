@@ -34,7 +34,7 @@ def clips():
             "condfoleygen_same_count": float(i % 2), "condfoleygen_accuracy": rng.random() if i % 3 else None,
             "condfoleygen_average_precision": rng.random() if i % 3 else None,
         }  # fmt: skip
-        if i != 7:  # nobody annotated it
+        if i != 7:  # this clip has no annotation
             row |= {"num_detected": int(rng.integers(4)), "num_annotated": 4, "num_hits": 2, "num_scratches": 1}
             for tolerance in (50, 100):
                 matched = int(rng.integers(row["num_detected"] + 1))
