@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FEWER = {"--videos 240": "--videos 12", "--limit 180 --steps 25": "--limit 6 --steps 5"}
+FEWER = {"--videos 60": "--videos 12", "--limit 40": "--limit 6 --steps 5"}
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
