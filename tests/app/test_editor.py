@@ -407,6 +407,7 @@ def test_takes_are_compared_and_one_region_is_rendered_again(page: Any) -> None:
     make_takes(page, 2)
     pressed = "document.querySelector('#takes .hear[aria-pressed=true]').textContent"
     numbers = [int(item.get_attribute("data-take")) for item in page.locator("#takes li").all()]
+    until(page, pressed)
     first = page.evaluate(pressed)
     page.locator("#timeline").focus()
     page.keyboard.press("b")
