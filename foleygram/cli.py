@@ -100,6 +100,7 @@ experiments.command()(experiment.projections)
 experiments.command()(experiment.objectives)
 experiments.command()(experiment.sensitivity)
 experiments.command()(experiment.control)
+experiments.command()(experiment.smoothing)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -62,6 +62,19 @@ def perturbation(
         report_results(experiments.perturbation(run), out)
 
 
+def smoothing(
+    checkpoint: Checkpoint, data: Data, out: Out, split: Split = "test", quick: Quick = False, limit: Limit = None,
+    steps: Steps = None, guidance: Guidance = 5.0, seed: Seed = 0, batch_size: BatchSize = 8, device: Device = "auto",
+) -> None:  # fmt: skip
+    """(h) Temporal smoothing: onsets and envelope at control scales 0 to 1.5 under the true envelope."""
+    with reported():
+        from foleygram.benchmark.output import report_results
+        from foleygram.experiments import conditioning as experiments
+
+        run = _run(checkpoint, data, out, split, quick, limit, steps, guidance, seed, batch_size, device)
+        report_results(experiments.smoothing(run), out)
+
+
 def volumes(
     checkpoint: Checkpoint, data: Data, out: Out, split: Split = "test", quick: Quick = False, limit: Limit = None,
     batch_size: BatchSize = 8, device: Device = "auto",

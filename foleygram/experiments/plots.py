@@ -43,13 +43,21 @@ def draw_dots(
 
 
 def draw_lines(
-    panels: Mapping[str, Sequence[float | None]], at: Sequence[float], *, xlabel: str, wanted: Sequence[str] = ()
+    panels: Mapping[str, Sequence[float | None]],
+    at: Sequence[float],
+    *,
+    xlabel: str,
+    wanted: Sequence[str] = (),
+    intervals: Mapping[str, Sequence[Interval | None]] | None = None,
 ) -> str:
-    """One panel per metric against the values `at`; panels in `wanted` get the identity line."""
+    """One panel per metric against the values `at`, with its `intervals`; panels in `wanted` get the identity line."""
     figure = _figure(PANEL_IN + 0.4)
     for number, (label, values) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), number + 1)
         axes.plot(at, [math.nan if v is None else v for v in values], "o-", color=BLUE, ms=5, lw=1.5)
+        for place, interval in zip(at, (intervals or {}).get(label, ()), strict=False):
+            if interval is not None:
+                axes.plot((place, place), interval, color=BLUE, lw=2.2, alpha=0.4, solid_capstyle="round")
         if label in wanted:
             axes.plot(at, at, color=ORANGE, lw=1.2, ls=(0, (4, 3)), zorder=0)
         axes.set_title(label, size=9.5, color=INK, loc="left")

@@ -11,13 +11,15 @@ from typer.testing import CliRunner
 
 from foleygram.alignment.retrieval import Embeddings
 from foleygram.benchmark.alignment import EmbeddedClips
+from foleygram.benchmark.intervals import bootstrap_intervals
 from foleygram.benchmark.random_projectors import randomly_projected
 from foleygram.benchmark.report import Report
 from foleygram.benchmark.settings import later, shuffled
 from foleygram.cli import app
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
 from foleygram.evaluation.scores import Scores
-from foleygram.experiments.conditioning import SHIFTS_MS, perturbation
+from foleygram.evaluation.statistics import summarise
+from foleygram.experiments.conditioning import SCALES, SHIFTS_MS, perturbation, smoothing
 from foleygram.experiments.volumes import ALL, volumes_by_material
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 
@@ -145,3 +147,30 @@ def test_perturbation_says_whether_the_lag_is_what_was_asked_for():
         return obedient(conditions=[replace(condition, shift_ms=0.0) for condition in conditions])
 
     assert [row[-1] for row in perturbation(deaf).findings[0].rows].count("no") == len(SHIFTS_MS) - 1
+
+
+def test_smoothing_names_the_scales_at_which_onsets_are_lost():
+    def controlled(*, conditions):
+        """Every onset found from a scale of 1 on, half of them below; the envelope follows as far as the scale goes."""
+        scores, intervals = {}, {}
+        for condition in conditions:
+            found = 4 if condition.control_scale >= 1 else 2
+            rows = [
+                {"video_id": f"v{i}", "start": 0.0, "num_annotated": 4, "num_detected": 4, "matched_50": found,
+                 "envelope_correlation": min(condition.control_scale, 1.0) - 0.01 * i}
+                for i in range(8)
+            ]  # fmt: skip
+            scores[condition.name] = Scores(rows, summarise(rows))
+            intervals[condition.name] = bootstrap_intervals(rows, seed=0)
+        return Report("t", {"seed": 0}, scores, intervals)
+
+    (finding,) = smoothing(controlled).findings
+    assert [row[0] for row in finding.rows] == ["0", "0.25", "0.5", "0.75", "1", "1.25", "1.5"]
+    assert "onset F1, 50 ms at 0, 0.25, 0.5, 0.75; envelope correlation at 0, 0.25, 0.5, 0.75." in finding.text
+    assert finding.figures["0.75"]["onset_f1_50"] == 0.5 and finding.figures["1.5"]["onset_f1_50"] == 1.0
+
+
+def test_smoothing_leaves_the_control_out_at_scale_0(judged_release, rendered, tmp_path):
+    content, printed = run(judged_release, rendered, tmp_path, "smoothing", *FEW)
+    assert len(content["summary"]) == 1 + len(SCALES) and "Temporal smoothing" in printed
+    assert set(content["oracle"]) == {f"control scale {scale:g}" for scale in SCALES if scale}
