@@ -16,7 +16,7 @@ from torch import Tensor
 
 from foleygram.envelope.envelope import Envelope
 from foleygram.envelope.rms import rms_envelope
-from foleygram.generation.backbone import encode_audio
+from foleygram.generation.autoencoder import encode_audio
 from foleygram.media.audio import resample
 from foleygram.pipeline.release import load_part
 from foleygram.synthetic.recordings import RecordedSounds

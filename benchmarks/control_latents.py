@@ -15,8 +15,7 @@ import torch
 from torch.nn import functional
 
 from foleygram.envelope.rms import envelope_curve
-from foleygram.generation.conditioning import control_latents
-from foleygram.generation.silence import encode_skipping_silence
+from foleygram.generation.autoencoder import control_latents, encode_skipping_silence
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import read_video, window_seconds
 

@@ -23,9 +23,10 @@ from torch.nn import functional
 
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.alignment.losses import GramLoss
-from foleygram.generation.backbone import decode_latents, freeze
-from foleygram.generation.conditioning import Conditions, SemanticProjectors, control_latents, duration_conditions
+from foleygram.generation.autoencoder import control_latents, decode_latents
+from foleygram.generation.backbone import freeze
 from foleygram.generation.controlnet import EnvelopeControlNet, controlled_forward
+from foleygram.generation.model import Conditions, SemanticProjectors, duration_conditions
 from foleygram.generation.objective import add_noise
 from foleygram.generation.sampling import ClipNoise, SamplerSettings, denoiser_from_v, dpmpp_2m, exponential_sigmas
 from foleygram.spec import ClipSpec

@@ -18,10 +18,11 @@ from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjec
 
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder, train_wordpiece
 from foleygram.envelope.predictor import EnvelopePredictor
-from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.generation.model import SemanticProjectors
 from foleygram.generation.sampling import SamplerSettings
-from foleygram.pipeline.release import save_release
+from foleygram.pipeline.parts import Parts
+from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.spec import ClipSpec
 from foleygram.synthetic.drumstick.render import render_dataset
 
@@ -96,7 +97,7 @@ def _as_found() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_release(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("release") / "tiny"
-    save_release(folder, tiny_parts(), TINY_SPEC, TINY_SAMPLER)
+    FoleyGRAMPipeline(Parts(**tiny_parts()), TINY_SPEC, TINY_SAMPLER).save_pretrained(folder)
     LENT[folder] = written(folder)
     return folder
 

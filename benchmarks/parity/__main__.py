@@ -25,8 +25,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
 from foleygram.generation.backbone import encode_prompts, load_backbone, tokenize_prompts
-from foleygram.generation.conditioning import duration_conditions
 from foleygram.generation.controlnet import controlled_forward
+from foleygram.generation.model import duration_conditions
 from foleygram.generation.native_folders import CONFIG, load_native, save_native
 from foleygram.generation.sampling import GRIDS, SOLVERS, Denoiser, denoiser_from_v, exponential_sigmas
 from foleygram.weights.state_dict import without_chatter

@@ -24,7 +24,7 @@ from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import Event
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.generation.backbone import Backbone
-from foleygram.generation.conditioning import SemanticProjectors
+from foleygram.generation.model import SemanticProjectors
 from foleygram.generation.module import GenerationModule
 from foleygram.training.stage import Stage
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from foleygram.generation.conditioning import MODALITIES, SemanticProjectors
+from foleygram.generation.model import MODALITIES, SemanticProjectors
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 
 

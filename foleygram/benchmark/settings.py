@@ -13,7 +13,7 @@ from foleygram.datasets.datamodule import collate_clips
 from foleygram.envelope.editing.edits import shift
 from foleygram.envelope.envelope import Envelope, onset_track
 from foleygram.envelope.rms import rms_envelope
-from foleygram.generation.conditioning import MODALITIES
+from foleygram.generation.model import MODALITIES
 from foleygram.spec import ClipSpec
 
 LETTERS = {"a": "audio", "v": "video", "t": "text"}
@@ -46,23 +46,23 @@ class Condition:
 
     @property
     def borrows(self) -> bool:
-        """Whether something of another clip goes in, so that the result is scored against that clip as well."""
+        """Whether another clip is among the inputs, so that the result is scored against that clip as well."""
         return self.other_video or self.envelope == "other"
 
     @property
     def oracle(self) -> bool:
-        """Whether the reference sound is among the inputs, which a system that sees only the video cannot have."""
-        heard = self.envelope in ("true", "onsets", "flat", "shuffled") and self.control_scale != 0
-        return heard or "audio" in self.modalities
+        """Whether the reference sound is among the inputs."""
+        from_reference = self.envelope in ("true", "onsets", "flat", "shuffled") and self.control_scale != 0
+        return from_reference or "audio" in self.modalities
 
     @property
     def names(self) -> list[str]:
-        """Names of its scores: against the own clip, and against the clip it borrows from."""
+        """Names of its scores: against its own clip, and against the clip that it borrows from."""
         return [self.name, self.name + AGAINST_OTHER] if self.borrows else [self.name]
 
     @property
     def oracle_names(self) -> list[str]:
-        """Those of `names` whose truth went in as sound."""
+        """Those of `names` that are scored against a sound among the inputs."""
         marks = [self.oracle, self.envelope == "other"]
         return [name for name, marked in zip(self.names, marks, strict=False) if marked]
 

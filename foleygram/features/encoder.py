@@ -10,8 +10,8 @@ from torch import Tensor
 
 from foleygram.envelope.rms import augment_envelope, rms_envelope
 from foleygram.files import file_hash
-from foleygram.generation.backbone import encode_audio, freeze
-from foleygram.generation.conditioning import control_latents
+from foleygram.generation.autoencoder import control_latents, encode_audio
+from foleygram.generation.backbone import freeze
 from foleygram.media.audio import fit_length
 from foleygram.pipeline.parts import DTYPES, dtype_of
 from foleygram.pipeline.release import load_part
@@ -36,7 +36,7 @@ class FeatureEncoder:
     """Turns a batch of clips into what stage 2 trains on, with the frozen parts of a folder, on the batch's device.
 
     `fields` are names of `NEEDS`; the autoencoder comes from `backbone` where a folder of trained parts has none. The
-    augmented envelopes of a clip depend on `seed` and the clip alone, so a cache holds what training from media sees.
+    augmented envelopes of a clip depend on `seed` and the clip alone, so caches equal training from media.
     `dtype` is a name of `DTYPES`, in which all networks but the envelope predictor compute.
     """
 

@@ -12,8 +12,7 @@ from foleygram.datasets.cache import CachedClips
 from foleygram.features.writer import write_cache
 from foleygram.files import file_hash
 from foleygram.generation.backbone import Backbone
-from foleygram.generation.conditioning import MODALITIES, MODALITY_SUBSETS
-from foleygram.generation.model import FoleyModel
+from foleygram.generation.model import MODALITIES, MODALITY_SUBSETS, FoleyModel
 from foleygram.generation.sampling import ClipNoise, SamplerSettings, denoiser_from_v, guided
 from foleygram.pipeline.release import load_release
 

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from foleygram.envelope.rms import envelope_curve, rms_envelope
-from foleygram.generation.backbone import encode_audio
+from foleygram.generation.autoencoder import encode_audio
 from foleygram.generation.spectral import MultiResolutionSpectra, relative_l1
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import cosine_schedule
@@ -109,6 +109,7 @@ class AutoencoderTraining(Stage):
         self.register_buffer("latent_power", torch.ones(channels))
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """Loss (scalar) of a batch of crops: spectral and waveform distance, and the bound on the latents' power."""
         audio = self._with_curves(batch["audio"])
         latents = encode_audio(self.autoencoder, audio)
         with self.draws(batch_index) as generator:
@@ -162,7 +163,7 @@ class AutoencoderTraining(Stage):
             self.normalise_latents()
 
     def normalise_latents(self) -> None:
-        """Fold the tracked statistics into the autoencoder and start tracking anew."""
+        """Fold the tracked statistics into the autoencoder and restart tracking."""
         std = (self.latent_power - self.latent_mean**2).clamp(min=1e-8).sqrt()
         fold_latent_statistics(self.autoencoder, self.latent_mean, std)
         self.latent_mean.zero_()
@@ -170,6 +171,7 @@ class AutoencoderTraining(Stage):
 
     @torch.no_grad()
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Log spectral distance, envelope correlation and the latents' deviation of whole clips."""
         audio = batch["audio"]
         latents = encode_audio(self.autoencoder, audio).mean
         audio_hat = self.autoencoder.decode(latents).sample
@@ -189,6 +191,7 @@ class AutoencoderTraining(Stage):
         self.autoencoder.save_pretrained(Path(self.hparams.out) / "vae")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with warm-up and cosine decay, per step."""
         optimizer = torch.optim.AdamW(
             self.autoencoder.parameters(), lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=1e-4
         )

@@ -1,94 +1,19 @@
 """The frozen parts of a Stable Audio backbone: autoencoder, DiT, durations, prompt encoder."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
-from diffusers.models.autoencoders.autoencoder_oobleck import OobleckDiagonalGaussianDistribution
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from foleygram.alignment.encoders import TextEncoder
 from foleygram.files import shipped
 from foleygram.generation.native_folders import CONFIG, load_native
-from foleygram.generation.silence import encode_skipping_silence
 from foleygram.weights.hub import explained, load_network
 from foleygram.weights.location import cache_only_if_offline, hub_id
-
-
-class AudioLatents(NamedTuple):
-    """Mean and standard deviation of the autoencoder's posterior, each (B, C, T)."""
-
-    mean: Tensor
-    scale: Tensor
-
-
-def encode_audio(vae: AutoencoderOobleck, audio: Tensor) -> AudioLatents:
-    """Posterior of audio (B, channels, samples); raises ValueError unless samples are a multiple of its hop.
-
-    At inference on a CPU the rows are encoded one after another and their silence once: a batch's activations at the
-    audio rate outgrow the caches there, which costs 2.6 times the time (docs/log.md).
-    """
-    hop = vae.hop_length
-    if audio.shape[-1] % hop:
-        raise ValueError(f"{audio.shape[-1]} samples are no multiple of the autoencoder's hop {hop}: pad with zeros")
-    if audio.device.type != "cpu" or torch.is_grad_enabled():
-        posterior = vae.encode(audio).latent_dist
-    else:
-        compiled = vae.encoder._compiled_call_impl is not None
-        rows = [vae.encoder(row) if compiled else encode_skipping_silence(vae, row) for row in audio.split(1)]
-        posterior = OobleckDiagonalGaussianDistribution(torch.cat(rows))
-    return AudioLatents(posterior.mean, posterior.std)
-
-
-DECODED_AT_ONCE = 512
-"""Latents of one pass through the decoder: a longer sound is decoded in pieces of so many."""
-OUTER_REACH, BLOCK_REACH = 3, 39
-"""Samples to either side that Oobleck's first and last convolution, and a block's residual units, depend on."""
-
-
-def decoder_reach(strides: Sequence[int]) -> int:
-    """Latents on either side of its own that a decoded sample may depend on; `strides` as in `downsampling_ratios`.
-
-    Followed from the samples of one latent back through the decoder's layers: 18 for strides 2, 4, 4; 11 for
-    2, 4, 4, 8; 39 for 2, 2, 2. The smaller the strides of the last blocks, the farther it reaches.
-    """
-    first, last = -OUTER_REACH, math.prod(strides) - 1 + OUTER_REACH
-    for stride in strides:  # the decoder's last block has the encoder's first stride
-        first, last, padding = first - BLOCK_REACH, last + BLOCK_REACH, math.ceil(stride / 2)
-        first = math.ceil((first + padding - 2 * stride + 1) / stride)
-        last = (last + padding) // stride
-    return max(OUTER_REACH - first, last + OUTER_REACH)
-
-
-def decode_latents(
-    vae: AutoencoderOobleck, latents: Tensor, num_samples: int, *, chunk_size: int = DECODED_AT_ONCE
-) -> Tensor:
-    """Audio (B, channels, num_samples) from latents (B, C, T), trimmed to the exact sample.
-
-    Without gradients one row after another, each in pieces of `chunk_size` latents that see their neighbours, so
-    memory depends neither on the batch nor on the length.
-    """
-    latents = latents.to(vae.dtype)
-    if torch.is_grad_enabled():
-        return vae.decode(latents).sample[..., :num_samples]
-    rows = [
-        torch.cat([_decoded_piece(vae, row, start, chunk_size) for start in range(0, row.shape[-1], chunk_size)], -1)
-        for row in latents.split(1)
-    ]
-    return torch.cat(rows)[..., :num_samples]
-
-
-def _decoded_piece(vae: AutoencoderOobleck, latents: Tensor, start: int, chunk_size: int) -> Tensor:
-    """Audio of the latents from `start` on, decoded between their neighbours."""
-    reach = decoder_reach(vae.config.downsampling_ratios)
-    before, end = max(0, start - reach), start + chunk_size
-    audio = vae.decode(latents[..., before : end + reach]).sample
-    first = (start - before) * vae.hop_length
-    return audio[..., first : first + min(chunk_size, latents.shape[-1] - start) * vae.hop_length]
 
 
 def freeze(*parts: nn.Module | None) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from foleygram.generation.backbone import Backbone
-from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.generation.model import SemanticProjectors
 from foleygram.generation.module import GenerationModule
 from foleygram.generation.objective import alpha_sigma
 

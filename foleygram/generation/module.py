@@ -7,10 +7,10 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from foleygram.generation.backbone import AudioLatents, Backbone, encode_audio
-from foleygram.generation.conditioning import MODALITIES, MODALITY_SUBSETS, Conditions, SemanticProjectors
+from foleygram.generation.autoencoder import AudioLatents, encode_audio
+from foleygram.generation.backbone import Backbone
 from foleygram.generation.controlnet import EnvelopeControlNet
-from foleygram.generation.model import FoleyModel
+from foleygram.generation.model import MODALITIES, MODALITY_SUBSETS, Conditions, FoleyModel, SemanticProjectors
 from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import compile_blocks, cosine_schedule, step_generator
@@ -68,12 +68,14 @@ class GenerationModule(Stage):
         self._silent_latents: AudioLatents | None = None
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """The v-objective (scalar) of a batch, a share of it silent."""
         with self.draws(batch_index) as generator:
             loss = self._loss(self._with_silence(batch, generator), generator).mean()
         self.log("loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Log the v-objective of a batch, with the same draws in every validation."""
         loss = self._loss(batch, step_generator(self.hparams.seed, -1 - batch_index, 0))
         self.log("val_loss", loss.mean(), batch_size=len(loss), prog_bar=True, sync_dist=True)
 
@@ -164,6 +166,7 @@ class GenerationModule(Stage):
         ]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with warm-up and cosine decay, per step."""
         optimizer = torch.optim.AdamW(
             self.parameter_groups(),
             lr=self.hparams.lr,

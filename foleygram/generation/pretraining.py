@@ -11,8 +11,8 @@ from transformers import T5Config, T5EncoderModel, T5TokenizerFast  # type: igno
 
 from foleygram.datasets.captions import cached_captions
 from foleygram.generation.backbone import PromptTokens, encode_prompts, tokenize_prompts
-from foleygram.generation.conditioning import drop_tokens, with_durations
 from foleygram.generation.controlnet import controlled_forward
+from foleygram.generation.model import drop_tokens, with_durations
 from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import compile_blocks, cosine_schedule, step_generator
@@ -59,12 +59,14 @@ class BackbonePretraining(Stage):
         self.save_hyperparameters(ignore=["transformer", "projection_model", "prompt_encoder", "prompt_tokenizer"])
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """The v-objective (scalar) of a batch."""
         with self.draws(batch_index) as generator:
             loss = self._loss(batch, generator)[0].mean()
         self.log("loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Log the v-objective of a batch, also per decile of t, with the same draws in every validation."""
         loss_per_clip, timestep = self._loss(batch, step_generator(self.hparams.seed, -1 - batch_index, 0))
         self.log("val_loss", loss_per_clip.mean(), batch_size=len(timestep), prog_bar=True, sync_dist=True)
         for decile in range(10):
@@ -98,6 +100,7 @@ class BackbonePretraining(Stage):
             getattr(self, name).save_pretrained(Path(self.hparams.out) / name)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with warm-up and cosine decay, per step."""
         parameters = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=1e-3)
         steps = {"warmup_steps": self.hparams.warmup_steps, "total_steps": self.hparams.total_steps}

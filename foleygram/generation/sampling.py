@@ -1,15 +1,15 @@
-"""Solvers of the probability-flow ODE and SDE in sigma, noise per clip, guidance and denoiser around a network's v."""
+"""From a network's v to clean latents: guidance, windows over clips of any length, noise per clip, solvers in sigma."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from foleygram.generation.conditioning import Conditions
+from foleygram.generation.model import Conditions
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """(scaled latents (B, C, T), t (B,)) -> v (B, C, T)."""
@@ -17,22 +17,32 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(latents (B, C, T), sigma ()) -> clean latents (B, C, T)."""
 Noise = Callable[[Tensor], Tensor]
 """Fresh Gaussian noise like the latents it is given."""
+EDGE_FADE = 2
+"""Latents over which one region fades into the next."""
 PING_PONG_LOG_SNR = (-6.2, 2.0)
 """Range of log(alpha / sigma) over which ping-pong steps are spaced (ARC, arXiv 2505.08175)."""
 
 
 class ClipNoise:
-    """Gaussian noise from one CPU generator per clip: a clip's sound depends on its seed alone, not on its batch."""
+    """Gaussian noise from one CPU generator per clip: a clip's sound depends on its seed alone, not on its batch.
 
-    def __init__(self, seeds: Sequence[int]) -> None:
+    Clips are the rows of a batch (B, C, T), or with `lengths` stretches of one row (1, C, T), one after another.
+    """
+
+    def __init__(self, seeds: Sequence[int], lengths: Sequence[int] | None = None) -> None:
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.lengths = None if lengths is None else list(lengths)
 
     def __call__(self, like: Tensor) -> Tensor:
-        """Fresh noise of `like`'s shape (B, C, T), device and dtype; raises ValueError unless B is the seeds' count."""
-        if len(like) != len(self.generators):
-            raise ValueError(f"{len(self.generators)} seeds for a batch of {len(like)} clips")
-        drawn = [torch.randn(like.shape[1:], generator=generator) for generator in self.generators]
-        return torch.stack(drawn).to(like)
+        """Fresh noise of `like`'s shape, device and dtype; raises ValueError unless seeds and lengths fit it."""
+        if self.lengths is None:
+            if len(like) != len(self.generators):
+                raise ValueError(f"{len(self.generators)} seeds for a batch of {len(like)} clips")
+            return torch.stack([torch.randn(like.shape[1:], generator=g) for g in self.generators]).to(like)
+        if like.shape[-1] != sum(self.lengths):
+            raise ValueError(f"clips of {self.lengths} latents in a batch of {like.shape[-1]}")
+        pairs = zip(self.lengths, self.generators, strict=True)
+        return torch.cat([torch.randn(like.shape[1], n, generator=g) for n, g in pairs], dim=-1)[None].to(like)
 
 
 def exponential_sigmas(num_inference_steps: int, *, sigma_min: float, sigma_max: float) -> Tensor:
@@ -69,7 +79,7 @@ def guided(
     *,
     rows_at_once: int,
 ) -> Velocity:
-    """v under classifier-free guidance (Ho and Salimans 2022), `rows_at_once` rows at a time; a scale of 1 is none."""
+    """v (B, C, T) under classifier-free guidance (arXiv 2207.12598), `rows_at_once` rows at a time; 1 is none."""
 
     def guided_velocity(latents: Tensor, timestep: Tensor) -> Tensor:
         rows = []
@@ -98,17 +108,91 @@ def denoiser_from_v(velocity: Velocity) -> Denoiser:
     return denoise
 
 
+class Window(NamedTuple):
+    """A stretch of latents that is denoised at once, and the weight of each."""
+
+    start: int
+    weight: Tensor
+    """(window,); 0 where another region is sounding."""
+    row: int
+    """Which window of its clip's grid it is: the same frames and envelope serve several regions."""
+    region: int
+
+
+def window_starts(num_latents: int, *, window: int, hop: int) -> list[int]:
+    """First latents of the windows that cover `num_latents` latents, the last one flush with the end.
+
+    Raises ValueError when windows do not overlap or the clip is shorter than one.
+    """
+    if not 0 < hop < window:
+        raise ValueError(f"a hop of {hop} does not overlap windows of {window} latents")
+    if num_latents < window:
+        raise ValueError(f"{num_latents} latents are shorter than one window of {window}")
+    return [*range(0, num_latents - window, hop), num_latents - window]
+
+
+def plan_windows(num_latents: int, *, window: int, hop: int, edges: Sequence[int] = ()) -> list[Window]:
+    """Windows of one clip; at the latents `edges`, ascending, one region ends and the next begins.
+
+    A window that reaches over an edge is denoised once per region, each time under that region's conditions.
+    """
+    starts = window_starts(num_latents, window=window, hop=hop)
+    rise = (torch.arange(window) + 1).clamp(max=window - hop) / (window - hop)
+    ramp, shares = torch.minimum(rise, rise.flip(0)), _region_shares(num_latents, edges)
+    return [
+        Window(start, weight, row, region)
+        for region, share in enumerate(shares)
+        for row, start in enumerate(starts)
+        if bool((weight := ramp * share[start : start + window]).any())
+    ]
+
+
+def end_to_end(plans: Sequence[Sequence[Window]], lengths: Sequence[int]) -> list[Window]:
+    """The windows of clips whose latents are laid one after another on one axis."""
+    offsets = [sum(lengths[:clip]) for clip in range(len(lengths))]
+    return [
+        window._replace(start=offset + window.start)
+        for plan, offset in zip(plans, offsets, strict=True)
+        for window in plan
+    ]
+
+
+def windowed(denoise: Denoiser, windows: Sequence[Window]) -> Denoiser:
+    """Denoise latents (1, C, T) of any length as a batch of overlapping windows, averaged at every step.
+
+    Neighbouring windows agree step by step, so no seam is left (MultiDiffusion, Bar-Tal et al. 2023). `denoise` sees
+    (W, C, window), the windows in their given order.
+    """
+    size = len(windows[0].weight)
+
+    def denoise_whole(latents: Tensor, sigma: Tensor) -> Tensor:
+        clean = denoise(torch.stack([latents[0, :, w.start : w.start + size] for w in windows]), sigma)
+        total, weight = torch.zeros_like(latents[0]), latents.new_zeros(latents.shape[-1])
+        for window, piece in zip(windows, clean, strict=True):
+            share = window.weight.to(latents)
+            total[:, window.start : window.start + size] += share * piece
+            weight[window.start : window.start + size] += share
+        return (total / weight)[None]
+
+    return denoise_whole
+
+
+def _region_shares(num_latents: int, edges: Sequence[int]) -> list[Tensor]:
+    """Share (num_latents,) of each region in every latent: they add up to 1, and change over within `EDGE_FADE`."""
+    position = torch.arange(num_latents) + 0.5
+    begun = [torch.ones(num_latents), *(((position - edge) / EDGE_FADE + 0.5).clamp(0, 1) for edge in edges)]
+    return [now - later for now, later in zip(begun, [*begun[1:], torch.zeros(num_latents)], strict=True)]
+
+
 def dpmpp_2m(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: Noise | None = None) -> Tensor:
-    """DPM-Solver++(2M), deterministic (Lu et al. 2022); `noise` is accepted and not used."""
-    return _dpmpp(denoise, latents, sigmas, eta=0.0, noise=None)
+    """DPM-Solver++(2M) (arXiv 2211.01095) from latents (B, C, T) over sigmas (steps + 1,); `noise` is not used."""
+    return dpmpp_2m_sde(denoise, latents, sigmas, noise=None, eta=0.0)
 
 
-def dpmpp_2m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: Noise, eta: float = 1.0) -> Tensor:
-    """DPM-Solver++(2M) SDE, midpoint form (Lu et al. 2022)."""
-    return _dpmpp(denoise, latents, sigmas, eta=eta, noise=noise)
-
-
-def _dpmpp(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, eta: float, noise: Noise | None) -> Tensor:
+def dpmpp_2m_sde(
+    denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: Noise | None, eta: float = 1.0
+) -> Tensor:
+    """DPM-Solver++(2M) SDE, midpoint form, from latents (B, C, T) over sigmas (steps + 1,); an `eta` of 0: no noise."""
     previous, last_step = None, None
     for sigma, sigma_next in pairwise(sigmas):
         clean = denoise(latents, sigma)
@@ -125,7 +209,7 @@ def _dpmpp(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, eta: float, no
 
 
 def dpmpp_3m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: Noise, eta: float = 1.0) -> Tensor:
-    """DPM-Solver++(3M) SDE (Lu et al. 2022; the solver Stable Audio is published with).
+    """DPM-Solver++(3M) SDE, Stable Audio's published solver, from latents (B, C, T) over sigmas (steps + 1,).
 
     As published, the curvature counts half of what third order asks for: without noise its error falls with the square
     of the steps, as that of 2M.
@@ -161,7 +245,7 @@ def _perturb(latents: Tensor, sigma: Tensor, step: Tensor, eta: float, noise: No
 
 
 def ping_pong(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: Noise) -> Tensor:
-    """Denoise, add fresh noise of the next level, repeat (ping-pong sampling of ARC, arXiv 2505.08175)."""
+    """Denoise latents (B, C, T), add fresh noise of the next of sigmas (steps + 1,), repeat (ARC, arXiv 2505.08175)."""
     for sigma, sigma_next in pairwise(sigmas):
         latents = denoise(latents, sigma)
         if sigma_next > 0:
@@ -195,10 +279,9 @@ class SamplerSettings:
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
             raise ValueError(f"unknown solver {self.solver!r}; there are {', '.join(SOLVERS)}")
-        if isinstance(self.num_inference_steps, bool) or self.num_inference_steps != int(self.num_inference_steps):
-            raise ValueError(f"{self.num_inference_steps} sampling steps: give a whole number")
-        if self.num_inference_steps < 1:
-            raise ValueError(f"{self.num_inference_steps} sampling steps: give at least 1")
+        steps = self.num_inference_steps
+        if isinstance(steps, bool) or steps != int(steps) or steps < 1:
+            raise ValueError(f"{steps} sampling steps: give a whole number, 1 or more")
         if not math.isfinite(self.guidance_scale):
             raise ValueError(f"guidance scale {self.guidance_scale:g}: give a finite number")
         if not 0 < self.sigma_min < self.sigma_max < math.inf:

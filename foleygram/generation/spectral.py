@@ -19,7 +19,7 @@ def relative_l1(obtained: Tensor, wanted: Tensor) -> Tensor:
 
 
 def relative_l2(obtained: Tensor, wanted: Tensor) -> Tensor:
-    """The same ratio of the items' root mean squares (spectral convergence), which fits a mean where L1 fits a median.
+    """The same ratio (scalar) of the items' root mean squares: it fits a mean where L1 fits a median.
 
     Partials are sparse, so the median of a bin whose frequency is still uncertain is nearly zero, and a network
     trained with L1 only stays 15 dB too quiet for thousands of steps (docs/log.md).

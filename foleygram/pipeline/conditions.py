@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from foleygram.envelope.envelope import Envelope
 from foleygram.envelope.predictor import EnvelopePredictor
-from foleygram.generation.conditioning import Conditions, control_latents
-from foleygram.generation.model import FoleyModel
-from foleygram.generation.windows import Window
+from foleygram.generation.autoencoder import control_latents
+from foleygram.generation.model import Conditions, FoleyModel
+from foleygram.generation.sampling import Window
 from foleygram.pipeline.parts import Parts
 from foleygram.pipeline.request import REFERENCE_RATE, SoundRequest, VideoInput, window_seconds
 from foleygram.spec import ClipSpec
@@ -99,7 +99,7 @@ class ConditionEncoder:
         return torch.cat([control_latents(self.parts.vae, some, self.spec.num_samples) for some in chunks])
 
     def conditions(self, embeddings: Sequence[Tensor], weights: Tensor, control: Tensor) -> Conditions:
-        """Conditions of windows that start at 0, as `FoleyModel.conditions` makes them."""
+        """`FoleyModel.conditions` of W windows from 0 s: embeddings (W, D), weights (W, 3), control (W, C, T)."""
         self.parts.bring("projectors", "projection_model")
         start = torch.zeros(len(control), device=self.parts.device)
         return self.model.conditions(

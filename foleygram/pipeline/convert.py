@@ -1,4 +1,4 @@
-"""Weight files of others and of one's own: what a release holds, and weights brought into their other form."""
+"""Checks a release, unpacks training checkpoints, and converts weights between formats."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from foleygram.weights.hub import explained
 from foleygram.weights.state_dict import load_state
 
 TRAINED_IN_STAGE_2 = frozenset({"projectors", "controlnet"})
-"""The share of a release that the paper's second stage trains; all else stands frozen while it does."""
+"""The parts that the paper's second stage trains; the others are frozen."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def check_release(folder: Path) -> list[PartFacts]:
 
 
 def seen_videos(sources: Sequence[Path], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What a release says of the videos it learnt from: those of caches or of lists of ids, and those `known` already.
+    """A release's `trained_on`: the videos of caches or lists of ids, added to those `known` already.
 
-    Empty where there are none. Raises FileNotFoundError for a source that is not there, ValueError for an empty one.
+    Empty without any. Raises FileNotFoundError for a missing source, ValueError for an empty one.
     """
     names, ids = ([known["data"]], set(known["video_ids"])) if known else ([], set())
     for source in sources:
@@ -102,12 +102,12 @@ def _count(part: Any) -> int:
 
 
 def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
-    """Write weights in their other form into `out`, which must not exist; says what was made of what.
+    """Convert weights into `out`, which must not exist; returns a line on what was converted.
 
     A folder of stable-audio-tools (`model_config.json`) becomes diffusers', one of diffusers or a release becomes
     stable-audio-tools', GRAM's released folder (`log/hps.json`) a release folder of its aligned encoders, for which
-    `tokenizer` names BERT's. Raises FileNotFoundError for a folder of another kind, FileExistsError for an `out` that
-    is there, ValueError for weights that do not fit; `out` is whole or absent.
+    `tokenizer` names BERT's. Raises FileNotFoundError for a folder of another kind, FileExistsError if `out`
+    exists, ValueError for weights that do not fit; `out` is written atomically.
     """
     if out.exists():
         raise FileExistsError(f"{out}: already there; choose another folder or remove it")

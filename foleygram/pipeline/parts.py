@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.envelope.predictor import EnvelopePredictor
-from foleygram.generation.conditioning import MODALITIES, SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.generation.model import MODALITIES, SemanticProjectors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Precisions in which a release's networks compute."""
@@ -90,7 +90,7 @@ class Encoders:
 
     @torch.inference_mode()
     def embed(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Unit embeddings (B, D) of `frames`, `caption` and `envelope_audio`; zeros for what the batch lacks."""
+        """Unit embeddings (B, D) of `frames`, `caption` and `envelope_audio`; zeros for a missing one."""
         embedded: dict[str, Tensor] = {}
         if "frames" in batch:
             self.bring("video_encoder")

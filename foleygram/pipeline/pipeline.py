@@ -13,31 +13,34 @@ import torch
 from torch import Tensor
 
 from foleygram.envelope.envelope import Envelope
+from foleygram.files import write_json
 from foleygram.generation.backbone import Backbone
-from foleygram.generation.conditioning import MODALITIES, Conditions
-from foleygram.generation.model import FoleyModel
+from foleygram.generation.model import MODALITIES, Conditions, FoleyModel
 from foleygram.generation.sampling import (
     ClipNoise,
     Denoiser,
     SamplerSettings,
     Velocity,
+    Window,
     denoiser_from_v,
+    end_to_end,
     guided,
+    windowed,
 )
-from foleygram.generation.windows import NoiseEndToEnd, Window, end_to_end, windowed
-from foleygram.pipeline.arguments import check_kind, make_requests
-from foleygram.pipeline.card import read_scores
+from foleygram.pipeline.card import SCORES, read_scores
 from foleygram.pipeline.conditions import WINDOWS_AT_ONCE, ConditionEncoder, EncodedRequest
 from foleygram.pipeline.output import FoleyOutput
 from foleygram.pipeline.parts import Parts
 from foleygram.pipeline.push import push_release
-from foleygram.pipeline.release import find_release, licences_of, load_release, read_index, save_release
+from foleygram.pipeline.release import find_release, licences_of, load_release, read_index, write_index
 from foleygram.pipeline.request import (
     DEFAULT_WEIGHTS,
     ModalityWeights,
     Segment,
     SoundRequest,
     VideoInput,
+    check_kind,
+    make_requests,
     total_latents,
 )
 from foleygram.spec import ClipSpec
@@ -84,8 +87,12 @@ class FoleyGRAMPipeline:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a release folder with its model card."""
-        facts = self.licences, self.trained_on, self.scores
-        save_release(Path(folder), self.parts.present(), self.spec, self.sampler, *facts)
+        folder = Path(folder)
+        for name, part in self.parts.present().items():
+            part.save_pretrained(folder / name)
+        if self.scores:
+            write_json(folder / SCORES, dict(self.scores))
+        write_index(folder, self.spec, self.sampler, self.licences, self.trained_on)  # last: half a release has none
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
         """Upload the release to the hub as `repo_id` (OWNER/NAME), created if absent; returns the commit's address.
@@ -157,13 +164,9 @@ class FoleyGRAMPipeline:
             reference_audio=reference_audio, envelope=envelope, generator=generator, weights=weights, segments=segments,
         )  # fmt: skip
         outputs = self.generate(
-            requests,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            controlnet_conditioning_scale=controlnet_conditioning_scale,
-            solver=solver,
-            callback=callback,
-        )
+            requests, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+            controlnet_conditioning_scale=controlnet_conditioning_scale, solver=solver, callback=callback,
+        )  # fmt: skip
         return outputs if several else outputs[0]
 
     @torch.inference_mode()
@@ -197,7 +200,7 @@ class FoleyGRAMPipeline:
         velocity = self._velocity(conditions, null, sampler.guidance_scale, controlnet_conditioning_scale)
         latents = sampler.sample(
             _counted(windowed(denoiser_from_v(velocity), windows), callback),
-            NoiseEndToEnd([p.request.seed if isinstance(p, EncodedRequest) else 0 for p in slots], lengths),
+            ClipNoise([p.request.seed if isinstance(p, EncodedRequest) else 0 for p in slots], lengths),
             torch.empty(1, self.parts.transformer.config.in_channels, sum(lengths), device=self.device),
         )
         self.parts.bring("vae")
@@ -275,13 +278,8 @@ class FoleyGRAMPipeline:
         if not math.isfinite(control_scale):
             raise ValueError(f"control scale {control_scale:g}: give a finite number")
         self.parts.bring("transformer", "controlnet")
-        return guided(
-            partial(self.model.velocity, control_scale=control_scale),
-            conditions,
-            null,
-            guidance_scale,
-            rows_at_once=WINDOWS_AT_ONCE,
-        )
+        velocity = partial(self.model.velocity, control_scale=control_scale)
+        return guided(velocity, conditions, null, guidance_scale, rows_at_once=WINDOWS_AT_ONCE)
 
 
 def _counted(denoise: Denoiser, callback: Callable[[int], None] | None) -> Denoiser:

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from foleygram.files import atomic_path, error_text, file_hash, read_json, share, shipped, write_json
 from foleygram.generation.backbone import load_backbone
-from foleygram.generation.conditioning import SemanticProjectors
 from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.generation.model import SemanticProjectors
 from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline.card import SCORES, write_card
 from foleygram.pipeline.parts import Parts, dtype_of
@@ -43,30 +43,13 @@ PARTS = {
 }
 OPTIONAL = frozenset({"prompt_encoder", "prompt_tokenizer"})
 OWN_LICENCE = "Apache-2.0"
-"""Of parts that were trained by this project on data of its own."""
+"""Licence of parts that this project trained on its own data."""
 
 
 def part_class(name: str) -> Any:
-    """The class that stands behind a part of a release folder."""
+    """The class of a part of a release folder."""
     module, _, attribute = PARTS[name].rpartition(".")
     return getattr(import_module(module), attribute)
-
-
-def save_release(
-    folder: Path,
-    parts: Mapping[str, Any],
-    spec: ClipSpec,
-    sampler: SamplerSettings,
-    licences: Mapping[str, str] = MappingProxyType({}),
-    trained_on: Mapping[str, Any] = MappingProxyType({}),
-    scores: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
-    """Write every part, the model card and the index below `folder`; the index is last, so half a release has none."""
-    for name, part in parts.items():
-        part.save_pretrained(folder / name)
-    if scores:
-        write_json(folder / SCORES, dict(scores))
-    write_index(folder, spec, sampler, licences, trained_on)
 
 
 def write_index(
@@ -81,8 +64,8 @@ def write_index(
     """Write the index and model card of the parts in `folder`, under `licences` or else this project's own.
 
     Without `sampler`, how to sample the release, the folder holds parts that cannot generate yet.
-    `trained_on` (`data`, `video_ids`) is what an evaluation warns of, should it meet the same videos; `temperature`
-    what the encoders were aligned with, for those who train them on.
+    An evaluation warns about the videos in `trained_on` (`data`, `video_ids`); `temperature` is that of the encoders'
+    alignment, for continued training.
     Raises FileNotFoundError when a part is missing that generating needs, ValueError for those of another spec.
     """
     if sampler:
@@ -153,7 +136,7 @@ def read_index(folder: Path) -> dict[str, Any]:
 def sampler_settings(index: Mapping[str, Any]) -> SamplerSettings | None:
     """How to sample the release of an index; None for one whose parts cannot generate.
 
-    Indexes of earlier versions have the noise levels alone. Raises ValueError or TypeError for values that cannot be.
+    Indexes of earlier versions have only the noise levels. Raises ValueError or TypeError for invalid values.
     """
     if "sampler" in index:
         return SamplerSettings(**index["sampler"])
@@ -221,7 +204,7 @@ def _check_rates(folder: Path, spec: ClipSpec) -> None:
     other = [f"{name} {getattr(spec, name)}, not {rate}" for name, rate in own.items() if getattr(spec, name) != rate]
     if other:
         raise ValueError(
-            f"{folder}: its networks are of another ClipSpec ({'; '.join(other)}); export it with the one they learned"
+            f"{folder}: its networks are of another ClipSpec ({'; '.join(other)}); export it with their ClipSpec"
         )
 
 
@@ -239,7 +222,7 @@ def load_part(folder: Path, name: str, torch_dtype: torch.dtype = torch.float32)
 
 
 def load_projectors(folder: str) -> SemanticProjectors:
-    """The trained projectors of a release or a run's folder; for YAML, where diffusers' own loader says no type."""
+    """The trained projectors of a release or a run's folder; for YAML: diffusers' loader has no return type."""
     return load_part(Path(folder), "projectors")
 
 
@@ -262,8 +245,8 @@ def export_release(
 ) -> None:
     """Copy a run's trained parts, and those of the release `base` that it did not train, into an indexed release.
 
-    What both lack of a backbone comes from `backbone`, any that `load_backbone` takes, under the licence with which it
-    was fetched. `licences` are parts' own, where they are neither this project's nor known. `half` stores floats as
+    Missing backbone parts load from `backbone`, any that `load_backbone` takes, under the licence with which it was
+    fetched. `licences` are parts' own, where they are neither this project's nor known. `half` stores floats as
     float16. Parts that `out` has already are replaced. Raises FileNotFoundError when a part is missing, ValueError for
     a licence of no part, an `out` that holds another part, or is itself what is exported; `out` is as it was then.
     """

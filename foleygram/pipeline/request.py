@@ -1,10 +1,12 @@
-"""What a model is given: a video cut to the model's windows, a sound's envelope, and what is asked of both."""
+"""Requests: a video read at the model's windows, with its prompts, reference sound and envelope; arguments checked."""
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Integral, Real
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from foleygram.envelope.envelope import Envelope
 from foleygram.envelope.rms import rms_envelope
-from foleygram.generation.windows import Window, plan_windows, window_starts
+from foleygram.generation.sampling import Window, plan_windows, window_starts
 from foleygram.media.audio import read_audio, resample
 from foleygram.media.motion import grid_offset, read_motion
 from foleygram.media.video import Frames, probe, read_squares, segment_middles
@@ -21,12 +23,12 @@ from foleygram.spec import ClipSpec
 REFERENCE_RATE = 16_000
 """Rate in Hz of reference sounds."""
 WINDOW_OVERLAP = 0.25
-"""Share of a window that it has in common with the next."""
+"""Share of a window that overlaps the next."""
 
 
 @dataclass(frozen=True)
 class VideoInput:
-    """All that is read of a video: its length, frames per window for the encoder, frames for the predictor."""
+    """What the model needs of a video: its length, frames per window for the encoder, frames for the predictor."""
 
     seconds: float
     frames: Tensor
@@ -38,10 +40,10 @@ class VideoInput:
 
 
 class ModalityWeights(NamedTuple):
-    """How much each modality says, as a factor of its cross-attention token; 0 leaves it out.
+    """Factor of each modality's cross-attention token; 0 leaves it out.
 
-    A reference sound that somebody gives is meant to be heard: at a factor of 1, video and text that agree on another
-    material outvote it (`benchmarks/conflict.py`).
+    Audio has 2: at 1, a video and text that agree on another material outweigh a reference sound
+    (`benchmarks/conflict.py`).
     """
 
     video: float = 1.0
@@ -54,7 +56,7 @@ DEFAULT_WEIGHTS = ModalityWeights()
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a video, in seconds from its start, with words or a reference sound of its own."""
+    """A stretch of a video, in seconds from its start, with its own prompt or reference sound."""
 
     start: float
     end: float
@@ -65,7 +67,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class SoundRequest:
-    """A video and what is asked of its sound; a segment's words and reference stand in for the whole video's.
+    """A video and the options of its sound; a segment's prompt and reference replace the whole video's.
 
     Raises ValueError for segments that are empty, overlap or leave the video.
     """
@@ -103,7 +105,7 @@ class SoundRequest:
         ]
 
     def windows(self, spec: ClipSpec) -> list[Window]:
-        """The windows in which the whole is done, region by region."""
+        """The windows of the whole video, region by region."""
         edges = [round(region.start * spec.sample_rate / spec.latent_hop) for region in self.regions()[1:]]
         total = total_latents(self.seen.seconds, spec)
         return plan_windows(total, window=spec.num_latents, hop=window_hop(spec), edges=edges)
@@ -160,8 +162,8 @@ def sample_video(
 ) -> VideoInput:
     """What a model of `spec` needs of a video of `seconds` and `frame_rate`.
 
-    `squares` returns the encoder's frames at ascending times, `motion` the predictor's on its grid from a start for a
-    length, in seconds; both show the last frame past the end.
+    `squares` returns the encoder's frames (N, 3, S, S) at ascending times (N,), `motion` the predictor's on its grid
+    from a start for a length, in seconds; both repeat the last frame past the end.
     """
     length = min(seconds, spec.seconds)
     times = np.stack([segment_middles(start, length, spec.num_frames) for start in window_seconds(seconds, spec)])
@@ -178,7 +180,7 @@ def total_latents(seconds: float, spec: ClipSpec) -> int:
 
 
 def window_seconds(seconds: float, spec: ClipSpec) -> list[float]:
-    """Starts, in seconds, of the windows in which a video of `seconds` is done."""
+    """Starts, in seconds, of the windows of a video of `seconds`."""
     window, hop = spec.num_latents, window_hop(spec)
     starts = window_starts(total_latents(seconds, spec), window=window, hop=hop)
     return [start * spec.latent_hop / spec.sample_rate for start in starts]
@@ -200,3 +202,90 @@ def envelope_of_video(path: Path, spec: ClipSpec, seconds: float | None = None) 
     rate = spec.envelope_sample_rate
     sound = read_audio(path, sample_rate=rate, seconds=seconds, allow_silence=False)
     return envelope_of_sound(sound[0], rate, spec)
+
+
+KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "video": ((str, Path, VideoInput), "a path or a VideoInput"),
+    "prompt": ((str, type(None)), "a text or None"),
+    "negative_prompt": ((str, type(None)), "a text or None"),
+    "reference_audio": ((Tensor, np.ndarray, type(None)), "samples at 16 kHz as a tensor or array, or None"),
+    "envelope": ((str, Envelope), '"predicted", "audio" or an Envelope (foleygram.Envelope.from_audio makes one)'),
+    "weights": ((ModalityWeights,), "ModalityWeights(video=, text=, audio=)"),
+    "num_inference_steps": ((Integral, type(None)), "a whole number of steps, 1 or more"),
+    "guidance_scale": ((Real, type(None)), "a number; 1 turns guidance off"),
+    "controlnet_conditioning_scale": ((Real,), "a number; 0 ignores the envelope"),
+    "segments": ((Segment,), "Segment(start, end, prompt)"),
+}
+"""What each argument accepts, as types and in an error message."""
+
+
+def check_kind(name: str, value: Any) -> None:
+    """Raise TypeError that names the argument, its value and what it accepts."""
+    accepted, description = KINDS[name]
+    if not isinstance(value, accepted):
+        raise TypeError(f"{name} is {_shown(value)}: give {description}")
+
+
+def make_requests(
+    spec: ClipSpec,
+    video: Any,
+    *,
+    generator: Any,
+    weights: ModalityWeights,
+    segments: Sequence[Segment],
+    **each: Any,
+) -> list[SoundRequest]:
+    """A request per video; where `video` is a list, `generator` and those in `each` may be lists as long.
+
+    Raises TypeError or ValueError naming an argument that cannot be used, before any video is read; MediaError for a
+    video that cannot be read.
+    """
+    several = isinstance(video, (list, tuple))
+    videos = list(video) if several else [video]
+    if not videos:
+        raise ValueError("video is an empty list: give at least one video")
+    check_kind("weights", weights)
+    if not isinstance(segments, Sequence):
+        raise TypeError(f"segments is {_shown(segments)}: give a list of Segment(start, end, prompt)")
+    for segment in segments:
+        check_kind("segments", segment)
+    spread = _one_for_each if several else lambda _, value, count: [value] * count
+    for one in videos:
+        check_kind("video", one)
+    columns = {name: spread(name, value, len(videos)) for name, value in each.items()}
+    for name, values in columns.items():
+        for value in values:
+            check_kind(name, value)
+    seeds = [_seed(value) for value in spread("generator", generator, len(videos))]
+    requests = []
+    for index, video in enumerate(videos):
+        own = {name: values[index] for name, values in columns.items()}
+        seen = video if isinstance(video, VideoInput) else read_video(Path(video), spec)
+        if isinstance(own["envelope"], str) and own["envelope"] == "audio" and not isinstance(video, VideoInput):
+            own["envelope"] = envelope_of_video(Path(video), spec)
+        requests.append(SoundRequest(seen, seeds[index], **own, weights=weights, segments=tuple(segments)))
+    return requests
+
+
+def _one_for_each(name: str, value: Any, count: int) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"{name} is a list of {len(value)} for {count} videos: give one for all, or one for each")
+    return list(value)
+
+
+def _seed(generator: Any) -> int:
+    if generator is None or isinstance(generator, torch.Generator):
+        return int(torch.randint(2**62, (), generator=generator))
+    try:
+        return operator.index(generator)
+    except TypeError:
+        raise TypeError(
+            f"generator is {_shown(generator)}: give an integer seed, a torch.Generator on the CPU, or None"
+        ) from None
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= 40 else text[:37] + '...'} ({type(value).__name__})"

@@ -10,7 +10,7 @@ from foleygram.pipeline.parts import DTYPES
 from foleygram.pipeline.pipeline import BatchPlaceholder, FoleyGRAMPipeline, FoleyOutput
 from foleygram.pipeline.request import SoundRequest, total_latents, window_seconds
 from foleygram.production.inputs import clip_seed
-from foleygram.production.takes import TakeScore, exceeds_tolerance, rank_takes, score_take
+from foleygram.production.takes import TakeScore, rank_takes, score_take
 from foleygram.spec import ClipSpec
 
 BatchItem = SoundRequest | EncodedRequest | BatchPlaceholder
@@ -20,7 +20,10 @@ CLIP_ERRORS = (ValueError, RuntimeError, OSError, MemoryError)
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sampling options, the same for all clips of a batch; `sampling_of` takes them from a release."""
+    """Sampling options, the same for all clips of a batch; `sampling_of` takes them from a release.
+
+    Raises ValueError for an unknown dtype.
+    """
 
     num_inference_steps: int = SamplerSettings.num_inference_steps
     guidance_scale: float = SamplerSettings.guidance_scale
@@ -162,7 +165,7 @@ def _encode(
 
 def _all_miss(takes: Sequence[Take], rule: TakeRule) -> bool:
     tolerance = rule.max_relative_l1
-    return tolerance is not None and all(take.score and exceeds_tolerance(take.score, tolerance) for take in takes)
+    return tolerance is not None and all(take.score and take.score.relative_l1 > tolerance for take in takes)
 
 
 def _scored_take(

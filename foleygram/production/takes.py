@@ -14,7 +14,7 @@ from torch import Tensor
 from foleygram.alignment.volume import gram_volume
 from foleygram.envelope.envelope import SAMPLE_RATE, Envelope
 from foleygram.evaluation.envelopes import ENVELOPE_RATE, clip_envelope, envelope_l1, envelope_lag, leak_db
-from foleygram.generation.conditioning import MODALITIES
+from foleygram.generation.model import MODALITIES
 from foleygram.media.audio import fit_length, resample
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline, FoleyOutput
 from foleygram.pipeline.request import VideoInput, window_seconds
@@ -110,8 +110,3 @@ def rank_takes(scores: Sequence[TakeScore]) -> list[int]:
 def _ranks(values: Sequence[float]) -> list[float]:
     """Ranks from 0 for the smallest; equal values share the mean of their ranks."""
     return [sum(v < value for v in values) + (sum(v == value for v in values) - 1) / 2 for value in values]
-
-
-def exceeds_tolerance(score: TakeScore, tolerance: float) -> bool:
-    """Whether a take's E-L1, relative to the mean level asked for, is above `tolerance`."""
-    return score.relative_l1 > tolerance

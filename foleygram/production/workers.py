@@ -22,7 +22,6 @@ from foleygram.production.inputs import read_request
 from foleygram.production.job import JobOptions
 from foleygram.production.manifest import DONE, TODO, Manifest, Row
 from foleygram.production.provenance import Environment, make_sidecar
-from foleygram.production.takes import exceeds_tolerance
 
 READERS = WRITERS = 2
 """Processes that read and that write while the model works."""
@@ -153,7 +152,7 @@ class FolderRun:
         """What the options asked for and the take cannot give."""
         unmet = hits_after_end(take.output.envelope, row.seconds) if row.envelope == "given" else []
         tolerance = self.rule.max_relative_l1
-        if tolerance is not None and take.score and exceeds_tolerance(take.score, tolerance):
+        if tolerance is not None and take.score and take.score.relative_l1 > tolerance:
             unmet.append(f"E-L1 is {take.score.relative_l1:.2f} of the mean level, above --max-e-l1 {tolerance:g}")
         return unmet
 

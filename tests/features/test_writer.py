@@ -26,7 +26,8 @@ from foleygram.datasets.shards import ShardedClips
 from foleygram.envelope.module import EnvelopeModule
 from foleygram.features.encoder import FeatureEncoder
 from foleygram.features.writer import cache_dataset, clips_hash, write_cache
-from foleygram.generation.backbone import encode_audio, load_backbone
+from foleygram.generation.autoencoder import encode_audio
+from foleygram.generation.backbone import load_backbone
 from foleygram.generation.module import GenerationModule
 from foleygram.pipeline.release import load_controlnet, load_part, load_projectors
 from foleygram.spec import read_spec
@@ -212,7 +213,7 @@ def command(rendered, release, out):
 
 
 @pytest.mark.slow
-def test_torchrun_shares_a_cache_and_a_killed_run_goes_on(rendered, tiny_release, tmp_path):
+def test_torchrun_shares_a_cache_and_a_killed_run_resumes(rendered, tiny_release, tmp_path):
     arguments = command(rendered, tiny_release, tmp_path / "many")
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -233,7 +234,7 @@ def test_torchrun_shares_a_cache_and_a_killed_run_goes_on(rendered, tiny_release
     assert finished  # at least the shard that was whole was not written again
 
 
-def test_one_process_of_several_says_that_others_are_missing(tmp_path, monkeypatch):
+def test_one_process_of_several_reports_that_others_are_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "1")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("SLURM_LOCALID", "1")

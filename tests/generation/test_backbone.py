@@ -7,17 +7,10 @@ import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
 
 from foleygram.envelope.rms import envelope_curve, rms_envelope
+from foleygram.generation.autoencoder import control_latents, decode_latents, decoder_reach, encode_audio
 from foleygram.generation.autoencoder_training import fold_latent_statistics
-from foleygram.generation.backbone import (
-    PromptTokens,
-    decode_latents,
-    decoder_reach,
-    encode_audio,
-    encode_prompts,
-    freeze,
-    load_backbone,
-)
-from foleygram.generation.conditioning import Conditions, SemanticProjectors, control_latents, duration_conditions
+from foleygram.generation.backbone import PromptTokens, encode_prompts, freeze, load_backbone
+from foleygram.generation.model import Conditions, SemanticProjectors, duration_conditions
 from foleygram.generation.pretraining import build_prompt_encoder
 from foleygram.generation.spectral import MultiResolutionSpectra
 from foleygram.media.audio import fit_length, read_audio
@@ -113,7 +106,7 @@ def test_durations_are_tokens_and_their_concatenation():
 
 
 @torch.no_grad()
-def test_padding_of_a_prompt_is_neither_read_nor_told():
+def test_padding_of_a_prompt_changes_no_token_and_is_zero():
     torch.manual_seed(0)
     encoder, projection = build_prompt_encoder(20, 8, 16, 1, 2).eval(), StableAudioProjectionModel(8, 6, 0, 10)
     mask = torch.tensor([[1, 1, 1, 0, 0]])
@@ -140,7 +133,7 @@ def test_control_latents_are_the_curves_mean_padded_at_its_end(vae):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_shipped_autoencoder_hears_slow_curves():
+def test_the_shipped_autoencoder_encodes_slow_curves():
     """Before a ControlNet is trained a linear probe must reach R^2 0.95."""
     vae, count = load_part(Path("checkpoints/mini"), "vae"), 64_000
     wavs = sorted(Path("data/examples").glob("*.wav"))

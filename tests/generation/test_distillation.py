@@ -164,7 +164,7 @@ def test_a_distilled_run_becomes_a_release_that_is_sampled_in_few_steps(trajecto
     assert torch.equal(base, trained) == (rank == 0)  # adapters change the DiT
 
 
-def test_adapters_without_peft_say_what_to_install(tiny_release, tmp_path, monkeypatch):
+def test_adapters_without_peft_give_the_install_command(tiny_release, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ImportError, match=r"pip install 'foleygram\[adapters\]'"):
         module(tiny_release, tmp_path, adapter_rank=2)

@@ -9,9 +9,10 @@ from torch.utils.data import Dataset
 
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.files import file_hash
-from foleygram.generation.backbone import encode_audio, freeze, load_backbone
-from foleygram.generation.conditioning import MODALITY_SUBSETS, SemanticProjectors, control_latents
+from foleygram.generation.autoencoder import control_latents, encode_audio
+from foleygram.generation.backbone import freeze, load_backbone
 from foleygram.generation.controlnet import EnvelopeControlNet
+from foleygram.generation.model import MODALITY_SUBSETS, SemanticProjectors
 from foleygram.generation.module import GenerationModule
 from foleygram.generation.pretraining import build_prompt_encoder
 from foleygram.generation.previews import SoundPreviews
@@ -122,7 +123,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tiny_release, tmp_path):
         assert torch.equal(parameter, resumed.controlnet.get_parameter(name)), name
 
 
-def test_training_goes_on_from_a_controlnet(tiny_release, tmp_path):
+def test_training_continues_from_a_controlnet(tiny_release, tmp_path):
     trained, projectors = load_controlnet(str(tiny_release)), load_projectors(str(tiny_release))
     stage = GenerationModule(load_backbone(str(tiny_release)), projectors, out=str(tmp_path), controlnet=trained)
     assert stage.controlnet is trained and all(p.requires_grad for p in stage.controlnet.parameters())
@@ -162,7 +163,7 @@ def batch_of(count):
 
 
 @torch.no_grad()
-def test_a_clip_is_told_its_modalities_its_durations_and_its_true_envelope(tiny_release, tmp_path):
+def test_a_clip_has_its_modalities_durations_and_true_envelope(tiny_release, tmp_path):
     stage, batch = module(tiny_release, tmp_path), batch_of(3)
     given = stage.conditions(batch)
     tokens = stage.projectors(*(batch[f"{name}_embedding"] for name in ("video", "text", "audio")), torch.ones(3, 3))
@@ -176,7 +177,7 @@ def test_a_clip_is_told_its_modalities_its_durations_and_its_true_envelope(tiny_
 
 
 @torch.no_grad()
-def test_training_drops_tokens_and_varies_envelopes_as_often_as_it_says(tiny_release, tmp_path):
+def test_training_drops_tokens_and_varies_envelopes_at_the_configured_rates(tiny_release, tmp_path):
     """A tenth of the clips lose every token, their envelope never; most see the true one, the rest any other."""
     stage, count = module(tiny_release, tmp_path), 4000
     stage.hparams.true_envelope_share = 0.7

@@ -198,7 +198,7 @@ def test_settings_choose_the_grid_of_their_solver():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"num_inference_steps": 0}, "0 sampling steps: give at least 1"),
+        ({"num_inference_steps": 0}, "0 sampling steps: give a whole number, 1 or more"),
         ({"num_inference_steps": 2.5}, "2.5 sampling steps: give a whole number"),
         ({"num_inference_steps": True}, "True sampling steps: give a whole number"),
         ({"guidance_scale": float("nan")}, "guidance scale nan"),

@@ -3,8 +3,15 @@
 import pytest
 import torch
 
-from foleygram.generation.sampling import SOLVERS, ClipNoise, exponential_sigmas
-from foleygram.generation.windows import NoiseEndToEnd, end_to_end, plan_windows, window_starts, windowed
+from foleygram.generation.sampling import (
+    SOLVERS,
+    ClipNoise,
+    end_to_end,
+    exponential_sigmas,
+    plan_windows,
+    window_starts,
+    windowed,
+)
 
 SIGMA = torch.tensor(1.5)
 
@@ -34,7 +41,7 @@ def test_windows_of_a_local_denoiser_equal_the_whole(edges):
     torch.testing.assert_close(whole, halved(latents, SIGMA))
 
 
-def test_a_region_hears_its_own_conditions_alone():
+def test_a_region_uses_only_its_own_conditions():
     windows = plan_windows(47, window=10, hop=7, edges=(20, 33))
 
     def clean(latents, sigma):
@@ -48,12 +55,12 @@ def test_a_region_hears_its_own_conditions_alone():
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_a_clip_laid_among_others_comes_out_as_alone(solver):
+def test_a_clip_s_result_does_not_depend_on_its_neighbours(solver):
     lengths, seeds, sigmas = [10, 23, 47], [5, 6, 7], exponential_sigmas(6, sigma_min=0.1, sigma_max=10)
 
     def sampled(lengths, seeds):
         plans = [plan_windows(length, window=10, hop=7) for length in lengths]
-        noise, like = NoiseEndToEnd(seeds, lengths), torch.empty(1, 2, sum(lengths))
+        noise, like = ClipNoise(seeds, lengths), torch.empty(1, 2, sum(lengths))
         denoise = windowed(halved, end_to_end(plans, lengths))
         return SOLVERS[solver](denoise, noise(like) * sigmas[0], sigmas, noise=noise)
 
@@ -64,12 +71,12 @@ def test_a_clip_laid_among_others_comes_out_as_alone(solver):
 
 def test_one_clips_noise_is_the_batchs():
     like = torch.empty(1, 2, 7)
-    assert torch.equal(NoiseEndToEnd([5], [7])(like), ClipNoise([5])(like))
+    assert torch.equal(ClipNoise([5], [7])(like), ClipNoise([5])(like))
 
 
 def test_lengths_must_add_up():
     with pytest.raises(ValueError, match="batch of 9"):
-        NoiseEndToEnd([1, 2], [4, 4])(torch.empty(1, 1, 9))
+        ClipNoise([1, 2], [4, 4])(torch.empty(1, 1, 9))
 
 
 @pytest.mark.parametrize("hop", [0, 10])

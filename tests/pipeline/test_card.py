@@ -112,7 +112,7 @@ def test_a_pipeline_is_pushed_and_loaded_again(release, tmp_path, monkeypatch):
         assert all((value == expected[key]).all() for key, value in network.state_dict().items()), name
 
 
-def test_a_push_that_fails_says_why(release, monkeypatch):
+def test_a_failed_push_gives_the_reason(release, monkeypatch):
     pipeline = FoleyGRAMPipeline.from_pretrained(release)
     with pytest.raises(ValueError, match="write OWNER/NAME"):
         pipeline.push_to_hub("name")

@@ -70,7 +70,7 @@ def test_what_is_fetched_is_verified_and_kept(hub, tmp_path):
     assert len(hub.ranges) == 1 and (folder / "vocab.txt").read_bytes() == BERT["vocab.txt"]
 
 
-def test_a_broken_download_goes_on_where_it_stopped(hub, tmp_path):
+def test_a_broken_download_resumes_where_it_stopped(hub, tmp_path):
     hub.files = {"model.safetensors": BERT["model.safetensors"]}
     half = len(BERT["model.safetensors"]) // 2
     folder = tmp_path / "bert-base"
@@ -97,7 +97,7 @@ def test_a_line_that_breaks_keeps_what_came(hub, tmp_path, monkeypatch):
     assert hub.ranges[-1] == f"bytes={kept}-"
 
 
-def test_a_file_that_is_not_what_the_hub_says_is_removed(hub, tmp_path):
+def test_a_download_with_another_hash_is_removed(hub, tmp_path):
     hub.claimed["model.safetensors"] = 64 * "0"
     result = run("fetch", "bert-base", "--out", tmp_path)
     assert result.exit_code == 1 and "model.safetensors" in result.output and "fetch it again" in result.output
@@ -114,7 +114,7 @@ def test_a_file_that_is_not_what_the_hub_says_is_removed(hub, tmp_path):
         ("mystery", None, ("bert-base",)),
     ],
 )
-def test_what_cannot_be_fetched_says_why(hub, tmp_path, name, refusal, expected):
+def test_weights_that_cannot_be_fetched_give_the_reason(hub, tmp_path, name, refusal, expected):
     hub.files = {} if refusal == "empty" else {"transformer/config.json": b"{}"}
     hub.refusal = refusal if refusal != "empty" else None
     result = run("fetch", name, "--out", tmp_path)
@@ -123,7 +123,7 @@ def test_what_cannot_be_fetched_says_why(hub, tmp_path, name, refusal, expected)
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size] == []
 
 
-def test_without_a_network_it_says_so(monkeypatch, tmp_path):
+def test_without_a_network_the_error_is_a_connection_error(monkeypatch, tmp_path):
     ask_at(monkeypatch, "http://127.0.0.1:9")
     result = run("fetch", "bert-base", "--out", tmp_path)
     assert result.exit_code == 1 and "cannot be reached" in result.output and "run it again" in result.output
@@ -137,14 +137,14 @@ def test_without_a_network_it_says_so(monkeypatch, tmp_path):
         (None, FileNotFoundError, "owner/name/transformer: not among the files of the hub's owner/name"),
     ],
 )
-def test_a_hub_id_that_gives_no_weights_says_why(hub, tmp_path, monkeypatch, refusal, error, expected):
+def test_a_hub_id_without_weights_gives_the_reason(hub, tmp_path, monkeypatch, refusal, error, expected):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     hub.refusal = refusal
     with pytest.raises(error, match=re.escape(expected)):
         load_backbone("owner/name")
 
 
-def test_a_hub_id_without_a_network_says_so(tmp_path, monkeypatch):
+def test_a_hub_id_without_a_network_is_a_connection_error(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     ask_at(monkeypatch, "http://127.0.0.1:9")
     with pytest.raises(ConnectionError, match=r"owner/name: the hub cannot be reached.*no such folder exists here"):
@@ -185,7 +185,7 @@ def test_what_cannot_be_converted_leaves_nothing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "model_config.json"]
 
 
-def test_an_exported_release_says_which_videos_it_has_seen(tiny_release, tmp_path):
+def test_an_exported_release_lists_its_training_videos(tiny_release, tmp_path):
     listed = tmp_path / "train.txt"
     listed.write_text("b\na\n")
     shutil.copytree(tiny_release, tmp_path / "run")
@@ -323,7 +323,7 @@ def _no_number(folder):
         (_index_with(lambda index: index["sampler"].update(eta=1)), "unexpected keyword argument 'eta'"),
         (_config_with("controlnet", num_layers=10**9), "controlnet/config.json: num_layers is 1000000000, but its"),
         (lambda folder: (folder / "vae" / "config.json").write_text("[]"), "vae: cannot be loaded (config.json holds"),
-        (_no_number, "projectors: projectors.text.bias holds values that are no finite numbers"),
+        (_no_number, "projectors: projectors.text.bias holds values that are not finite"),
     ],
 )  # fmt: skip
 def test_check_names_what_is_wrong_with_a_release(tiny_release, tmp_path, damage, expected):

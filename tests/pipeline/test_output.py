@@ -63,7 +63,7 @@ def test_its_repr_is_short_and_its_html_holds_the_sound(output):
     assert html.count("<line ") == 2 and "mono, 16000 Hz" in html
 
 
-def test_the_html_of_a_long_sound_says_that_it_is_cut():
+def test_the_html_of_a_long_sound_notes_that_it_is_cut():
     audio = torch.zeros(1, round((PLAYER_SEC + 5) * 100))
     html = FoleyOutput(audio, 100, Envelope(np.zeros(1000), 8.0))._repr_html_()
     assert "the player holds the first 120 s" in html

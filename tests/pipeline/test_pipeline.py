@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from foleygram import Envelope, FoleyGRAMPipeline
 from foleygram.evaluation.envelopes import clip_envelope, envelope_correlation, envelope_l1
-from foleygram.generation.backbone import decode_latents
+from foleygram.generation.autoencoder import decode_latents
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.sampling import SOLVERS, ClipNoise, SamplerSettings
 from foleygram.generation.sampling import exponential_sigmas as few
@@ -77,7 +77,7 @@ def test_sampling_begins_with_the_seeds_noise_at_the_largest_level(pipeline, mon
     assert len(sigmas) == 6 and sigmas[[0, 4, 5]].tolist() == pytest.approx([80.0, 0.05, 0.0])
 
 
-def test_a_release_says_how_it_is_sampled_and_an_argument_wins(pipeline, tmp_path):
+def test_arguments_override_the_sampler_settings_of_a_release(pipeline, tmp_path):
     own = SamplerSettings(2, 1.5, "ping_pong", 0.2, 40.0)
     FoleyGRAMPipeline(pipeline.parts, pipeline.spec, own).save_pretrained(tmp_path / "few")
     few_steps, video = FoleyGRAMPipeline.from_pretrained(tmp_path / "few"), seen(pipeline, 2.0)

@@ -52,7 +52,7 @@ def test_the_average_decays_by_a_constant_and_lies_on_the_training_device(accele
     assert module.frozen.tolist() == [7.0, 7.0]
 
 
-def test_validation_sees_the_average_and_training_goes_on_from_the_current_weights(tmp_path):
+def test_validation_uses_the_average_and_training_the_current_weights(tmp_path):
     _, module, _ = fit(4, tmp_path, val_check_interval=2, limit_val_batches=1)
     assert module.seen == pytest.approx([expected(2), expected(4)])
 

@@ -43,7 +43,7 @@ def fit(folder, best, steps, *, callbacks=(), resume=None):
     return module
 
 
-def test_the_best_weights_are_written_and_overfitting_is_said(tmp_path, caplog):
+def test_the_best_weights_are_written_and_overfitting_is_reported(tmp_path, caplog):
     assert fit(tmp_path, 5, 9).written == 5.0
     assert (tmp_path / "best.ckpt").is_file() and (tmp_path / "last.ckpt").is_file()
     assert "val_loss was lowest at step 5: 1.0000, and 17.0000 at step 9 (before training 26.0000)" in caplog.text
@@ -69,7 +69,7 @@ def test_a_run_that_still_learns_does_not_overfit(tmp_path, caplog):
     assert "lowest at step 4: 2.0000" in caplog.text and "overfits" not in caplog.text
 
 
-def test_what_was_never_better_than_before_is_said():
+def test_no_improvement_over_the_start_is_reported():
     assert "lower lr" in verdict("val_loss", [(10, 1.0, 0.6), (20, 0.9, 0.61)], 0.5)
     assert "lower lr" not in verdict("val_loss", [(10, 1.0, 0.6), (20, 0.9, 0.61)], None)
     assert "overfits" not in verdict("val_loss", [(10, 0.8, 0.6), (20, 0.9, 0.7)], None)  # training rose as well

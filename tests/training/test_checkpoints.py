@@ -74,7 +74,7 @@ def disk(request, tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_stops_with_words_and_the_last_checkpoint_goes_on(disk, fit):
+def test_a_full_disk_is_an_error_and_the_last_checkpoint_resumes(disk, fit):
     folder, full = disk
     assert fit("generation", folder, 2).exit_code == 0
     with full(folder):

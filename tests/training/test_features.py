@@ -34,7 +34,7 @@ def test_precisions_and_clipping(stage, fit, tmp_path):
     assert 0 < apart < 0.8  # volumes of vectors that are nearly one are sensitive
 
 
-def test_fp16_on_a_cpu_is_bf16_and_says_so(fit, tmp_path):
+def test_fp16_on_a_cpu_is_bf16_with_a_warning(fit, tmp_path):
     with pytest.warns(UserWarning, match="fp16 is not supported on CPU. Using `precision='bf16-mixed'`"):
         assert fit("generation", tmp_path, 2, {"trainer.precision": "16-mixed"}).exit_code == 0
 
@@ -56,7 +56,7 @@ def test_gradient_checkpointing_changes_no_number(stage, fit, tmp_path):
     torch.testing.assert_close(checkpointed, plain, atol=1e-6, rtol=1e-5)
 
 
-def test_compiled_blocks_train_alike_and_keep_their_names(fit, tmp_path, monkeypatch):
+def test_compiled_blocks_train_as_plain_ones_and_keep_their_names(fit, tmp_path, monkeypatch):
     """By the compiler's tracer alone: what C++ it writes is PyTorch's own affair."""
     plain = fit("generation", tmp_path / "plain", 2)
     compiled, compile_module = [], torch.nn.Module.compile

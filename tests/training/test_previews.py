@@ -16,7 +16,8 @@ from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from foleygram.datasets.cache import CachedClips
-from foleygram.generation.backbone import decode_latents, load_backbone
+from foleygram.generation.autoencoder import decode_latents
+from foleygram.generation.backbone import load_backbone
 from foleygram.training.previews import Preview, show
 
 SOUND = {
@@ -43,7 +44,7 @@ def sound(event: Any) -> tuple[np.ndarray, int]:
     return soundfile.read(io.BytesIO(event.encoded_audio_string), dtype="float32")
 
 
-def test_stage_two_is_heard_beside_the_original(fit, clips, tiny_release, tmp_path):
+def test_stage_2_previews_hold_generated_and_original_sound(fit, clips, tiny_release, tmp_path):
     run = fit("generation", tmp_path, 6, {"trainer.logger": [board(tmp_path)], "callbacks": [SOUND]})
     assert run.exit_code == 0, run.output
     read = events(tmp_path)

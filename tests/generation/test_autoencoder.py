@@ -8,9 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderOobleck
 
-from foleygram.generation.backbone import encode_audio
-from foleygram.generation.conditioning import control_latents
-from foleygram.generation.silence import encode_skipping_silence
+from foleygram.generation.autoencoder import control_latents, encode_audio, encode_skipping_silence
 
 SIZES = {"even": [4, 8], "odd": [3, 5], "one": [16]}
 
