@@ -70,8 +70,12 @@ app.command()(generate.generate)
 app.command(cls=envelope.EnvelopeCommand)(envelope.envelope)
 app.command()(evaluate.evaluate)
 app.command()(listening.listening)
-app.command("app")(page.serve_page)
-app.command("serve")(page.serve_api)
+app.command("app", help="Open the editor: a page with a timeline to edit envelopes, make takes and export them.")(
+    page.serve
+)
+app.command("serve", help="Serve the HTTP API and the page on this machine, for scripts, REAPER and browsers.")(
+    page.serve
+)
 app.command()(doctor.doctor)
 app.command()(data.judge)
 app.command()(data.cache)

@@ -17,14 +17,9 @@ from foleygram.files import error_text, read_json, write_json
 REPORT, ROWS, PAGE, SOUNDS, FEATURES = "report.json", "per_clip.csv", "report.html", "sounds", "features"
 
 
-def sounds_folder(out: Path | None) -> Path | None:
-    """Folder of the generated sounds of a run that writes to `out`; None for a JSON file."""
-    return None if out is None or out.suffix == ".json" else out / SOUNDS
-
-
-def features_folder(out: Path | None) -> Path | None:
-    """Folder of the cached embeddings of a run that writes to `out`; None for a JSON file."""
-    return None if out is None or out.suffix == ".json" else out / FEATURES
+def kept_folder(out: Path | None, name: str) -> Path | None:
+    """Folder `name` (`SOUNDS`, `FEATURES`) of a run that writes to the folder `out`; None for a JSON file."""
+    return None if out is None or out.suffix == ".json" else out / name
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -59,8 +54,8 @@ def report_results(
     """Print `report`, and write it to `out` if given: a path that ends in .json, or a folder.
 
     With `quiet` nothing is printed; with `as_json` the report as JSON alone, on standard output. Of several processes
-    only the first does. A report that cannot be compared with the `earlier` one is written without, and ValueError
-    says why at the end.
+    only the first does. Raises ValueError at the end if the report cannot be compared with the `earlier` one; it is
+    written without the comparison.
     """
     if not process_place().first:
         return

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from foleygram.commands import options
 from foleygram.commands.errors import reported
 from foleygram.files import shipped
 
@@ -12,7 +13,7 @@ from foleygram.files import shipped
 def greatest_hits(
     folder: Annotated[Path, typer.Argument(help="Greatest Hits as released, or a folder with clips and onsets.csv.")],
     out: Annotated[Path, typer.Option(help="Folder for report.json, report.html, the sounds and re-encoded clips.")],
-    checkpoint: Annotated[Path, typer.Option(help="Release folder.")] = Path("checkpoints/mini"),
+    checkpoint: options.Checkpoint = options.MINI,
     split: Annotated[str, typer.Option(help="Of the released set: train, test, or a list of ids.")] = "test",
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of the clips cut from the released set.")] = 10.0,
     annotations: Annotated[
@@ -22,20 +23,14 @@ def greatest_hits(
         Path | None, typer.Option(help="Folder with one folder of sounds or videos per system, named as the clips.")
     ] = None,
     reencodings: Annotated[bool, typer.Option(help="Also predict from the same clips encoded again.")] = True,
-    metrics: Annotated[
-        str | None, typer.Option(help="Metric names, separated by commas; an unknown one lists them. Default: all.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; default: the release's.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the release's.")] = None,
-    weights: Annotated[
-        Path, typer.Option(help="Folder of published networks; metrics without theirs are left out.")
-    ] = (Path("weights")),
-    embedder: Annotated[
-        list[str] | None, typer.Option(help="CLASS_PATH=FOLDER of one more network for FAD and KAD; repeatable.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sounds and of the intervals.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many clips, spread over the split.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    metrics: options.Metrics = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    weights: options.Networks = Path("weights"),
+    embedder: options.Embedders = None,
+    seed: options.Seed = 0,
+    limit: options.Limit = None,
+    device: options.Device = "auto",
 ) -> None:
     """Score a release, and other systems' outputs, on annotated clips of Greatest Hits; docs/benchmark.md."""
     with reported():

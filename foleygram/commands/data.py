@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from foleygram.commands.errors import reported
+from foleygram.commands.options import BatchSize, Device, Guidance, Precision, Seed, ShardSize
 
 
 def render(
@@ -76,14 +77,11 @@ def cache(
     format: Annotated[
         Literal["safetensors", "webdataset"], typer.Option(help="Shards to read from a disk, or to stream.")
     ] = "safetensors",
-    shard_size: Annotated[int, typer.Option(min=1, help="Clips in a shard.")] = 256,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips per batch of the networks.")] = 16,
-    device: Annotated[str, typer.Option(help="Device of the networks: auto, cpu, cuda, cuda:1.")] = "auto",
+    shard_size: ShardSize = 256,
+    batch_size: BatchSize = 16,
+    device: Device = "auto",
     workers: Annotated[int, typer.Option(help="Reading processes.")] = 1,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"],
-        typer.Option(help="Precision of the networks; the envelope predictor stays float32."),
-    ] = "float32",
+    dtype: Precision = "float32",
     compile: Annotated[
         bool,
         typer.Option(
@@ -122,12 +120,12 @@ def trajectories(
         Path | None, typer.Option(help="Folder of the backbone, if the features were made with --backbone.")
     ] = None,
     steps: Annotated[int, typer.Option(min=2, help="Sampling steps of the teacher.")] = 25,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; the release's own by default.")] = None,
+    guidance: Guidance = None,
     states: Annotated[int, typer.Option(min=1, help="States kept of each trajectory, the first one among them.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips per batch.")] = 16,
-    shard_size: Annotated[int, typer.Option(min=1, help="Clips in a shard.")] = 256,
-    device: Annotated[str, typer.Option(help="Device of the networks: auto, cpu, cuda, cuda:1.")] = "auto",
+    seed: Seed = 0,
+    batch_size: BatchSize = 16,
+    shard_size: ShardSize = 256,
+    device: Device = "auto",
 ) -> None:
     """Sample every clip of a feature cache with a trained release and cache the trajectories, for distillation."""
     from foleygram.console import pick_device
@@ -146,7 +144,7 @@ def judge(
     data: Annotated[Path, typer.Argument(help="Rendered folder; trains on its train split.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 400,
-    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Train the material judge, which is used for evaluation only."""
     from foleygram.evaluation.judge_training import train_judge_from_folder

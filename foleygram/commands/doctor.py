@@ -47,6 +47,7 @@ class Item(NamedTuple):
 
     @property
     def missing(self) -> bool:
+        """Whether it is neither here nor on the hub."""
         return self.size is None and not self.on_hub
 
 

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from foleygram.commands.errors import reported
+from foleygram.commands.options import MINI, Checkpoint, Device, Quiet
 
 GIVEN = "foleygram.envelope.given"
 
@@ -66,9 +67,9 @@ def envelope(
         ),
     ] = None,
     decay: Annotated[float, typer.Option(min=0.001, help="Seconds in which a hit from MIDI decays by 20 dB.")] = 0.1,
-    checkpoint: Annotated[Path, typer.Option(help="Release folder with the predictor.")] = Path("checkpoints/mini"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    checkpoint: Checkpoint = MINI,
+    device: Device = "auto",
+    quiet: Quiet = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print length, onsets with level and decay, and files as JSON.")
     ] = False,

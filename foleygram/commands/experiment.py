@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foleygram.commands.errors import reported
+from foleygram.commands.options import MINI, BatchSize, Checkpoint, Device, Limit, Seed, Split
 from foleygram.files import shipped
 
 if TYPE_CHECKING:
@@ -14,15 +15,11 @@ if TYPE_CHECKING:
 
 QUICK_CLIPS, QUICK_STEPS, STEPS = 50, 25, 50
 
-Checkpoint = Annotated[Path, typer.Option(help="Release folder.")]
 Data = Annotated[Path, typer.Option(help="Greatest Hits' folder, or a rendered one.")]
-Split = Annotated[str, typer.Option(help="train, test, or a list of ids.")]
 Out = Annotated[Path, typer.Option(help="Folder for report.json, per_clip.csv, report.html and the sounds.")]
 Quick = Annotated[bool, typer.Option("--quick", help=f"{QUICK_CLIPS} clips, {QUICK_STEPS} steps.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many clips, spread over the split.")]
 Steps = Annotated[int | None, typer.Option(min=1, help=f"Sampling steps; {STEPS}, with --quick {QUICK_STEPS}.")]
 Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 is none.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of sounds and of intervals.")]
 Rendered = Annotated[Path, typer.Option(help="Videos to train on, in Greatest Hits' layout.")]
 Scored = Annotated[Path, typer.Option(help="Videos that no training used; their test split is scored.")]
 Base = Annotated[Path, typer.Option("--checkpoint", help="Release folder that every variant begins with.")]
@@ -30,9 +27,7 @@ Media = Annotated[Path | None, typer.Option(help="Folder of the caches train, te
 Configs = Annotated[Path, typer.Option(help="Folder of alignment.yaml and generation.yaml.")]
 AlignmentSteps = Annotated[int, typer.Option(min=1, help="Steps of each alignment.")]
 GenerationSteps = Annotated[int, typer.Option(min=1, help="Steps of each stage 2.")]
-BASE, CONFIGS = Path("checkpoints/mini"), Path("configs/mini")
-BatchSize = Annotated[int, typer.Option(min=1, help="Clips at once.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+CONFIGS = Path("configs/mini")
 
 
 def conditioning(
@@ -105,7 +100,7 @@ def projections(
 
 
 def objectives(
-    rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = BASE, media: Media = None,
+    rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = MINI, media: Media = None,
     configs: Configs = CONFIGS, alignment_steps: AlignmentSteps = 150, generation_steps: GenerationSteps = 600,
     limit: Limit = QUICK_CLIPS, steps: Steps = QUICK_STEPS, seed: Seed = 0, device: Device = "auto",
 ) -> None:  # fmt: skip
@@ -123,7 +118,7 @@ def objectives(
 
 
 def sensitivity(
-    rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = BASE, media: Media = None,
+    rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = MINI, media: Media = None,
     configs: Configs = CONFIGS, alignment_steps: AlignmentSteps = 150, seed: Seed = 0,
 ) -> None:  # fmt: skip
     """(f) GRAM alignment under other embedding sizes and temperatures. Trains; hours on a CPU."""
@@ -137,7 +132,7 @@ def sensitivity(
 
 
 def control(
-    rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = BASE, media: Media = None,
+    rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = MINI, media: Media = None,
     configs: Configs = CONFIGS, generation_steps: GenerationSteps = 600, limit: Limit = QUICK_CLIPS,
     steps: Steps = QUICK_STEPS, seed: Seed = 0, device: Device = "auto",
 ) -> None:  # fmt: skip
@@ -177,14 +172,14 @@ def _run(
     """The benchmark with everything but the conditions decided."""
     from functools import partial
 
-    from foleygram.benchmark.output import features_folder, sounds_folder
+    from foleygram.benchmark.output import FEATURES, SOUNDS, kept_folder
     from foleygram.benchmark.run import evaluate
     from foleygram.console import pick_device
 
     return partial(
         evaluate, shipped(checkpoint), data, split, num_inference_steps=steps or (QUICK_STEPS if quick else STEPS),
         guidance_scale=guidance, seed=seed, limit=_limit(quick, limit), batch_size=batch_size,
-        sounds=sounds_folder(out), cache=features_folder(out), device=pick_device(device),
+        sounds=kept_folder(out, SOUNDS), cache=kept_folder(out, FEATURES), device=pick_device(device),
     )  # fmt: skip
 
 

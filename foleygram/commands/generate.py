@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from foleygram.commands.errors import reported
+from foleygram.commands.options import Device, Guidance, Offload, Precision, Seed, Solver, Steps
 from foleygram.files import shipped
 
 
@@ -51,13 +52,11 @@ def generate(
             min=0, help="Make up to four more takes while E-L1, relative to the envelope's mean level, is above this."
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps; the release's own by default.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; 1 turns guidance off; the release's own by default.")
-    ] = None,
-    solver: Annotated[str | None, typer.Option(help="Solver; the release's own by default.")] = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    solver: Solver = None,
     control_scale: Annotated[float, typer.Option(help="Weight of the envelope condition.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    seed: Seed = 0,
     container: Annotated[
         Literal["mp4", "mov", "mkv", "webm"],
         typer.Option(help="Container; MKV or MOV if it cannot hold the video."),
@@ -79,16 +78,9 @@ def generate(
     from_sidecar: Annotated[
         Path | None, typer.Option(help="Render the result of this .json record again; name the video if it has moved.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    offload: Annotated[
-        bool, typer.Option("--offload", help="Keep networks in main memory, each on the device only while it runs.")
-    ] = False,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"],
-        typer.Option(
-            help="Precision of the networks; 16 bits take half the memory. Diffusion times and envelopes stay float32."
-        ),
-    ] = "float32",
+    device: Device = "auto",
+    offload: Offload = False,
+    dtype: Precision = "float32",
     batch_size: Annotated[
         int, typer.Option(min=1, help="Clips of the model's length per batch; a longer video counts as several.")
     ] = 4,

@@ -42,7 +42,7 @@ def train(context: typer.Context) -> None:
     from foleygram.training.summary import PartsTable
 
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")  # that is where our arguments come from
-    # The sampler goes on where the run stopped; Lightning does not know that.
+    # The sampler resumes within the pass; Lightning cannot see that.
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # frozen parts are to stay in it
     # Lightning's own call of what PyTorch has deprecated, and an advertisement.
@@ -132,7 +132,7 @@ def _stage_cli() -> type["LightningCLI"]:
                 parser.add_lightning_class_args(guard, name)
 
         def _parse_ckpt_path(self) -> None:
-            """Leave out what Lightning does here: the checkpoint's hyperparameters would silently replace ours."""
+            """Skip what Lightning does here: the checkpoint's hyperparameters would silently replace the YAML's."""
 
         def before_instantiate_classes(self) -> None:
             """Give callbacks and loggers without a folder the run's."""
@@ -189,7 +189,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _reason(error: BaseException) -> BaseException:
-    """What was raised beneath the parser's own words; a class that did not build where it is one of several."""
+    """The error below the parser's own; where one of several classes could not be built, that class's error."""
     root = error
     while root.__cause__ is not None and _is_the_parsers(root):
         root = root.__cause__
