@@ -42,7 +42,7 @@ def test_the_page_s_commands_run_and_give_its_onsets(tmp_path: Path, monkeypatch
     np.testing.assert_allclose(read_envelope("out/edited.json").onsets()[-2:], [2.595, 3.078], atol=0.01)
 
 
-def test_every_edit_stands_in_the_table_as_it_is_written() -> None:
+def test_the_table_lists_every_edit_in_its_form() -> None:
     rows = dict(re.findall(r"^\| `--([\w-]+)` \| (.*?) \|", PAGE, re.M))
     assert rows.keys() == FORMS.keys()
     for name, examples in rows.items():

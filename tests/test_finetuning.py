@@ -82,7 +82,7 @@ def specs(*names: str) -> list[str]:
     return [part for name in names for part in (f"--data.init_args.{name}.init_args.spec", "clip.yaml")]
 
 
-def test_stage_2_goes_on_from_a_cache_of_ones_own_clips(place, tiny_release, caplog):
+def test_stage_2_trains_on_a_cache_of_own_clips(place, tiny_release, caplog):
     for split, count in (("train", 3), ("val", 1)):
         printed = run(
             "cache", "my_clips", f"cache/finetune/{split}", "--captions", "my_clips/captions.csv", "--split", split,
@@ -113,14 +113,14 @@ def differ(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bo
     return ours.keys() != theirs.keys() or any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_stage_2_goes_on_from_videos(place, caplog):
+def test_stage_2_trains_from_videos(place, caplog):
     encode = ["--data.init_args.encode.init_args.spec", "clip.yaml"]
     fit("generation_from_media", *specs("train", "val"), *encode)
     assert "silent.mp4 (no sound track)" in caplog.text and "val_loss was lowest at step" in caplog.text
     assert Path("runs/finetune/release/controlnet/config.json").is_file()
 
 
-def test_stage_1_goes_on_from_videos(place, caplog):
+def test_stage_1_trains_from_videos(place, caplog):
     fit("alignment", *specs("train", "val"))
     assert "val_loss was lowest at step" in caplog.text
     assert Path("runs/finetune/release/video_encoder/model.safetensors").is_file()

@@ -211,7 +211,7 @@ def test_version():
     assert result.exit_code == 0 and result.output == f"foleygram {version('foleygram')}\n"
 
 
-def test_a_release_is_sampled_as_its_index_says_unless_an_option_says_otherwise(tiny_release, videos, tmp_path):
+def test_options_override_the_sampler_settings_of_a_release(tiny_release, videos, tmp_path):
     options = ("--checkpoint", tiny_release, "--device", "cpu")
     for name, more in (("own", ()), ("given", ("--steps", 2, "--solver", "ping_pong", "--guidance", 1))):
         result = run(videos / "zwei.mp4", "--out", tmp_path / name, *options, *more)

@@ -70,7 +70,7 @@ def test_doctor_names_the_part_that_a_release_lacks(tiny_release, tmp_path):
     assert "1 missing" in ran.output
 
 
-def test_doctor_says_how_to_get_the_weights_of_a_config(tmp_path, monkeypatch):
+def test_doctor_lists_how_to_get_the_weights_of_a_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ran = run_doctor("configs/greatest_hits/alignment.yaml")
     assert ran.exit_code == 1

@@ -207,7 +207,7 @@ def test_the_commands_of_the_paper_page(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_value_says_where_it_comes_from(config: Path) -> None:
+def test_every_value_has_a_source(config: Path) -> None:
     """Paper, GRAM, sibling or our choice; names, places and lists of fields need none."""
     bare = []
     for line in config.read_text(encoding="utf-8").splitlines():

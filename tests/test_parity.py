@@ -70,7 +70,7 @@ def test_the_full_size_is_stable_audio_opens(tmp_path: Path) -> None:
             assert {k: v for k, v in config.items() if defaults[part][k] != v}.keys() <= {"sample_size"}
 
 
-def test_without_its_environment_it_says_so(monkeypatch, capsys) -> None:
+def test_without_its_environment_the_error_names_it(monkeypatch, capsys) -> None:
     monkeypatch.setattr("sys.argv", ["parity", "--python", "nowhere/bin/python"])
     assert parity.main() == 1 and "make parity" in capsys.readouterr().err
 

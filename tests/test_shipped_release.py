@@ -46,7 +46,7 @@ def test_sound_has_the_bandwidth_of_the_reference(report):
         assert rolloff(report / "sounds" / "vt" / reference.name) > 0.5 * rolloff(reference), reference.name
 
 
-def test_material_is_heard(report):
+def test_the_judge_recognises_the_material(report):
     """Chance is about one clip in ten: two of the judge's 17 materials are right for each."""
     judge = MaterialJudge.from_pretrained(ROOT / "checkpoints" / "mini" / "judge").eval()
     right = 0

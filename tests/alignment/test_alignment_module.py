@@ -114,7 +114,7 @@ def test_encoders_loaded_for_fine_tuning_are_in_training_mode(tmp_path: Path) ->
     assert all(part.training for part in tuned.modules())
 
 
-def test_a_step_looks_at_the_frames_and_words_that_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_uses_the_configured_frames_and_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training, seen = module(tmp_path, total_steps=10), []
     read = {name: getattr(training, name).tokens for name in ("video_encoder", "text_encoder")}
     for name, tokens in read.items():

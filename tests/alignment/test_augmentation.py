@@ -35,7 +35,7 @@ def test_no_strength_changes_nothing() -> None:
         assert min(kept, mirrored) < 1e-4
 
 
-def test_light_contrast_and_saturation_are_drawn_apart_and_by_as_much_as_is_said() -> None:
+def test_brightness_contrast_and_saturation_are_independent_and_in_range() -> None:
     """Of a picture half dark and half light: its mean, its step, and its colour beside a grey one's."""
     steps = torch.cat([torch.full((3, 8, 4), 0.3), torch.full((3, 8, 4), 0.5)], -1)
     coloured = steps + torch.tensor([0.02, 0.0, -0.02])[:, None, None]

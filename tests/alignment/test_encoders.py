@@ -104,6 +104,6 @@ def test_wordpiece_keeps_the_most_frequent_words_that_fit() -> None:
     assert sorted(tokenizer.get_vocab().values()) == list(range(78))
 
 
-def test_wordpiece_without_room_says_how_much_it_needs() -> None:
+def test_a_too_small_wordpiece_vocabulary_is_refused_with_the_size_needed() -> None:
     with pytest.raises(ValueError, match=r"vocab_size is 10.*need 81"):
         train_wordpiece(CAPTIONS, vocab_size=10)

@@ -99,7 +99,7 @@ def test_the_image_transform_is_the_one_of_its_training(tmp_path: Path, data: ob
     assert load(tmp_path).frame_transform == transform
 
 
-def test_settings_say_the_filterbank_and_an_optimiser_is_no_checkpoint(tmp_path: Path) -> None:
+def test_filterbank_settings_are_read_and_optimiser_files_are_skipped(tmp_path: Path) -> None:
     write_gram(tmp_path)
     torch.save({"state": {}}, tmp_path / "ckpt" / "optimizer_step_9000.pt")
     filterbank = '"audio_melbins": 96, "audio_target_length": 512'

@@ -215,7 +215,7 @@ def test_encoders_for_fine_tuning_carry_the_published_weights(checkpoint: Path, 
         video_encoder_from_eva(str(path))
 
 
-def test_all_that_berts_config_says_is_kept(tmp_path: Path) -> None:
+def test_berts_config_is_kept(tmp_path: Path) -> None:
     torch.manual_seed(0)
     sizes = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     changed = {"hidden_act": "relu", "layer_norm_eps": 1e-3, "max_position_embeddings": 128, "initializer_range": 0.5}

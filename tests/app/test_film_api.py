@@ -126,7 +126,7 @@ def test_edits_are_those_of_the_command_line(client: Any, film: Any) -> None:
         ({"name": "mute", "text": "1:2", "x": 1}, "Extra inputs"),
     ],
 )
-def test_impossible_edits_say_why(client: Any, film: Any, edit: Any, message: str) -> None:
+def test_impossible_edits_give_the_reason(client: Any, film: Any, edit: Any, message: str) -> None:
     body = {"envelope": EnvelopeMessage.of(HITS).model_dump(), "edits": [edit]}
     answer = client.post(f"/api/films/{film['id']}/edit", json=body)
     assert answer.status_code == 422 and message in answer.json()["detail"]

@@ -134,7 +134,7 @@ def run(*arguments: object, before: str = "", **environment: str) -> subprocess.
     return subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=120, env=os.environ | environment)
 
 
-def test_without_fastapi_the_error_says_how_to_install_it(tmp_path: Path) -> None:
+def test_without_fastapi_the_error_gives_the_install_command(tmp_path: Path) -> None:
     done = run(before="sys.modules['fastapi'] = None", TMPDIR=str(tmp_path))
     assert done.returncode == 1 and "pip install 'foleygram[app]'" in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []

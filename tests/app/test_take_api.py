@@ -85,7 +85,7 @@ def test_a_region_is_rendered_again_and_the_rest_is_kept_sample_for_sample(
         ({"sparkle": 1}, "sparkle: Extra inputs"),
     ],
 )
-def test_impossible_requests_say_why(client: Any, film: Any, body: Any, message: str) -> None:
+def test_impossible_requests_give_the_reason(client: Any, film: Any, body: Any, message: str) -> None:
     answer = client.post(f"/api/films/{film['id']}/takes", json=body)
     assert answer.status_code == 422 and message in answer.json()["detail"]
 
@@ -102,7 +102,9 @@ def export(client: Any, film: Any, number: int, **options: Any) -> Any:
     return client.get(f"/api/films/{film['id']}/takes/{number}/export", params=options)
 
 
-def test_every_export_is_what_it_says(client: Any, film: Any, made: list[int], tmp_path: Path, video: Path) -> None:
+def test_every_export_has_the_content_of_its_kind(
+    client: Any, film: Any, made: list[int], tmp_path: Path, video: Path
+) -> None:
     number, stem = made[0], f"{Path(film['name']).stem}-take{made[0]}"
     written = {}
     for kind, suffix in {

@@ -56,7 +56,7 @@ def test_finds_events_beside_the_video(tmp_path: Path, name: str) -> None:
     assert picture.find_events(tmp_path / "other.mp4") == []
 
 
-def test_command_line_says_what_is_missing(tmp_path: Path) -> None:
+def test_the_command_line_names_what_is_missing(tmp_path: Path) -> None:
     import typer
 
     app = typer.Typer()

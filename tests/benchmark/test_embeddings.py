@@ -175,7 +175,7 @@ def test_shorter_files_are_padded_so_that_both_sets_have_as_many_rows(folders, t
     assert numbers(short) == pytest.approx(numbers(score((padded, folders[1]), tiny_release).scores["padded"].summary))
 
 
-def test_two_processes_say_what_one_says(folders, tiny_release, tmp_path):
+def test_two_processes_give_the_report_of_one(folders, tiny_release, tmp_path):
     table = tmp_path / "captions.csv"
     table.write_text("file,caption\nv02.wav,wood\n")  # one of both processes has no clip with a caption
     single = score(folders, tiny_release, captions=table).scores["system"].summary
@@ -193,7 +193,7 @@ def test_two_processes_say_what_one_says(folders, tiny_release, tmp_path):
     assert len(content["clips"]["system"]) == NUM
 
 
-def test_what_has_no_weights_is_left_out_and_says_how_to_get_them(folders, tmp_path):
+def test_metrics_without_weights_are_left_out_with_how_to_get_them(folders, tmp_path):
     names = "envelope,laion-clap,microsoft-clap,vggish,favd-rgb-vggish"
     options = ["--generated", str(folders[0]), "--reference", str(folders[1]), "--metrics", names]
     out = tmp_path / "out"
@@ -229,7 +229,7 @@ def test_figures_of_another_network_are_not_compared(folders, tiny_release):
     ]
 
 
-def test_changes_between_different_clips_say_so(folders, tmp_path, capsys):
+def test_changes_between_different_clips_have_a_note(folders, tmp_path, capsys):
     whole = evaluate_folders(*folders, metrics=["envelope"], show_progress=False)
     report_results(whole, tmp_path / "whole.json", earlier=whole.content())
     assert "different clips" not in capsys.readouterr().out

@@ -23,7 +23,7 @@ def options():
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.parent.name)
-def test_a_config_says_every_option_and_says_it_rightly(path):
+def test_a_config_holds_every_option_correctly(path):
     content = yaml.safe_load(path.read_text())
     assert content.keys() == options()
     assert choose_metrics(content["metrics"], alignment=True)

@@ -50,7 +50,7 @@ def out(folders):
     return folder
 
 
-def test_the_page_says_what_the_json_says_and_fetches_nothing(out):
+def test_the_page_shows_the_json_s_values_and_fetches_nothing(out):
     content, page = json.loads((out / "report.json").read_text()), (out / "report.html").read_text()
     assert f">{content['summary']['system']['onset_f1_50']:.3f}<" in page
     low, high = content["intervals"]["system"]["envelope_correlation"]
@@ -61,7 +61,7 @@ def test_the_page_says_what_the_json_says_and_fetches_nothing(out):
     assert not re.search(r"@import|url\(|fetch\(|https?://(?!www\.w3\.org)", page)
 
 
-def test_each_of_the_best_and_worst_clips_is_heard_beside_its_reference(out, folders):
+def test_best_and_worst_clips_have_players_beside_their_references(out, folders):
     page = (out / "report.html").read_text()
     assert [re.match(r"[^<]*", part)[0] for part in page.split("<h3>")[1:]] == ["v0", "v1", "v5", "v4"]
     sounds = re.findall(r'data:audio/flac;base64,([^"]+)', page)

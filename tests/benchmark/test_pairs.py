@@ -147,7 +147,7 @@ def lying(path, count):
         ("256 GiB by its header", r"system/v0\.flac: it declares more sound than fits"),
     ],
 )
-def test_an_odd_file_is_left_out_by_name_and_the_rest_is_scored(folders, tmp_path, kind, words):
+def test_an_unusable_file_is_named_and_the_others_are_scored(folders, tmp_path, kind, words):
     generated, reference = folders
     if kind.startswith("a reference"):
         sound, rate = soundfile.read(reference / "v0_denoised.wav")
@@ -186,7 +186,7 @@ def test_file_order_and_names_of_folders_change_nothing(folders, tmp_path):
     assert figures(moved, reference)[1] == summary
 
 
-def test_folders_with_nothing_in_common_or_nothing_at_all(folders, tmp_path):
+def test_folders_without_common_files_or_any_are_refused(folders, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty: no sound and no video"):
         match_folders(tmp_path / "empty", folders[1])

@@ -185,7 +185,7 @@ def run_all(pipeline, judge, root, folder, **options):
     return {name: scores_of(found) for name, found in rows.items()}
 
 
-def test_each_condition_is_told_what_it_says(judge, root, silent_pictures, tmp_path):
+def test_each_condition_has_the_inputs_of_its_name(judge, root, silent_pictures, tmp_path):
     found = {name: scores.summary for name, scores in run_all(Pipeline(), judge, root, tmp_path / "s").items()}
     assert found["reference"]["onset_f1_50"] == found["true"]["onset_f1_50"] == 1
     assert found["true"]["material_accuracy"] == 1
@@ -199,7 +199,7 @@ def test_each_condition_is_told_what_it_says(judge, root, silent_pictures, tmp_p
     assert borrowed[0]["material_accuracy"] == 1
 
 
-def test_the_model_is_given_nothing_to_hear_or_read_and_one_seed_per_clip(judge, root, silent_pictures, tmp_path):
+def test_the_model_gets_no_sound_or_caption_and_one_seed_per_clip(judge, root, silent_pictures, tmp_path):
     pipeline = Pipeline()
     run_all(pipeline, judge, root, tmp_path / "s")
     for call in pipeline.calls:
@@ -213,7 +213,7 @@ def test_figures_do_not_depend_on_the_batch_size(judge, root, silent_pictures, t
     assert {n: s.summary for n, s in together.items()} == {n: s.summary for n, s in alone.items()}
 
 
-def test_a_killed_run_goes_on_where_it_stopped(judge, root, silent_pictures, tmp_path):
+def test_a_killed_run_resumes_where_it_stopped(judge, root, silent_pictures, tmp_path):
     whole = run_all(Pipeline(), judge, root, tmp_path / "s")
     lost = sorted((tmp_path / "s" / "other_video").glob("*.wav"))[1:3]
     for path in lost:
@@ -303,7 +303,7 @@ def test_scoring_videos_that_were_trained_on_warns(judge, root, silent_pictures,
     assert "envelope_l1" not in report.scores["true"].summary and not report.alignment
 
 
-def test_a_missing_judge_says_how_to_get_one(tmp_path):
+def test_a_missing_judge_gives_the_command_to_train_one(tmp_path):
     with pytest.raises(FileNotFoundError, match="train one"):
         scoring.load_judge(tmp_path / "judge")
 

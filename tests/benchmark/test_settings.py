@@ -39,7 +39,7 @@ def item(level):
         ("true", ("video",), "true", True),
     ],
 )
-def test_a_name_says_what_is_told(name, modalities, envelope, oracle):
+def test_a_condition_s_name_sets_its_inputs(name, modalities, envelope, oracle):
     condition = parse_condition(name)
     assert (condition.modalities, condition.envelope, condition.oracle) == (modalities, envelope, oracle)
 
@@ -54,7 +54,7 @@ def test_a_condition_is_run_once_whatever_its_names():
     assert [c.name for c in choose_conditions(["vt", "tv", "v", "predicted"], controls=False)] == ["vt", "v"]
 
 
-def test_an_oracle_is_what_heard_the_sound_it_is_scored_against():
+def test_oracles_have_the_scored_reference_among_their_inputs():
     assert [name for c in CONTROLS for name in c.oracle_names] == [
         "flat envelope", "other video", "other envelope (other's truth)"
     ]  # fmt: skip
@@ -63,7 +63,7 @@ def test_an_oracle_is_what_heard_the_sound_it_is_scored_against():
 @pytest.mark.parametrize(
     ("name", "given"), [("v", {"frames"}), ("t", {"caption"}), ("at", {"caption", "envelope_audio"})]
 )
-def test_the_model_gets_what_the_letters_say_and_the_pictures_of_motion(name, given):
+def test_the_model_gets_the_modalities_of_the_letters_and_the_motion_frames(name, given):
     batch = condition_batch(parse_condition(name), [item(0.5)], [item(0.1)])
     assert set(batch) == given | {"motion", "motion_ages"}
 

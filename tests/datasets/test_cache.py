@@ -68,7 +68,7 @@ def test_workers_read_the_same(tmp_path):
     assert pickle.loads(pickle.dumps(cache))[3]["caption"] == "clip 3 é"  # as spawned workers get it
 
 
-def test_a_killed_run_goes_on_and_a_finished_one_is_kept(tmp_path):
+def test_a_killed_run_resumes_and_a_finished_one_is_kept(tmp_path):
     with pytest.raises(OSError, match="clip 6 is gone"):
         write_cache(Numbers(10, broken=6), tmp_path, identity={"a": 1}, shard_size=4, progress=False)
     with pytest.raises(FileNotFoundError, match="no cache there"):

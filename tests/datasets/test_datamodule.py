@@ -100,7 +100,7 @@ def record(folder, max_steps, workers, resume=None):
 
 @pytest.mark.parametrize("stop", [3, 5, 7])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_run_killed_within_a_pass_goes_on_with_the_next_batch(tmp_path, stop, workers):
+def test_a_run_killed_within_a_pass_resumes_at_the_next_batch(tmp_path, stop, workers):
     whole = record(tmp_path / "whole", 13, workers)
     first = record(tmp_path / "cut", stop, workers)
     rest = record(tmp_path / "cut", 13, workers, resume=tmp_path / "cut" / "last.ckpt")

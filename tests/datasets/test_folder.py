@@ -104,7 +104,7 @@ def test_rows_choose_videos_in_folders_and_splits(recording, tmp_path, caplog):
         read_captions(table, "train")
 
 
-def test_rows_without_their_words_or_file_are_told(recording, tmp_path, caplog):
+def test_rows_without_caption_or_file_are_reported(recording, tmp_path, caplog):
     for name in "abc":
         recording(tmp_path, name, 2.0, wav=False)
     table = tmp_path / "captions.csv"

@@ -34,7 +34,7 @@ def test_a_crop_is_the_middle_of_the_frame_in_its_proportions(rendered: Path) ->
     assert found.shape == squashed.shape and not torch.equal(found, squashed)
 
 
-def test_training_and_generating_read_frames_as_the_release_says(rendered: Path) -> None:
+def test_training_and_generating_use_the_release_s_frame_transform(rendered: Path) -> None:
     for transform in ("squash", "crop"):
         spec = ClipSpec(**RATES, image_size=32, motion_size=32, frame_transform=transform)
         clip = GreatestHits(rendered, "train", spec=spec, fields=("frames",)).clips[0]

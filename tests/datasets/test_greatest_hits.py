@@ -49,7 +49,7 @@ def test_an_item_holds_what_its_moment_shows_and_sounds(greatest_hits):
 
 
 @pytest.mark.parametrize("kind", [GreatestHits, VideoFolder])
-def test_frames_are_drawn_in_their_segments_anew_in_every_pass(greatest_hits, kind):
+def test_each_pass_draws_new_frames_in_their_segments(greatest_hits, kind):
     def shown(index, seed):
         data = kind(greatest_hits, spec=SPEC, fields=("frames",), frame_seed=seed)
         return seconds_of(data[index]["frames"].float().mean((1, 2, 3)) / 255)

@@ -142,7 +142,7 @@ def test_the_order_depends_on_seed_and_pass(tmp_path):
 
 
 @pytest.mark.parametrize("done", [1, 2, 5])
-def test_a_pass_goes_on_where_it_was_left(tmp_path, done):
+def test_a_pass_resumes_where_it_stopped(tmp_path, done):
     write(tmp_path, 25, shard_size=5)
     assert order(tmp_path, 2, done, num_workers=2) == order(tmp_path, 2, num_workers=2)[done:]
 
@@ -177,7 +177,7 @@ def record(folder, shards, max_steps, resume=None):
     return module
 
 
-def test_a_killed_run_sees_what_an_uninterrupted_one_does(tmp_path):
+def test_a_resumed_run_reads_the_batches_of_an_uninterrupted_one(tmp_path):
     write(tmp_path / "shards", 22)
     whole = record(tmp_path / "whole", tmp_path / "shards", 11)
     first = record(tmp_path / "cut", tmp_path / "shards", 7)
@@ -230,7 +230,7 @@ class Long(Dataset):
         return {"index": index, "latents_mean": torch.arange(8.0).expand(2, 8), "seconds_start": 3.0}
 
 
-def test_crops_move_their_start_and_are_drawn_anew_in_each_pass(tmp_path):
+def test_crops_move_their_start_and_differ_in_each_pass(tmp_path):
     spec = ClipSpec(seconds=4.0, sample_rate=1000, latent_hop=500)
     write_cache(Long(), tmp_path, identity={"spec": asdict(spec)}, format="webdataset", progress=False)
     fields = ("index", "latents_mean", "seconds_start")
@@ -318,7 +318,7 @@ def test_a_damaged_member_is_counted(tmp_path, caplog, damage, message):
     assert "lacks 1 of 4 clips" in caplog.text and message in caplog.text
 
 
-def test_what_a_shard_says_in_words_is_no_tensor(tmp_path):
+def test_strings_of_a_shard_are_not_tensors(tmp_path):
     write(tmp_path, 1)
     path = tmp_path / "shard-00000.tar"
     with tarfile.open(path) as tar:

@@ -102,7 +102,7 @@ def test_saves_and_loads(tmp_path: Path) -> None:
     assert torch.equal(loaded.predict(motion, ages), predictor.predict(motion, ages))
 
 
-def test_each_frame_is_looked_at_once_and_knows_its_neighbours_in_the_video() -> None:
+def test_each_frame_is_encoded_once_with_its_neighbours_in_the_video() -> None:
     ages = torch.stack([ages_at(15.0, 8), ages_at(30.0, 8)])
     motion = torch.arange(16, dtype=torch.uint8).reshape(2, 8, 1, 1, 1).expand(-1, -1, 3, SIZE, SIZE)
     shots = distinct_shots(motion, ages, 30.0)

@@ -115,7 +115,7 @@ def test_a_shift_reads_between_values_and_holds_the_ends() -> None:
     torch.testing.assert_close(_shift(ramp, -2.5), torch.tensor([2.5, 3.5, 4.5, 5, 5, 5]))
 
 
-def test_augmentation_is_as_imperfect_as_it_says() -> None:
+def test_augmentation_has_the_documented_strength() -> None:
     """Half are quantised, all moved by up to 10 ms, smoothed over up to 40 ms, uneven, and up to 3 dB off."""
     count, generator = 400, torch.Generator().manual_seed(0)
     pulse = torch.zeros(251)

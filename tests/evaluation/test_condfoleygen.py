@@ -81,7 +81,7 @@ def test_each_onset_serves_once_and_the_louder_of_two_first():
     assert agreement_of([10_000], [9900, 10_100], EVEN).accuracy == 0.5
 
 
-def test_of_close_onsets_the_louder_stands():
+def test_of_close_onsets_the_louder_is_kept():
     # Kept is 11 000 alone: it is within reach of the second reference and not of the first.
     assert agreement_of([10_000, 11_000], [8600, 12_000], EVEN).accuracy == 0.5
     assert agreement_of([10_000, 11_000], [8600], EVEN).accuracy == 0

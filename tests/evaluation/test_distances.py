@@ -107,7 +107,7 @@ def test_the_fewest_rows_that_carry_a_figure_give_it():
 
 
 @pytest.mark.parametrize(("count", "noted"), [(99, True), (100, False)])
-def test_a_kernel_distance_of_few_rows_says_that_it_scatters(count, noted):
+def test_a_kernel_distance_of_few_embeddings_has_a_note(count, noted):
     metric = KernelAudioDistance()
     metric.update(clip_rows(0, 200), real=True, clip="a")
     metric.update(clip_rows(1, count), real=False, clip="a")
@@ -159,7 +159,7 @@ def test_infinity_starts_above_the_dimensions_where_the_bias_is_a_line():
         frechet_infinity(reference[:1201], reference, seed=0)
 
 
-def test_the_bias_is_what_the_documents_say():
+def test_the_bias_has_the_documented_size():
     rng, dim = np.random.default_rng(1), 100
     for multiple, expected in ((1, 0.52), (2, 0.26), (8, 0.065)):
         sets = rng.standard_normal((8, multiple * dim, dim))

@@ -66,6 +66,6 @@ def test_a_release_embeds_sound_and_text_into_its_own_space(tiny_release):
     torch.testing.assert_close(text.norm(dim=-1), torch.ones(2))
 
 
-def test_a_folder_that_is_no_release_says_so(tmp_path):
+def test_a_folder_that_is_no_release_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no release folder"):
         AlignedEmbedder.from_pretrained(tmp_path)

@@ -48,7 +48,7 @@ def test_rows_depend_on_the_clip_alone(clips, batch_size):
     assert sum(embedder.batches) == 16
 
 
-def test_a_stretch_of_a_file_is_what_it_says(clips):
+def test_a_stretch_of_a_file_has_its_times(clips):
     whole, part = extract([clips[2], AudioClip(clips[2].path, 1.0, 3.0)], Counting()).features
     assert len(part.rows) == 3
     assert torch.equal(part.covered, whole.rows[1:3])
@@ -101,7 +101,7 @@ def test_a_file_too_large_for_the_memory_is_named(clips, monkeypatch):
     assert "0.wav: it declares more sound than fits into memory" in extract(clips[:1], Counting()).failures[0]
 
 
-def test_a_damaged_cache_file_is_made_anew(clips, tmp_path):
+def test_a_damaged_cache_file_is_written_again(clips, tmp_path):
     cache = FeatureCache(tmp_path / "cache")
     before = extract(clips[:1], Counting(), cache=cache).features[0]
     (file,) = cache.folder.rglob("*.safetensors")
@@ -145,7 +145,7 @@ def test_channels_and_rates_become_the_protocols(tmp_path):
     torch.testing.assert_close(mono[:, :2], low[:, :2], rtol=0, atol=2e-3)
 
 
-def test_a_bad_file_is_named_and_the_rest_goes_on(clips, tmp_path):
+def test_a_bad_file_is_named_and_the_others_are_processed(clips, tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"RIFF and then nothing")
     soundfile.write(tmp_path / "nan.wav", np.array([0.1, np.nan] * RATE), RATE, subtype="FLOAT")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)

@@ -63,7 +63,7 @@ def test_a_stretch_is_a_stretch_and_what_is_cached_is_not_made_again(clips, tmp_
         assert torch.equal(found.rows, extract_videos([clip], Seen()).features[0].rows)
 
 
-def test_a_bad_video_is_named_and_the_rest_goes_on(clips, tmp_path):
+def test_a_bad_video_is_named_and_the_others_are_processed(clips, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(clips[0].path.read_bytes()[:3000])
     bad = [AudioClip(tmp_path / "broken.mp4"), AudioClip(tmp_path / "absent.mp4"), AudioClip(clips[0].path, 0, 0.9)]
     progress = []
@@ -109,7 +109,7 @@ def test_favd_of_a_set_with_itself_is_zero_and_without_enough_rows_none():
         metric.update(rows(0, 3, 3), rows(1, 0, 2), real=True, clip="b")
 
 
-def test_sound_alone_is_not_what_favd_hears():
+def test_favd_depends_on_the_video():
     """The same sounds under other pictures: FAD sees nothing, FAVD does."""
     heard, seen = FrechetAudioDistance(infinity=False), FrechetAudioVisualDistance("p", infinity=False)
     for clip in range(40):

@@ -62,7 +62,7 @@ def test_a_clip_does_not_depend_on_its_batch(judge):
     torch.testing.assert_close(judge(audio)[:1], judge(audio[:1]), rtol=1e-4, atol=1e-4)
 
 
-def test_it_hears_at_any_rate_and_nothing_in_silence(judge):
+def test_the_judge_works_at_any_rate_and_returns_none_for_silence(judge):
     import soxr
 
     sound = toy_sound("ring", 9).audio
@@ -71,7 +71,7 @@ def test_it_hears_at_any_rate_and_nothing_in_silence(judge):
     assert judge.hear(torch.stack([torch.zeros(RATE), sound[:RATE]]), RATE)[0] is None
 
 
-def test_it_hears_at_its_own_rate_and_without_dropout(judge, monkeypatch):
+def test_the_judge_resamples_and_uses_no_dropout(judge, monkeypatch):
     heard, score = [], type(judge).forward
     monkeypatch.setattr(type(judge), "forward", lambda self, audio: heard.append(audio) or score(self, audio))
     judge.train().hear(torch.rand(1, 44_100), 44_100)

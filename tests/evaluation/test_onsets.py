@@ -99,7 +99,7 @@ def test_silence_and_hiss_far_below_the_reference_have_no_onsets():
     assert len(detect_onsets(torch.zeros(RATE), RATE, reference_peak=0.5)) == 0
 
 
-def test_the_detector_hears_rendered_strikes_and_scrapes():
+def test_the_detector_finds_rendered_strikes_and_scrapes():
     from foleygram.synthetic.drumstick.render import plan_video
     from foleygram.synthetic.drumstick.sound import render_sound
 

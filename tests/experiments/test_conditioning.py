@@ -42,7 +42,7 @@ def run(release, data, out, name, *more):
 FEW = ("--limit", "2", "--steps", "1")
 
 
-def test_conditioning_scores_every_combination_and_marks_what_heard_the_sound(judged_release, rendered, tmp_path):
+def test_conditioning_scores_every_combination_and_marks_oracles(judged_release, rendered, tmp_path):
     content, printed = run(judged_release, rendered, tmp_path, "conditioning", *FEW)
     names = [name for name in content["summary"] if name != "reference"]
     assert names == ["a", "v", "t", "av", "vt", "at", "avt"]
@@ -110,7 +110,7 @@ def test_a_shift_moves_a_curve_by_whole_values_and_a_shuffle_keeps_its_pieces():
         shuffled(curves[:, :40], 31)
 
 
-def test_random_projectors_keep_the_scale_and_nothing_else(tiny_release):
+def test_random_projectors_keep_only_the_scale(tiny_release):
     pipeline = FoleyGRAMPipeline.from_pretrained(tiny_release)
     weights = pipeline.parts.projectors.projectors["video"].weight.clone()
     random = randomly_projected(pipeline, seed=0)
@@ -137,7 +137,7 @@ def obedient(*, conditions):
     return Report("t", {"seed": 0}, scores)
 
 
-def test_perturbation_says_whether_the_lag_is_what_was_asked_for():
+def test_perturbation_compares_the_lag_with_the_shift():
     shifts, all_of_them = perturbation(obedient).findings
     assert [row[-1] for row in shifts.rows] == ["yes"] * len(SHIFTS_MS)
     assert "-120 ms, -80 ms, -40 ms, +40 ms, +80 ms, +120 ms, shuffled envelope, flat envelope." in all_of_them.text

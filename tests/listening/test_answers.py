@@ -61,7 +61,7 @@ def sheets(folder: Path, *contents: dict[str, Any], plan: Plan = PLAN):
 
 
 @pytest.mark.parametrize("listener", [2, 3])  # one sees the mirror image
-def test_a_sheet_says_what_its_listener_preferred(tmp_path: Path, listener: int) -> None:
+def test_an_answer_sheet_holds_the_listener_s_preferences(tmp_path: Path, listener: int) -> None:
     sheet = read_answers(saved(tmp_path, answers(listener=listener, grade=lambda s: 5 - SYSTEMS.index(s))), PLAN)
     assert {(p.first, p.second, p.share) for p in sheet.preferences} == {
         ("best", "middle", 1), ("best", "worst", 1), ("middle", "worst", 1)
@@ -301,7 +301,7 @@ def test_the_command_prints_and_writes_the_findings(tmp_path: Path) -> None:
     assert content["opinions"]["fit"]["best"]["value"] == 3
 
 
-def test_no_answers_that_count_is_an_error_that_says_why(tmp_path: Path) -> None:
+def test_no_valid_answers_is_an_error_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "page.key.json").write_text(PLAN.to_json())
     saved(tmp_path, "{}")
     for path, words in ((tmp_path / "a.json", "a.json: the file holds"), (tmp_path / "b.json", "no such file")):

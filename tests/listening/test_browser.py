@@ -127,7 +127,7 @@ def test_a_listener_goes_through_it_all_with_the_keyboard(browser: Any, page_fol
     assert {system: mean["value"] for system, mean in found["opinions"]["quality"].items()} == GRADES
 
 
-def test_nothing_is_answered_unheard_and_answers_can_be_mended(browser: Any, page_folder: Path) -> None:
+def test_answers_need_listening_and_can_be_changed(browser: Any, page_folder: Path) -> None:
     page = visit(browser, page_folder, EVEN)
     page.click("#next")
     page.keyboard.press("ArrowLeft")
@@ -174,7 +174,9 @@ def test_the_order_is_the_listeners_own_and_no_clip_comes_twice_running(browser:
     page.context.close()
 
 
-def test_what_the_browser_cannot_play_is_said_and_skipped(browser: Any, page_folder: Path, tmp_path: Path) -> None:
+def test_clips_that_the_browser_cannot_play_are_skipped_with_a_message(
+    browser: Any, page_folder: Path, tmp_path: Path
+) -> None:
     plan = Plan.read(key_path(page_folder))
     broken = tmp_path / "page"
     (broken / "media").mkdir(parents=True)
@@ -244,7 +246,7 @@ def silent_film(path: Path) -> None:
         target.mux(stream.encode(None))
 
 
-def test_it_asks_nobody_but_its_own_folder(browser: Any, page_folder: Path) -> None:
+def test_it_makes_no_network_requests(browser: Any, page_folder: Path) -> None:
     context = browser.new_context()
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))

@@ -122,7 +122,7 @@ def test_the_limit_takes_fewer_clips(folders, tmp_path: Path) -> None:
     assert (len(plan.clips), len(plan.pairs), plan.scales) == (1, 1, {"fit": "Does it fit?"})
 
 
-def test_folders_of_one_name_are_told_apart_by_their_path(tmp_path: Path) -> None:
+def test_folders_of_one_name_are_distinguished_by_their_path(tmp_path: Path) -> None:
     for run_name in ("a", "b"):
         tone(tmp_path / run_name / "out" / "clip.wav")
     match = match_systems([tmp_path / "a" / "out", tmp_path / "b" / "out"])
@@ -179,7 +179,7 @@ def test_bad_folders_are_named_and_nothing_is_written(folders, tmp_path: Path, d
         (["{2}/page", "{2}/x.json", "--collect"], "no such key"),
     ],
 )
-def test_what_cannot_be_done_is_said(folders, tmp_path: Path, arguments, words) -> None:
+def test_impossible_arguments_are_refused_with_a_message(folders, tmp_path: Path, arguments, words) -> None:
     code, message = run(*(text.format(*folders, tmp_path) for text in arguments))
     assert code == 1 and words in message and not (tmp_path / "page").exists()
 

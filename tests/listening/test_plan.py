@@ -48,7 +48,7 @@ def test_a_check_sets_a_whole_sound_against_a_spoilt_one() -> None:
     assert Counter(made.pairs[name].left == good for name, good in made.checks.items()) == {True: 2, False: 2}
 
 
-def test_the_page_knows_no_system_no_clip_and_no_check() -> None:
+def test_the_page_holds_no_names_of_systems_clips_or_checks() -> None:
     text = repr(plan().public())
     for secret in (*SYSTEMS, ANCHOR, "'a'", "'d'", "check"):
         assert secret not in text
@@ -74,7 +74,7 @@ def test_a_file_that_is_no_key_is_refused_by_name(tmp_path: Path, text: str) -> 
         Plan.read(path)
 
 
-def test_a_missing_key_says_so(tmp_path: Path) -> None:
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such key"):
         Plan.read(tmp_path / "page.key.json")
 

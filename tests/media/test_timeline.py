@@ -160,7 +160,7 @@ def test_events_cut_a_sound_into_pieces_that_cover_it():
     assert event_clips([Marker(0.0, "hit")], 3.0) == (Clip("hit", 0.0, 3.0),)
 
 
-def test_without_the_package_it_says_how_to_get_it(monkeypatch, tmp_path):
+def test_without_the_package_the_error_gives_the_install_command(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "opentimelineio", None)
     with pytest.raises(ImportError, match=r"foleygram\[otio\]"):
         write_otio(Path(tmp_path / "x.otio"), Timeline("film", CLOCKS["25"]))

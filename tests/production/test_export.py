@@ -176,7 +176,7 @@ def test_a_video_without_sound_has_nothing_to_mix(write_flicker, tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
-def test_a_sound_above_full_scale_is_lowered_and_says_so(write_flicker, tmp_path):
+def test_a_sound_above_full_scale_is_lowered_with_a_note(write_flicker, tmp_path):
     video, loud = write_flicker(tmp_path / "v.mp4", 1.0), tone(1.0, 16_000, level=2.0)
     (note,) = write_track(video, Track("a", loud, 16_000), ExportOptions(), tmp_path).deviations
     assert note == "lowered by 6.0 dB, or it would clip"

@@ -51,7 +51,7 @@ def test_another_seed_gives_another_sound_and_other_times() -> None:
     assert not np.array_equal(render_sound(one, 16_000)[:size], render_sound(other, 16_000)[:size])
 
 
-def test_a_killed_run_goes_on_and_keeps_what_is_there(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_and_keeps_finished_files(tmp_path: Path) -> None:
     def render() -> list[str]:
         return render_dataset(tmp_path, num_videos=3, seed=8, seconds=SHORT, num_workers=1, progress=False)
 

@@ -180,7 +180,7 @@ def test_a_drawn_line_replaces_the_curve_between_its_ends() -> None:
             draw(before, points)
 
 
-def test_no_hit_to_remove_says_which_there_are() -> None:
+def test_removing_an_absent_hit_lists_the_hits() -> None:
     with pytest.raises(ValueError, match=r"within 100 ms of 0.41 s; there are: 0.300"):
         remove_hit(draw_hits([Hit(0.3, 0.1)], seconds=2.0), 0.41)
     with pytest.raises(ValueError, match="there are: none"):
@@ -235,7 +235,7 @@ def test_the_peak_is_what_was_asked(peak: float) -> None:
         (lambda e: scale_peak(mute(e, 0.0, 9.0), 0.1), "silent"),
     ],
 )
-def test_impossible_edits_say_why(edit: Callable[[Envelope], Envelope], complaint: str) -> None:
+def test_impossible_edits_give_the_reason(edit: Callable[[Envelope], Envelope], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         edit(curve())
 

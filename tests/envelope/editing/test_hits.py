@@ -68,7 +68,7 @@ def test_powers_of_simultaneous_hits_add() -> None:
 
 
 @pytest.mark.parametrize("time", [0.0, 0.011, 0.5037])
-def test_a_drawn_hit_is_all_that_it_says_of_itself(time: float) -> None:
+def test_a_drawn_hit_has_its_time_level_and_decay(time: float) -> None:
     hit = Hit(time, 0.1, 0.1)
     expected = hit_levels(hit, np.arange(251) / RATE)
     np.testing.assert_allclose(draw_hits([hit], seconds=2.0).values, expected, atol=1e-7)
@@ -99,7 +99,7 @@ def test_a_click_decays_in_a_millisecond_at_least() -> None:
     assert (hit.level, hit.decay) == (pytest.approx(0.2), 0.001)
 
 
-def test_markers_count_hits_and_say_how_hard_they_are() -> None:
+def test_markers_have_hit_numbers_and_velocities() -> None:
     envelope = draw_hits([Hit(0.3, velocity_level(90)), Hit(0.8, velocity_level(40)), Hit(1.4, 0.1)], seconds=2.0)
     markers = hit_markers(envelope, 1.0)
     assert [marker.time for marker in markers] == pytest.approx([0.3, 0.8], abs=0.012)

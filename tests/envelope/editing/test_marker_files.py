@@ -163,7 +163,7 @@ def test_an_edit_list_comes_back_at_any_start(tmp_path: Path, rate: float, start
 
 
 @pytest.mark.parametrize(("rate", "reason"), [(120.0, "two digits for frames"), (27.31, "a variable rate")])
-def test_an_edit_list_that_cannot_be_says_why(tmp_path: Path, rate: float, reason: str) -> None:
+def test_an_edit_list_that_cannot_be_written_gives_the_reason(tmp_path: Path, rate: float, reason: str) -> None:
     with pytest.raises(ValueError, match=rf"a\.edl: {rate:g} frames per second.*{reason}"):
         write_envelope(tmp_path / "a.edl", draw_hits([Hit(0.5, 0.1)]), frame_rate=rate)
     assert not list(tmp_path.iterdir())

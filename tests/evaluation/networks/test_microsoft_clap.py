@@ -105,7 +105,7 @@ def test_weights_that_do_not_fit_are_named(folder, tmp_path, key, value, message
         MicrosoftClap.from_weights(tmp_path / "odd.pth", tokenizer=folder)
 
 
-def test_what_is_absent_damaged_or_another_network_says_so(folder, tmp_path):
+def test_absent_damaged_and_foreign_networks_are_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="weights fetch microsoft-clap"):
         MicrosoftClap.from_weights(tmp_path / "absent.pth")
     torch.save({"state_dict": {"weight": torch.zeros(3)}}, tmp_path / "other.pth")
@@ -124,7 +124,7 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(folder, tmp_path):
     vocabulary = json.loads((folder / "vocab.json").read_text())
     (tmp_path / "vocab.json").write_text(json.dumps(vocabulary | {"one more": 257}))
     (tmp_path / "merges.txt").write_bytes((folder / "merges.txt").read_bytes())
-    with pytest.raises(ValueError, match=r"258 tokens, of which .* knows 257"):
+    with pytest.raises(ValueError, match=r"258 tokens, but .* has 257"):
         MicrosoftClap.from_weights(folder / "CLAP_weights_2023.pth", tokenizer=tmp_path)
 
 
