@@ -1,4 +1,4 @@
-"""Long work in one process or several: how they meet, what each tells the others, and a bar for the first."""
+"""Work in one process or several: joining, broadcast, gather, and a progress bar for the first."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,11 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import distributed
 
 PATIENCE = timedelta(hours=12)
-"""How long a process waits for the slowest one's share."""
+"""Longest wait for the slowest process."""
 
 
 class Place(NamedTuple):
-    """Which of how many processes this one is, and which of those on its machine."""
+    """Rank, world size and local rank of this process."""
 
     rank: int = 0
     world_size: int = 1
@@ -34,11 +34,11 @@ class Place(NamedTuple):
 ALONE = Place()
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
-"""Variables in which each says a process's place; a batch script or a shell in an allocation is of no step."""
+"""Environment variables of rank, world size and local rank; a batch script or a shell in an allocation has none."""
 
 
 def process_place() -> Place:
-    """This process's place among those that torchrun or srun started; alone without either."""
+    """The ranks of this process as torchrun or srun set them; a single process without either."""
     for names in (TORCHRUN, SRUN):
         if os.environ.keys() >= set(names):
             return Place(*(int(os.environ[name]) for name in names))
@@ -47,13 +47,13 @@ def process_place() -> Place:
 
 @contextmanager
 def joined_processes() -> Iterator[Place]:
-    """Meet the other processes that torchrun or srun started."""
+    """Initialise the process group of torchrun or srun."""
     place = process_place()
     if place.world_size == 1:
         yield ALONE
         return
     distributed.init_process_group(
-        "gloo", init_method=_meeting_place(), rank=place.rank, world_size=place.world_size, timeout=PATIENCE
+        "gloo", init_method=_init_method(), rank=place.rank, world_size=place.world_size, timeout=PATIENCE
     )
     try:
         yield place
@@ -61,8 +61,8 @@ def joined_processes() -> Iterator[Place]:
         distributed.destroy_process_group()
 
 
-def _meeting_place() -> str:
-    """Where processes meet: as torchrun or the user says, else on the job's first node, at a port by its number."""
+def _init_method() -> str:
+    """Address of the process group: MASTER_ADDR if set, else the SLURM job's first node, at a port from its id."""
     if "MASTER_ADDR" not in os.environ:
         from lightning.fabric.plugins.environments import SLURMEnvironment
 
@@ -83,7 +83,7 @@ def from_first(value: Any) -> Any:
 
 
 def from_all(value: Any) -> list[Any]:
-    """Every process's value, in the order of their ranks; also where they wait for each other."""
+    """Every process's value, in the order of ranks; also a barrier."""
     if not distributed.is_initialized():
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()

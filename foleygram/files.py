@@ -1,4 +1,4 @@
-"""Files written whole or not at all, tables and JSON read, contents hashed."""
+"""Atomic writes, tables, JSON, and hashes of files."""
 
 import csv
 import hashlib
@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent
 def shipped(path: str | os.PathLike[str]) -> Path:
     """`path`, or what foleygram ships under that name (`checkpoints/mini`, `configs/...`) if there is no such path.
 
-    So an installed foleygram takes the names that the documentation uses from any working directory.
+    So the names in the documentation work from any working directory.
     """
     path = Path(path)
     if not path.exists() and path.parts[:1] in (("checkpoints",), ("configs",), ("data",)):
@@ -43,7 +43,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def share(path: Path) -> None:
-    """Let those read a file, or the files of a folder, whom the umask lets: safetensors writes for its owner alone."""
+    """Apply the umask's permissions to a file or the files of a folder: safetensors writes for the owner only."""
     allowed = 0o666 & ~_umask()
     for file in (path, *path.rglob("*")):
         if file.is_file() and allowed & ~file.stat().st_mode:
@@ -52,7 +52,7 @@ def share(path: Path) -> None:
 
 @lru_cache
 def _umask() -> int:
-    mask = os.umask(0o077)  # the system tells it only in exchange
+    mask = os.umask(0o077)  # it can be read only by setting it
     os.umask(mask)
     return mask
 
@@ -67,7 +67,7 @@ def error_text(error: BaseException) -> str:
 
 
 def write_json(path: Path, content: Any, *, indent: int | None = 1) -> None:
-    """Write JSON, whole or not at all, its folder made; raises ValueError for a number that is not finite."""
+    """Write JSON atomically, with its folder; raises ValueError for a number that is not finite."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
@@ -76,7 +76,7 @@ def write_json(path: Path, content: Any, *, indent: int | None = 1) -> None:
 def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
     """Columns of a CSV file, and its rows, each with the number of the line that it ends on.
 
-    Raises FileNotFoundError, and ValueError for what is no CSV in UTF-8.
+    Raises FileNotFoundError, and ValueError for a file that is not CSV in UTF-8.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check the path")
@@ -89,7 +89,7 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; raises ValueError, which the caller names the file in, for one that is none."""
+    """The content of a JSON file; raises ValueError for one that is not JSON, without its name: the caller adds it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # no text, no JSON, or nested without end
@@ -103,7 +103,7 @@ def file_hash(path: Path) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """`file_hash`; asked again for a file of unchanged size and time, it is not read again."""
+    """`file_hash`, cached by the file's size and time of change."""
     facts = path.stat()
     return _hash_at(path, facts.st_size, facts.st_mtime_ns)
 

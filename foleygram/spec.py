@@ -1,4 +1,4 @@
-"""Rates and durations of a clip: typed once here, every length derived from them."""
+"""Rates and durations of a clip; every length is derived from them."""
 
 import math
 from dataclasses import asdict, dataclass, fields
@@ -14,9 +14,9 @@ FrameTransform = Literal["squash", "crop"]
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What one clip is, in rates and seconds; lengths are properties (FoleyGRAM, section 3; defaults: full size).
+    """Rates and duration of a clip; lengths are properties (arXiv 2510.05829, sec. III; defaults: full size).
 
-    Raises ValueError when a rate or a duration is not positive and finite, or a count no whole number.
+    Raises ValueError when a rate or a duration is not positive and finite, or a count is not a whole number.
     """
 
     seconds: float = 10.0
@@ -34,14 +34,14 @@ class ClipSpec:
     hop_length: int = 128
     """Hop of the RMS envelope, in samples at `envelope_sample_rate`."""
     num_frames: int = 8
-    """Frames the aligned video encoder sees: the middles of equal segments (GRAM)."""
+    """Frames for the aligned video encoder: the middles of equal segments (GRAM)."""
     image_size: int = 224
     """Side of those frames, in pixels."""
     frame_transform: FrameTransform = "squash"
     """How a video's frame becomes a square: `squash` scales both sides to `image_size` (bicubic), `crop` scales the
     shorter one to it and keeps the middle (bilinear; GRAM's `vision_transforms: crop_flip`)."""
     motion_frame_rate: float = 30.0
-    """Rate of the time grid on which the envelope predictor sees the video, in Hz."""
+    """Rate of the envelope predictor's time grid, in Hz."""
     motion_size: int = 112
     """Side of the predictor's frames, in pixels."""
 
@@ -69,7 +69,7 @@ class ClipSpec:
 
     @property
     def num_latents(self) -> int:
-        """Latents of a clip, rounded up so that no clip ends in dead milliseconds."""
+        """Latents of a clip, rounded up."""
         return math.ceil(self.num_samples / self.latent_hop)
 
     @property
@@ -101,7 +101,7 @@ def as_spec(spec: str | ClipSpec) -> ClipSpec:
 def read_spec(path: Path) -> ClipSpec:
     """The clip's rates from a YAML of `ClipSpec` fields or a release's index.
 
-    The path counts from the working directory. Raises FileNotFoundError, and ValueError naming what is odd.
+    The path counts from the working directory. Raises FileNotFoundError, and ValueError naming the field.
     """
     if not shipped(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; the clip's rates, counted from the folder you are in")

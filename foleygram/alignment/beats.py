@@ -15,7 +15,7 @@ from transformers.activations import ACT2FN
 class BeatsConfig(PreTrainedConfig):
     """Sizes of a BEATs tower, named as in Microsoft's checkpoints; the defaults are those of BEATs iter3.
 
-    Raises ValueError for a size that the heads do not divide, or an activation that transformers does not know.
+    Raises ValueError for a size that the heads do not divide, or an activation that transformers does not have.
     """
 
     model_type = "beats"
@@ -224,7 +224,7 @@ class GatedAttention(nn.Module):
 
 
 class LayerLinear(nn.Linear):
-    """A linear map that knows the gain of its random start (DeepNorm, arXiv 2203.00555)."""
+    """A linear map with the gain of its random initialisation (DeepNorm, arXiv 2203.00555)."""
 
     def __init__(self, in_features: int, out_features: int, gain: float) -> None:
         super().__init__(in_features, out_features)
@@ -237,7 +237,7 @@ def deep_norm_gain(config: BeatsConfig) -> float:
 
 
 class PositionConv(nn.Module):
-    """Grouped convolution over time whose weight has one learnt gain per tap; gives positions to add."""
+    """Grouped convolution over time whose weight has one learned gain per tap; its output is added as positions."""
 
     def __init__(self, dim: int, kernel_size: int, groups: int) -> None:
         super().__init__()
@@ -255,7 +255,7 @@ class PositionConv(nn.Module):
 
 
 def relative_buckets(distances: Tensor, num_buckets: int, max_distance: int) -> Tensor:
-    """Bucket of each signed distance: half for each direction, single steps first, then logarithmic (as in T5)."""
+    """Buckets (...) of signed distances (...): half for each direction, single steps first, then logarithmic (T5)."""
     half = num_buckets // 2
     exact = half // 2
     size = distances.abs()

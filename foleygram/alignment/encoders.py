@@ -33,7 +33,7 @@ from foleygram.weights.location import cache_only_if_offline, hub_id
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 MAX_TOKENS = 40
-"""Of a caption (GRAM)."""
+"""Longest caption, in tokens (GRAM)."""
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -257,7 +257,7 @@ class AudioEncoder(_AlignedEncoder):
 
 
 def train_wordpiece(captions: Iterable[str], vocab_size: int = 256) -> BertTokenizer:
-    """A lower-casing WordPiece tokenizer of captions' characters and their most frequent words, in BERT's form.
+    """A lower-casing WordPiece tokenizer of captions' characters and most frequent words, in BERT's form.
 
     The same captions give the same ids in every run, which `tokenizers`' trainer does not promise.
     Raises ValueError when `vocab_size` has no room for the characters.

@@ -116,7 +116,7 @@ class ContrastiveObjective(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """Divisor of the logits, at least `min_temperature`."""
+        """Divisor of the logits (scalar), at least `min_temperature`."""
         return _AtLeast.apply(self.log_temperature[0].exp(), self.min_temperature)
 
     def forward(self, video: Tensor, text: Tensor, audio: Tensor, captions: Sequence[str]) -> Tensor:
@@ -130,7 +130,10 @@ class ContrastiveObjective(nn.Module):
             return self.loss(*gathered, excluded=excluded)
 
     def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
-        """The objective on one whole batch."""
+        """The objective (scalar) of unit embeddings (B, d) of one whole batch; `excluded` (B, B) marks no negatives.
+
+        Subclasses implement it; raises NotImplementedError here.
+        """
         raise NotImplementedError
 
     def _info_nce(self, pairs: Iterable[tuple[Tensor, Tensor]], excluded: Tensor | None) -> Tensor:
@@ -150,7 +153,7 @@ class GramLoss(ContrastiveObjective):
         self.eps = eps
 
     def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
-        """See `gram_contrastive_loss`."""
+        """`gram_contrastive_loss` (scalar) of unit embeddings (B, d), text as the anchor; `excluded` is (B, B)."""
         return gram_contrastive_loss(
             text, video, audio, temperature=self.temperature, label_smoothing=self.label_smoothing, excluded=excluded,
             eps=self.eps,
@@ -169,7 +172,7 @@ class TriangleLoss(GramLoss):
         self.root = root
 
     def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
-        """Symmetric cross entropy of -area / temperature."""
+        """Symmetric cross entropy (scalar) of -area / temperature of embeddings (B, d); `excluded` is (B, B)."""
         areas = triangle_areas(text, video, audio, eps=self.eps)
         logits = -(areas if self.root else 2 * areas.square()) / self.temperature
         return symmetric_loss(logits, label_smoothing=self.label_smoothing, excluded=excluded)
@@ -178,7 +181,8 @@ class TriangleLoss(GramLoss):
 class AnchorInfoNCE(ContrastiveObjective):
     """InfoNCE of one modality with each of the others, which are never compared.
 
-    `anchor` is video for ImageBind (arXiv 2305.05665), text for LanguageBind (arXiv 2310.01852), or audio.
+    `anchor` is video for ImageBind (arXiv 2305.05665), text for LanguageBind (arXiv 2310.01852), or audio. Raises
+    ValueError for another anchor.
     """
 
     def __init__(self, *, anchor: Literal["video", "text", "audio"] = "text", **options: Any) -> None:
@@ -188,7 +192,7 @@ class AnchorInfoNCE(ContrastiveObjective):
         self.anchor = anchor
 
     def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
-        """Mean InfoNCE of the two pairs with the anchor."""
+        """Mean InfoNCE (scalar) of the two pairs with the anchor, of embeddings (B, d); `excluded` is (B, B)."""
         others = {"video": video, "text": text, "audio": audio}
         anchor = others.pop(self.anchor)
         return self._info_nce([(anchor, other) for other in others.values()], excluded)
@@ -198,7 +202,7 @@ class PairwiseInfoNCE(ContrastiveObjective):
     """InfoNCE of all three pairs of modalities."""
 
     def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
-        """Mean InfoNCE of text-video, text-audio and video-audio."""
+        """Mean InfoNCE (scalar) of text-video, text-audio and video-audio (B, d); `excluded` is (B, B)."""
         return self._info_nce([(text, video), (text, audio), (video, audio)], excluded)
 
 

@@ -101,7 +101,7 @@ class AlignmentModule(Stage):
         )
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """The objective over the batches of all processes, with data-anchor matching where it is asked for."""
+        """The objective (scalar) over the batches of all processes, plus data-anchor matching if it is enabled."""
         frames, audio = batch["frames"], batch["envelope_audio"]
         with self.draws(batch_index) as generator:
             if self.hparams.frames_per_step:

@@ -23,11 +23,11 @@ BEATS_NAMES = {
     "encoder.pos_conv.0.weight_v": "encoder.pos_conv.direction",
     "encoder.pos_conv.0.bias": "encoder.pos_conv.bias",
 }
-"""Microsoft's names where `BeatsModel` has others."""
+"""Microsoft's names and `BeatsModel`'s, where they differ."""
 
 
 def beats_state(state: Mapping[str, Tensor], source: str = "BEATs") -> dict[str, Tensor]:
-    """Microsoft's BEATs as `BeatsModel` names it; the classifier of fine-tuned variants is left out.
+    """Microsoft's BEATs state dict with `BeatsModel`'s names; the classifier of fine-tuned variants is left out.
 
     Every layer of a checkpoint carries the one table of position biases that they share. Raises ValueError naming
     `source` when these differ.
@@ -55,7 +55,7 @@ def beats_config(cfg: Mapping[str, Any]) -> BeatsConfig:
 
 @contextmanager
 def sizes_of(path: str | Path, fault: str) -> Iterator[None]:
-    """Name `path` and the `fault` where sizes that it gives, or lacks, make no network."""
+    """Raise ValueError naming `path` and the `fault` where no network can be built from the sizes in a file."""
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
@@ -67,7 +67,7 @@ def load_beats(path: str | Path) -> BeatsModel:
     checkpoint = read_weights(path)
     if not isinstance(checkpoint, dict) or not {"cfg", "model"} <= checkpoint.keys():
         raise ValueError(
-            f"{path}: it lacks `cfg` or `model`, so it is no BEATs; get BEATs_iter3+ from Microsoft's page"
+            f"{path}: no `cfg` or `model` in it, so it is not BEATs; get BEATs_iter3+ from Microsoft's page"
         )
     with sizes_of(path, "its `cfg` makes no BEATs"):
         model = BeatsModel(beats_config(checkpoint["cfg"]))
@@ -76,7 +76,7 @@ def load_beats(path: str | Path) -> BeatsModel:
 
 
 def eva_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keys of EVA01-CLIP's vision tower renamed to `Blip2VisionModel`'s; the classification head is left out."""
+    """The state dict of EVA01-CLIP's vision tower with `Blip2VisionModel`'s names; the classifier is left out."""
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         if key.startswith("head.") or key.endswith(("attn.q_bias", "attn.v_bias")):
@@ -267,6 +267,7 @@ def _vision_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]
 
 
 def text_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
+    """Sizes of BERT in a state dict, whose number of heads the weights do not hold; raises ValueError without one."""
     vocabulary, width = _shape(state, "embeddings.word_embeddings.weight")
     return {
         "vocab_size": vocabulary,

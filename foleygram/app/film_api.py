@@ -27,7 +27,7 @@ RAW = {"requestBody": {"required": True, "content": {"application/octet-stream":
 
 
 def film_message(film: Film) -> FilmMessage:
-    """What a client needs to know of a film."""
+    """The message of a film."""
     info, content = film.content.info, film.content
     return FilmMessage(
         id=film.id,
@@ -63,7 +63,7 @@ async def save_body(request: Request, path: Path) -> None:
 
 
 def film_routes(films: Films) -> APIRouter:
-    """The endpoints of `films`."""
+    """The endpoints of `films`; errors they raise become responses (`server`)."""
     router = APIRouter(prefix="/api/films", tags=["films"])
 
     def film_of(key: str) -> Film:

@@ -31,15 +31,12 @@ JobId = Annotated[str, InPath(max_length=40)]
 
 
 def job_message(job: Job) -> JobMessage:
-    """What a client needs to know of a job."""
-    return JobMessage(
-        id=job.id, kind=job.kind, film=job.film, state=job.state, progress=job.progress, text=job.text,
-        result=job.result, error=job.error,
-    )  # fmt: skip
+    """The message of a job."""
+    return JobMessage.model_validate(job, from_attributes=True)
 
 
 def take_message(take: KeptTake, rank: int) -> TakeMessage:
-    """What a client needs to know of a take."""
+    """The message of a take."""
     return TakeMessage(
         number=take.number,
         seed=take.seed,
@@ -54,7 +51,7 @@ def take_message(take: KeptTake, rank: int) -> TakeMessage:
 
 
 def take_routes(films: Films, jobs: JobQueue) -> APIRouter:
-    """The endpoints of takes and their exports."""
+    """The endpoints of takes and their exports; errors they raise become responses (`server`)."""
     router = APIRouter(prefix="/api/films/{film}/takes", tags=["takes"])
     pipeline, limits = films.pipeline, films.limits
 

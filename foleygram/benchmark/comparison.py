@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from foleygram.benchmark.intervals import Interval, difference_intervals
+from foleygram.benchmark.intervals import Interval, clip_of, difference_intervals
 from foleygram.benchmark.protocol import protocol_changes
 from foleygram.benchmark.report import Report
 
@@ -35,7 +35,7 @@ def compare_reports(report: Report, earlier: Mapping[str, Any], *, seed: int) ->
     for name, other in _common(list(report.scores), list(earlier["summary"])).items():
         ours, theirs = report.scores[name], earlier["summary"][other]
         rows = earlier["clips"][other]
-        same = [_clip(row) for row in ours.rows] == [_clip(row) for row in rows]
+        same = [clip_of(row) for row in ours.rows] == [clip_of(row) for row in rows]
         intervals = difference_intervals(ours.rows, rows, seed=seed) if same else {}
         found[name] = {
             key: Change(value, theirs[key], intervals.get(key))
@@ -47,10 +47,10 @@ def compare_reports(report: Report, earlier: Mapping[str, Any], *, seed: int) ->
 
 
 def comparison_notes(report: Report, earlier: Mapping[str, Any]) -> list[str]:
-    """What to know of the changes since an earlier report: clips that one of both left out, networks that differ."""
+    """Notes on a comparison with an earlier report: clips that only one of them has, networks that differ."""
     notes = []
     for name, other in _common(list(report.scores), list(earlier["summary"])).items():
-        ours, theirs = ({_clip(row) for row in rows} for rows in (report.scores[name].rows, earlier["clips"][other]))
+        ours, theirs = ({clip_of(row) for row in rows} for rows in (report.scores[name].rows, earlier["clips"][other]))
         if ours != theirs:
             video, start = min(ours ^ theirs)
             notes.append(
@@ -68,14 +68,10 @@ def _changed_networks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> lis
 
 
 def _common(ours: list[str], theirs: list[str]) -> dict[str, str]:
-    """Names of ours and, for each, the earlier one it is compared with; the references come first on both sides."""
+    """Each condition of this report and the earlier one that it is compared with; the references come first in both."""
     if len(ours) == len(theirs) == 2:
         return dict(zip(ours[1:], theirs[1:], strict=True))
     common = {name: name for name in ours[1:] if name in theirs[1:]}
     if not common:
         raise ValueError(f"no condition in common: {', '.join(ours[1:])} here, {', '.join(theirs[1:])} there")
     return common
-
-
-def _clip(row: Mapping[str, Any]) -> tuple[Any, Any]:
-    return row["video_id"], row["start"]

@@ -40,9 +40,9 @@ def load_published(name: str, weights: Path, checkpoint: Path | None) -> AudioEm
     if name == "laion-clap":
         return LaionClap.from_pretrained(weights / name)
     if name == "microsoft-clap":
-        words = weights / "gpt2-tokenizer"
+        tokenizer = weights / "gpt2-tokenizer"
         path = weights / name / "CLAP_weights_2023.pth"
-        return MicrosoftClap.from_weights(path, tokenizer=words if words.is_dir() else None)
+        return MicrosoftClap.from_weights(path, tokenizer=tokenizer if tokenizer.is_dir() else None)
     if name == "vggish":
         return VGGish.from_weights(min(weights.glob("vggish-*.pth"), default=weights / "vggish-10086976.pth"))
     raise ValueError(f"unknown embedder {name!r}; choose among {', '.join((OWN, *PUBLISHED))}")

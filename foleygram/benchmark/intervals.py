@@ -1,7 +1,7 @@
 """Bootstrap intervals of metrics and their differences; resamples videos, because clips of one video are dependent."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,13 +33,14 @@ def difference_intervals(rows: Sequence[Row], others: Sequence[Row], *, seed: in
 
     Raises ValueError when the clips differ.
     """
-    if [_clip(row) for row in rows] != [_clip(row) for row in others]:
+    if [clip_of(row) for row in rows] != [clip_of(row) for row in others]:
         raise ValueError("the two sets of rows are not about the same clips")
     ours, theirs = _resampled(rows, seed), _resampled(others, seed)
     return _intervals({name: ours[name] - theirs[name] for name in ours.keys() & theirs.keys()})
 
 
-def _clip(row: Row) -> tuple[object, object]:
+def clip_of(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What names a row's clip: its video and start."""
     return row["video_id"], row["start"]
 
 

@@ -20,7 +20,7 @@ TEMPLATES = Environment(
 def write_report_page(
     path: Path, report: Report, changes: Mapping[str, Mapping[str, Change]], *, num_clips: int
 ) -> None:
-    """Write the page, whole or not at all, with `num_clips` clips to hear, half the best and half the worst."""
+    """Write the page, atomically, with players for `num_clips` clips, half the best and half the worst."""
     protocol = report.protocol
     text = TEMPLATES.get_template("report.html").render(
         report=report,

@@ -17,13 +17,13 @@ from foleygram.media.audio import SOUND_FILES, fit_length, read_audio, sound_rat
 from foleygram.media.isolate import MediaError, run_isolated
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aiff", ".aif")
-"""Preferred in this order over a video of the same name, whose sound may be a coarser copy."""
+"""Preferred in this order over a video of the same name, whose sound may be compressed."""
 RECORDING_ENDINGS = ("_denoised", "_mic")
-"""What Greatest Hits adds to an id; a recording that is there twice is taken denoised."""
+"""Suffixes of Greatest Hits' ids; of two recordings the denoised one is used."""
 LENGTH_TOLERANCE_SEC = 0.05
 """Lengths that differ by more get a remark; the generated sound is fitted to the reference in any case."""
 SHORTEST_SEC = 0.05
-"""A shorter reference has no envelope to follow, and less than a window of the judge's."""
+"""A shorter reference is left out: it has no envelope to follow."""
 LARGEST = 1e4
 """Larger samples, where full scale is 1, mean a damaged file or integers read as floats."""
 READ_TIMEOUT_SEC = 300.0
@@ -35,7 +35,7 @@ ClipKey = tuple[str, float]
 
 @dataclass(frozen=True)
 class SoundPair:
-    """A generated sound and its reference on disk; `event_times` is None where nobody annotated the clip."""
+    """A generated sound and its reference on disk; `event_times` is None without annotation."""
 
     generated: Path
     reference: Path
@@ -64,9 +64,9 @@ class Matched:
 
 
 def match_folders(generated: Path, reference: Path, captions: Path | None = None) -> Matched:
-    """SoundPair the sounds or videos directly in two folders by stem, `_denoised` and `_mic` aside.
+    """Pair the sounds or videos directly in two folders by stem, without `_denoised` and `_mic`.
 
-    A `_times.txt` beside a reference gives its events; `captions` is a CSV file with the columns `file` and `caption`.
+    A `_times.txt` beside a reference holds its events; `captions` is a CSV file with the columns `file` and `caption`.
     Raises FileNotFoundError for a folder without sound, ValueError for two sounds of a name, when nothing matches, or a
     caption names no file.
     """
@@ -86,7 +86,7 @@ def match_folders(generated: Path, reference: Path, captions: Path | None = None
 
 
 def plain_stem(path: Path | str) -> str:
-    """A file's stem without what Greatest Hits adds to an id."""
+    """A file's stem without Greatest Hits' suffixes."""
     stem = Path(path).stem
     for ending in RECORDING_ENDINGS:
         stem = stem.removesuffix(ending)
@@ -94,7 +94,10 @@ def plain_stem(path: Path | str) -> str:
 
 
 def files_by_stem(folder: Path) -> dict[str, Path]:
-    """The sounds or videos directly in a folder by stem, as `match_folders` reads and refuses them."""
+    """The sounds or videos directly in a folder by stem.
+
+    Raises FileNotFoundError for a folder without any, ValueError for two sounds of one name.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; check the path")
     order = {suffix: rank for rank, suffix in enumerate((*SOUND_SUFFIXES, *sorted(SUFFIXES)))}

@@ -209,7 +209,7 @@ def cell(key: str, value: float | int | None) -> str:
 
 
 def write_rows(path: Path, scores: Mapping[str, Scores]) -> None:
-    """Write every clip's row in every condition as CSV, whole or not at all."""
+    """Write the row of every clip in every condition as CSV, atomically."""
     rows: list[Row] = [{"condition": name, **row} for name, found in scores.items() for row in found.rows]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -64,9 +64,9 @@ def evaluate(
 
     Steps, guidance and solver that are None are the release's own.
     `limit` clips are spread evenly over the split; `judge` is a folder, `checkpoint`/judge by default. The folder
-    `sounds` keeps what is generated, `cache` what networks make of it, so that a killed run goes on. `weights` is where
-    published networks lie, `embedders` names more of them, CLASS_PATH=FOLDER. Of several processes each does its share
-    of the clips, and the first one's report is whole. With `num_silent_seeds` the report holds
+    `sounds` keeps the generated sounds and `cache` their features, so that a killed run resumes. `weights` holds
+    published networks; `embedders` are further ones, CLASS_PATH=FOLDER. Several processes share the clips, and the
+    first one returns the report of all. With `num_silent_seeds` the report holds
     `insertion_hallucination` as well, on the first clip. Raises ValueError for an unknown metric.
     """
     names, index = choose_metrics(metrics, alignment=True), read_index(Path(checkpoint))

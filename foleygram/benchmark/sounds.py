@@ -1,4 +1,4 @@
-"""Sounds generated for the clips of a split, and the references, as files: a killed run goes on where it stopped."""
+"""Sounds generated for the clips of a split, and the references, as files, so that a killed run resumes."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ class ClipSounds:
     """A folder of sounds, one folder per condition and one for the references, each file named by video and start."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        """Claim `folder` for what `identity` describes; raises ValueError when it holds the sounds of another run."""
+        """Record `identity` in `folder`; raises ValueError when it holds the sounds of another run."""
         self.folder = folder
         record, content = folder / RECORD, json.loads(json.dumps(dict(identity)))
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,13 +49,13 @@ class ClipSounds:
         return self.folder / name.replace(" ", "_") / f"{clip.video_id}_{round(1000 * clip.start):06d}.wav"
 
     def write(self, name: str, clip: Clip, audio: Tensor, sample_rate: int) -> None:
-        """Keep a sound (C, samples), 16 bit, whole or not at all."""
+        """Write a sound (C, samples) with 16 bits, atomically."""
         path = self.path(name, clip)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_audio(path, audio, sample_rate)
 
     def pair(self, name: str, clip: Clip, truth: Clip) -> SoundPair:
-        """The sound made for `clip` beside the reference of `truth`, and what is known of the latter."""
+        """The sound generated for `clip`, with the reference, events and caption of `truth`."""
         materials = truth.materials
         return SoundPair(
             generated=self.path(name, clip),
@@ -71,7 +71,7 @@ class ClipSounds:
 
 
 def data_fingerprint(dataset: GreatestHits) -> str:
-    """SHA-256 over clips, events, and size and time of their files: sounds of data that changed are not taken again."""
+    """SHA-256 over clips, events, and size and time of their files: sounds of changed data are not reused."""
     facts = []
     for clip in dataset.clips:
         stats = [path.stat() for path in (clip.audio_path, clip.video_path) if path.is_file()]
@@ -124,10 +124,10 @@ def generate_sounds(
     batch_size: int,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Write the sound of each clip that `indices` name in each condition, and its reference; what is there is kept.
+    """Write the sound of each clip that `indices` name in each condition, and its reference; existing files are kept.
 
     `options` are keyword arguments of `generate_clips` for sampling. The sound of clip i comes from the seed `seed + i`
-    in every condition; nothing is done to it after the model. `progress` is called with how many clips are done.
+    in every condition; and is written as the model returns it. `progress` is called with the number of finished clips.
     """
     rate = pipeline.spec.sample_rate
     for first in range(0, len(indices), batch_size):
@@ -165,7 +165,7 @@ def clip_pairs(
     indices: Sequence[int],
     partners: Mapping[int, int],
 ) -> dict[str, list[SoundPair]]:
-    """What is scored under which name: the references themselves, as the ceiling, then every condition.
+    """The pairs to score by name: the references themselves, as the ceiling, then every condition.
 
     A condition that borrows from another clip is scored against that clip as well.
     """

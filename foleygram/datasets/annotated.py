@@ -63,7 +63,7 @@ def _event(row: dict[str, str], source: str) -> Event:
 
 
 def _labelled(time: float, label: str) -> Event:
-    """An event of a label such as "metal hit"; words that are missing or None are unknown."""
+    """An event of a label such as "metal hit"; a missing or None part is unknown."""
     material, action = (*(None if word == "None" else word for word in label.split()), None, None)[:2]
     return Event(time, material, action)
 

@@ -172,7 +172,7 @@ def _check_same_clips(first: CachedClips, other: CachedClips) -> None:
 
 
 def widened(value: Tensor) -> Tensor:
-    """What was stored in half precision as float32, all else as it is."""
+    """A tensor (...) of half precision as float32; any other is returned unchanged."""
     return value.float() if value.dtype == torch.float16 else value
 
 

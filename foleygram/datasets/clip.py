@@ -63,7 +63,7 @@ class MediaClips(Dataset):
     """Whether the media are known to be sound, so that they may be read fast."""
 
     def caption(self, clip: Clip) -> str:
-        """What a clip sounds like, in words."""
+        """A text that describes the sound of a clip; subclasses implement it, raises NotImplementedError here."""
         raise NotImplementedError
 
     def __len__(self) -> int:

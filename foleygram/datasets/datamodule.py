@@ -69,7 +69,7 @@ class Readable(Dataset[dict[str, Any]]):
 
     def __init__(self, dataset: Dataset[dict[str, Any]]) -> None:
         self.dataset = dataset
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -80,9 +80,9 @@ class Readable(Dataset[dict[str, Any]]):
                 return self.dataset[place]
             except MediaError as error:
                 problem = str(error)
-            if problem not in self._told:
-                self._told.add(problem)
-                log.warning("%s; another clip takes its place (%d such clips so far)", problem, len(self._told))
+            if problem not in self._reported:
+                self._reported.add(problem)
+                log.warning("%s; another clip takes its place (%d such clips so far)", problem, len(self._reported))
         raise ValueError(f"{UNREADABLE_IN_A_ROW} clips in a row cannot be read, the last: {problem}")
 
 
@@ -140,7 +140,7 @@ class ClipDataModule(lightning.LightningDataModule):
         return DataLoader(dataset, self.batch_size, sampler=sampler, **options)
 
     def _position(self, num_batches: int) -> tuple[int, int]:
-        """The pass and the batches of it done, by the optimiser's steps: Lightning starts a loader anew on resuming."""
+        """The pass and the batches of it done, by the optimiser's steps: Lightning restarts a loader on resuming."""
         accumulated = self.trainer.accumulate_grad_batches  # type: ignore[union-attr]
         steps_per_pass = -(-num_batches // accumulated)
         passes, steps = divmod(self.trainer.global_step, steps_per_pass)  # type: ignore[union-attr]

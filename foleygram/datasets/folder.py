@@ -1,4 +1,4 @@
-"""Videos that people bring: a file or a folder, with or without captions."""
+"""Videos in a folder, with or without captions."""
 
 import itertools
 import logging

@@ -30,7 +30,10 @@ log = logging.getLogger(__name__)
 
 
 def write_tar(path: Path, prefix: str, tensors: Mapping[str, Tensor], strings: Mapping[str, Sequence[Any]]) -> None:
-    """Write rows as a WebDataset shard: per clip a safetensors and a JSON member, the same bytes every time."""
+    """Write `tensors` (clips, ...) and `strings` as a WebDataset shard: a safetensors and a JSON member per clip.
+
+    The same input gives the same bytes.
+    """
     count = len(next(iter(tensors.values()), ()))
     with path.open("wb") as file, TarWriter(file, encoder=False, mtime=0.0, user="", group="") as writer:
         for row in range(count):
@@ -123,7 +126,7 @@ class ShardedClips(IterableDataset):
         check_manifest(self.manifest, source, fields=fields, spec=spec, encoders=encoders)
         self._crop = LatentCrop(self.manifest, fields, crop_seconds, seed) if crop_seconds else None
         self.share, self.pass_number, self.batches_done = Share(), 0, 0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def num_clips(self) -> int:
         """Clips in all shards."""
@@ -173,8 +176,8 @@ class ShardedClips(IterableDataset):
                 continue
             given += 1
             yield clip
-        if given < stop - start and name not in self._told:
-            self._told.add(name)
+        if given < stop - start and name not in self._reported:
+            self._reported.add(name)
             why = str(problems[0])[:200] if problems else "it ends early"
             log.warning(
                 "%s: %s lacks %d of %d clips (%s); others take their place",

@@ -22,7 +22,7 @@ PEAK_SEC = 0.056
 HIGHEST_RATE = 48_000.0
 """Most values per second that a file may ask for."""
 PULSE_LEVEL = 0.25
-"""Height of an onset track's pulses: the RMS level of the loudest hits, so that an autoencoder of sounds knows it."""
+"""Height of an onset track's pulses: the RMS level of the loudest hits, which an autoencoder can represent."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Envelope:
         return (len(self.values) - 1) / self.rate
 
     def at(self, times_sec: np.ndarray) -> np.ndarray:
-        """Values at `times_sec` by linear interpolation, float32; 0 outside the envelope."""
+        """Values (n,) at `times_sec` (n,) by linear interpolation, float32; 0 outside the envelope."""
         known = np.arange(len(self.values)) / self.rate
         # A time computed elsewhere may pass the last value by a rounding error.
         times = np.where(np.abs(times_sec - known[-1]) < 1e-6, known[-1], times_sec)

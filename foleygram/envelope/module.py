@@ -60,7 +60,7 @@ class EnvelopeModule(Stage):
         self.onset_counts = {"matched": 0, "found": 0, "true": 0}
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """Loss of one batch, its frames augmented."""
+        """Loss (scalar) of one batch, its frames augmented."""
         motion, ages, envelope = batch["motion"], batch["motion_ages"], self.true_envelope(batch)
         with self.draws(batch_index) as generator:
             if self.augment:

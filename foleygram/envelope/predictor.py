@@ -13,7 +13,7 @@ from foleygram.envelope.shots import ShotEncoder, distinct_shots
 
 AGE_FEATURES, PHASE_FEATURES = 4, 6
 MAX_GAP = 8.0
-"""Gaps between frames count up to this many grid steps; a still picture says no more than that."""
+"""Gaps between frames count up to this many grid steps; a longer gap is a still video."""
 
 
 class EnvelopePredictorConfig(PretrainedConfig):
@@ -184,7 +184,7 @@ class EnvelopePredictor(PreTrainedModel):
     def predict_long(
         self, motion: Tensor, ages: Tensor, *, window_sec: float | None = None, overlap_sec: float | None = None
     ) -> Tensor:
-        """`predict` for any length: windows that fade into each other over the middle of their overlap.
+        """`predict` for any length: (B, values) of motion (B, N, 3, M, M), in windows cross-faded where they overlap.
 
         A window lasts `window_sec`, by default as long as the clips of training, the overlap a quarter of it. Equal to
         `predict` where one window holds everything; memory does not grow with the length beyond the result. Raises

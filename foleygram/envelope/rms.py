@@ -31,17 +31,17 @@ def envelope_curve(envelope: Tensor, num_samples: int) -> Tensor:
 
 
 def mu_law(level: Tensor, mu: float = 255.0) -> Tensor:
-    """Companded level in [0, 1] of a linear level in [0, 1]."""
+    """Companded levels (...) in [0, 1] of linear levels (...) in [0, 1]."""
     return torch.log1p(mu * level.clamp(0, 1)) / torch.log1p(torch.tensor(mu))
 
 
 def inverse_mu_law(companded: Tensor, mu: float = 255.0) -> Tensor:
-    """Linear level of a companded one: the inverse of `mu_law`."""
+    """Linear levels (...) of companded ones (...): the inverse of `mu_law`."""
     return torch.expm1(companded * torch.log1p(torch.tensor(mu))) / mu
 
 
 def smooth(envelope: Tensor, width: int) -> Tensor:
-    """Moving Hann average of `width` values along the last axis, same length; an even width is widened by one."""
+    """Moving Hann average of `width` values of envelopes (..., values), same shape; an even width is widened by one."""
     if width <= 1:
         return envelope
     kernel = torch.hann_window(width // 2 * 2 + 3, periodic=False, device=envelope.device)[1:-1]

@@ -19,7 +19,7 @@ from foleygram.media.audio import resample
 DELTA = 0.3
 TOLERANCE = round(0.1 * DETECTOR_RATE)
 CLOSE = int(0.05 * DETECTOR_RATE)
-"""Samples within which the louder of two generated onsets stands for both, and an onset's loudness is looked for."""
+"""Samples within which the louder of two generated onsets replaces both, and over which its loudness is measured."""
 
 
 class OnsetAgreement(NamedTuple):

@@ -33,7 +33,7 @@ class Distance(NamedTuple):
     notes: tuple[str, ...]
 
 
-class _RowSets(Metric):
+class _EmbeddingSets(Metric):
     """Gathers embeddings of generated and of reference clips; their order depends on the clips' names only."""
 
     full_state_update = False
@@ -50,7 +50,7 @@ class _RowSets(Metric):
         self.add_state("dim", torch.zeros((), dtype=torch.float64), dist_reduce_fx="max")
         self.set_dtype(torch.float64)  # also of what a process without clips contributes
 
-    def add(self, rows: Tensor, *, real: bool, clip: str) -> None:
+    def update(self, rows: Tensor, *, real: bool, clip: str) -> None:
         """Add a clip's embeddings (N, d), of the reference where `real`; `clip` names it, in any order and process.
 
         Raises ValueError naming the clip for embeddings that are empty, not finite, or of another size.
@@ -65,7 +65,7 @@ class _RowSets(Metric):
         getattr(self, name).append(rows.to(self.device, torch.float64).flatten())
         getattr(self, f"{name}_keys").append(self.dim.new_full((len(rows),), _clip_key(clip)))
 
-    def row_set(self, name: str) -> np.ndarray:
+    def all_of(self, name: str) -> np.ndarray:
         """All embeddings (N, d) of `generated` or `reference`, clip by clip."""
         values = getattr(self, name)
         if len(values) == 0:
@@ -74,11 +74,11 @@ class _RowSets(Metric):
         return rows[np.argsort(dim_zero_cat(getattr(self, f"{name}_keys")).cpu().numpy(), kind="stable")]
 
 
-class _Frechet(_RowSets):
-    """Frechet distance, plain and as FAD-infinity.
+class FrechetAudioDistance(_EmbeddingSets):
+    """FAD with any embedder, plain and as FAD-infinity.
 
-    Undefined for fewer than `min_rows` embeddings, by default one more than dimensions: the covariance would lack rank
-    and the value be mostly bias.
+    Undefined for fewer than `min_rows` embeddings, by default one more than dimensions: the covariance would be
+    singular and the value mostly bias.
     """
 
     def __init__(self, *, infinity: bool = True, seed: int = 0, min_rows: int | None = None, **kwargs: Any) -> None:
@@ -87,7 +87,7 @@ class _Frechet(_RowSets):
 
     def compute(self) -> Distance:
         """The distance of everything added so far."""
-        generated, reference = self.row_set("generated"), self.row_set("reference")
+        generated, reference = self.all_of("generated"), self.all_of("reference")
         dim, fewest = int(self.dim), min(len(generated), len(reference))
         needed = max(2, dim + 1 if self.min_rows is None else self.min_rows)
         counts = len(generated), len(reference), dim
@@ -105,40 +105,28 @@ class _Frechet(_RowSets):
         return Distance(frechet_distance(generated, reference), infinity, *counts, tuple(notes))
 
 
-class FrechetAudioDistance(_Frechet):
-    """FAD with any embedder, plain and as FAD-infinity; `min_rows` is `dim + 1` by default."""
-
-    def update(self, rows: Tensor, *, real: bool, clip: str) -> None:
-        """Add a clip's rows (N, d), as `add` does."""
-        self.add(rows, real=real, clip=clip)
-
-
-class FrechetAudioVisualDistance(_Frechet):
+class FrechetAudioVisualDistance(FrechetAudioDistance):
     """FAVD (PEAVS): the Frechet distance of video and sound embeddings, concatenated; `profile` names the networks."""
 
     def __init__(self, profile: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.profile = profile
 
-    def update(self, video: Tensor, sound: Tensor, *, real: bool, clip: str) -> None:
+    def update(self, video: Tensor, sound: Tensor, *, real: bool, clip: str) -> None:  # type: ignore[override]
         """Add a clip's embeddings (N, d) of video and (M, e) of sound, paired by index, cut to the shorter list.
 
         Raises ValueError naming the clip for embeddings that are empty, not finite, or of another size.
         """
         count = min(len(video), len(sound))
-        self.add(torch.cat([video[:count], sound[:count]], dim=1), real=real, clip=clip)
+        super().update(torch.cat([video[:count], sound[:count]], dim=1), real=real, clip=clip)
 
 
-class KernelAudioDistance(_RowSets):
+class KernelAudioDistance(_EmbeddingSets):
     """KAD with any embedder; unbiased, so a few hundred clips suffice."""
-
-    def update(self, rows: Tensor, *, real: bool, clip: str) -> None:
-        """Add a clip's rows (N, d), as `add` does."""
-        self.add(rows, real=real, clip=clip)
 
     def compute(self) -> Distance:
         """The distance of everything added so far."""
-        generated, reference = self.row_set("generated"), self.row_set("reference")
+        generated, reference = self.all_of("generated"), self.all_of("reference")
         counts = len(generated), len(reference), int(self.dim)
         if min(counts[:2]) < 2:
             return Distance(None, None, *counts, (f"{min(counts[:2])} embeddings: a distance needs two in both sets",))

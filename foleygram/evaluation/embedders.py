@@ -88,19 +88,19 @@ class AlignedEmbedder(nn.Module):
         Raises FileNotFoundError or ValueError naming what is wrong.
         """
         folder = Path(folder)
-        sound, words = (folder / part / "model.safetensors" for part in ("audio_encoder", "text_encoder"))
-        for weights in (sound, words):
+        audio, text = (folder / part / "model.safetensors" for part in ("audio_encoder", "text_encoder"))
+        for weights in (audio, text):
             if not weights.is_file():
                 raise FileNotFoundError(f"{weights}: missing; {folder} is no release folder")
         try:
             with without_chatter():
-                encoder = AudioEncoder.from_pretrained(sound.parent, torch_dtype=torch.float32)
-                text = TextEncoder.from_pretrained(words.parent, torch_dtype=torch.float32)
+                encoder = AudioEncoder.from_pretrained(audio.parent, torch_dtype=torch.float32)
+                text_encoder = TextEncoder.from_pretrained(text.parent, torch_dtype=torch.float32)
                 tokenizer = load_tokenizer(str(folder / "tokenizer"))
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"{folder}: cannot be loaded ({error}); fetch the release again") from error
-        hashes = {"sha256": file_hash(sound), "text_sha256": file_hash(words)}
-        return cls(encoder, text, tokenizer, {"name": "foleygram-audio", "checkpoint": folder.name, **hashes})
+        hashes = {"sha256": file_hash(audio), "text_sha256": file_hash(text)}
+        return cls(encoder, text_encoder, tokenizer, {"name": "foleygram-audio", "checkpoint": folder.name, **hashes})
 
     @torch.inference_mode()
     def forward(self, windows: Tensor) -> Tensor:

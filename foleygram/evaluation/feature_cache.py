@@ -28,7 +28,7 @@ class Features(NamedTuple):
 
     @property
     def covered(self) -> Tensor:
-        """Embeddings of the windows that lie wholly inside the sound, for the CLAP-score."""
+        """Embeddings (num_covered, d) of the windows that lie wholly inside the sound, for the CLAP-score."""
         return self.rows[: self.num_covered]
 
 
@@ -59,7 +59,7 @@ class FeatureCache:
             return None
 
     def write(self, key: Mapping[str, Any], features: Features) -> None:
-        """Write features, whole or not at all; raises OSError when the folder cannot be written."""
+        """Write features atomically; raises OSError when the folder cannot be written."""
         path = self.path(key)
         path.parent.mkdir(exist_ok=True)
         facts = {"key": _canonical(key), "num_covered": str(features.num_covered), "peak": repr(features.peak)}

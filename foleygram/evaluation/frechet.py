@@ -56,7 +56,7 @@ def root_trace(factor_x: np.ndarray, factor_y: np.ndarray) -> float:
 
 
 def comparable_rows(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets in float64; raises ValueError for fewer than two rows, two widths, or values that are not finite."""
+    """Both sets, (N, d) and (M, d), in float64; raises ValueError if they do not fit or are not finite."""
     x, y = _finite_rows(x, "x"), _finite_rows(y, "y")
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"embeddings x of {x.shape[1]} values and y of {y.shape[1]}: take both from one network")

@@ -98,7 +98,7 @@ def _disturb(audio: Tensor, rng: np.random.Generator) -> Tensor:
     """Another level and colour, noise beneath, and noise in the sound's own shape: what a recording or a coder does.
 
     White noise 20 to 70 dB below the peak; the sound itself with random phases 3 to 30 dB below; a smooth curve over
-    the band within +-6 dB. A judge that never heard any of it judges the coder in place of the material.
+    the band within +-6 dB. Without them a judge classifies the coder instead of the material.
     """
     window = torch.hann_window(512)
     spectrogram = torch.stft(audio, 512, 128, window=window, return_complex=True)
@@ -118,7 +118,7 @@ def _gain(decibels: float) -> float:
 
 
 def judge_accuracy(judge: MaterialJudge, sounds: Sequence[LabelledSound]) -> float:
-    """Share of `sounds`, at the judge's rate, that it hears right."""
+    """Share of `sounds`, at the judge's rate, that it classifies correctly."""
     answers = [judge.hear(sound.audio[None], judge.config.sample_rate)[0] for sound in sounds]
     return sum(heard == sound.material for heard, sound in zip(answers, sounds, strict=True)) / len(sounds)
 

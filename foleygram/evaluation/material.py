@@ -16,7 +16,7 @@ INAUDIBLE = 1e-4
 
 
 class MaterialJudgeConfig(PretrainedConfig):
-    """Which materials the judge knows, and its sizes; `range_db` is how far below a clip's loudest band it listens."""
+    """The judge's materials and sizes; levels more than `range_db` below a clip's loudest band are clipped."""
 
     model_type = "material_judge"
 

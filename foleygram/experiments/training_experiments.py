@@ -101,7 +101,7 @@ def compare_objectives(
 
     The start is the base's own space, so it is scored as well. Every space, the start's too, gets fresh projectors
     trained on the base's backbone, and its ControlNet goes on. Sounds are made and scored on `device`. Writes
-    `out`/objectives.json; a killed run goes on.
+    `out`/objectives.json; a killed run resumes.
     """
     spaces = {"start": setup.base}
     for name, objective in OBJECTIVES.items():

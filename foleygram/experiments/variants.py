@@ -36,7 +36,7 @@ def _child(place: Any, key: str, path: str) -> Any:
 
 
 def train_variant(folder: Path, config: Path, changes: Mapping[str, Any]) -> None:
-    """Train `config` with `changes`, its YAML, log and checkpoint in `folder`; a killed one goes on, a done one stays.
+    """Train `config` with `changes` in `folder`; a killed run resumes, a finished one is kept.
 
     Raises ValueError when `folder` holds another variant, RuntimeError with the log's last line when training fails.
     """

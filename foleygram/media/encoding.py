@@ -117,17 +117,6 @@ def encode(
             container.mux(sound.encode(None))
 
 
-def reencode(source: Path, out: Path, encoding: Encoding) -> None:
-    """Write the video `source` anew as `encoding` has it, without sound."""
-    frames, times = [], []
-    with av.open(str(source)) as container:
-        stream = container.streams.video[0]
-        for frame in container.decode(stream):
-            frames.append(frame.to_ndarray(format="rgb24"))
-            times.append(float(frame.time))
-    encode(out, np.stack(frames), np.array(times) - times[0], encoding)
-
-
 def _options(encoding: Encoding) -> dict[str, str]:
     coarse = 1 - encoding.quality
     if encoding.codec == "h264":

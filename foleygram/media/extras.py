@@ -17,7 +17,7 @@ TEXT = frozenset({"mov_text", "subrip", "srt", "text", "webvtt", "ass", "ssa"})
 TEXT_CODECS = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
 """Subtitle codec in which each container holds text."""
 FORMAT_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration"})
-"""Tags about the file itself, which a copy writes anew."""
+"""Tags about the file itself, which a copy does not keep."""
 STREAM_TAGS = ("language", "title", "handler_name", "creation_time")
 COVERS = {"mjpeg": "image/jpeg", "png": "image/png"}
 

@@ -1,4 +1,4 @@
-"""The frames of a video that the envelope predictor sees, at most as many per second as it was trained with."""
+"""The frames of a video for the envelope predictor, at most as many per second as in training."""
 
 import math
 from pathlib import Path

@@ -178,17 +178,17 @@ def _video_extent(path: str | Path, container: InputContainer, video: Any) -> tu
 
 
 def segment_middles(start: float, seconds: float, num_frames: int) -> np.ndarray:
-    """Middles of `num_frames` equal segments of a clip, in seconds (GRAM's test-time frames)."""
+    """Middles (num_frames,) of equal segments of a clip, in seconds (GRAM's test-time frames)."""
     return start + (np.arange(num_frames) + 0.5) * (seconds / num_frames)
 
 
 def segment_draws(start: float, seconds: float, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """A moment drawn in each of `num_frames` equal segments of a clip, in seconds (GRAM's training frames)."""
+    """A random time in each of equal segments of a clip (num_frames,), in seconds (GRAM's training frames)."""
     return start + (np.arange(num_frames) + rng.random(num_frames)) * (seconds / num_frames)
 
 
 def motion_times(start: float, seconds: float, rate: float) -> np.ndarray:
-    """The envelope predictor's time grid over a clip: (i + 0.5) / rate after `start`, in seconds."""
+    """The envelope predictor's time grid (N,) over a clip: (i + 0.5) / rate after `start`, in seconds."""
     return start + (np.arange(round(seconds * rate)) + 0.5) / rate
 
 

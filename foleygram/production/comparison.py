@@ -1,4 +1,4 @@
-"""Compares a written sound with the envelope asked for, and names what is outside the documented tolerances."""
+"""Compares a written sound with the envelope asked for, and reports deviations beyond the documented tolerances."""
 
 import math
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def compare_file(path: Path, asked: Envelope, gain: float = 1.0) -> Comparison:
 
 
 def compare_film(path: Path, audio: Tensor, sample_rate: int) -> list[str]:
-    """How the first sound track of a film differs from the sound (channels, samples) that was put into it, in words."""
+    """Lines on how the first sound track of a film differs from the sound (channels, samples) that was put into it."""
     mono = resample(audio.mean(0, keepdim=True), sample_rate, SAMPLE_RATE)[0]
     comparison = compare_file(path, Envelope.from_audio(mono, SAMPLE_RATE))
     found = []
@@ -98,7 +98,7 @@ def compare_film(path: Path, audio: Tensor, sample_rate: int) -> list[str]:
 
 
 def deviations(comparison: Comparison) -> list[str]:
-    """What of a comparison is outside the tolerances, in words; empty for a sound that follows its envelope."""
+    """A line for each measure outside its tolerance; empty for a sound that follows its envelope."""
     found = []
     c = comparison
     if c.correlation is not None and c.correlation < MIN_CORRELATION:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from foleygram.envelope.envelope import Envelope
 from foleygram.files import error_text, file_hash, read_json
 from foleygram.pipeline.pipeline import BatchPlaceholder
 from foleygram.pipeline.release import INDEX, read_index
@@ -69,13 +68,14 @@ def make_sidecar(
     `measured` says how the sound compares with the envelope asked for. There is no time of day in it: the same
     result has the same record.
     """
+    envelope = take.output.envelope
     return {
         "format": FORMAT,
         **environment._asdict(),
         "input": {"file": str(video.absolute()), "sha256": file_hash(video)},
         "options": options.record(),
         "options_sha256": {str(path): file_hash(path) for path in options.files()},
-        "envelope": {"rate": take.output.envelope.rate, "sha256": envelope_hash(take.output.envelope)},
+        "envelope": {"rate": envelope.rate, "sha256": hashlib.sha256(envelope.values.tobytes()).hexdigest()},
         "sampling": asdict(sampling),
         "seed": take.seed,
         "take": take.number,
@@ -84,11 +84,6 @@ def make_sidecar(
         "measured": dict(measured),
         "outputs": {name: file_hash(path) for name, path in results.items()},
     }
-
-
-def envelope_hash(envelope: Envelope) -> str:
-    """SHA-256 of an envelope's values as float32."""
-    return hashlib.sha256(envelope.values.tobytes()).hexdigest()
 
 
 class Sidecar(NamedTuple):

@@ -42,7 +42,7 @@ class RunOutcome(NamedTuple):
         return sum(row.state == DONE and bool(row.deviations) for row in self.rows)
 
     def state(self, row: Row) -> str:
-        """What came of a row, in the words of the closing table."""
+        """The state of a row in the closing table."""
         if row.state == DONE and row.deviations:
             return DONE_BUT
         return KEPT if row.name in self.skipped else row.state

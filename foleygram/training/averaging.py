@@ -14,7 +14,8 @@ class LearnedWeightAveraging(Callback):
     """Averages the trained parameters after every step, on the training device: `decay` of the average is kept.
 
     The average begins as the weights after the first step. Validation and the exported networks use it; a checkpoint
-    holds the current weights as `state_dict` and the average beside them. Not for sharded networks.
+    holds the current weights as `state_dict` and the average beside them. Not for sharded networks. Raises
+    ValueError for a decay outside [0, 1).
     """
 
     def __init__(self, decay: float = 0.999) -> None:

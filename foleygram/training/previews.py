@@ -30,7 +30,7 @@ class Previews(Callback):
         self.num_clips = num_clips
 
     def make(self, stage: Any, batch: dict[str, Any]) -> list[Preview]:
-        """Previews of a batch's clips; called without gradients, the networks in eval."""
+        """Previews of a batch's clips, without gradients, networks in eval; raises NotImplementedError here."""
         raise NotImplementedError
 
     def on_validation_batch_end(

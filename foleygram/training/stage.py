@@ -86,12 +86,12 @@ class Stage(lightning.LightningModule):
             self.export()
 
     def export(self) -> None:
-        """Write the trained networks in the form in which they are loaded."""
+        """Write the trained networks in the format they load from; raises NotImplementedError here."""
         raise NotImplementedError
 
 
 def stepwise(optimizer: torch.optim.Optimizer, schedule: LRScheduler) -> OptimizerLRScheduler:
-    """What `configure_optimizers` returns for a schedule that goes on with every step."""
+    """The return value of `configure_optimizers` for a schedule per step."""
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -1,4 +1,4 @@
-"""What a training checkpoint says of the networks in it, so that they can be built from the file alone."""
+"""Descriptions of the networks in a training checkpoint, so that they can be built from the file alone."""
 
 import tempfile
 from pathlib import Path

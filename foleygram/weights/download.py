@@ -1,4 +1,4 @@
-"""Public weights: where they come from, fetched so that a broken download goes on, every file verified."""
+"""Public weights: their sources, resumable downloads, and verification of every file."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -16,12 +16,12 @@ from foleygram.weights.hub import explained
 from foleygram.weights.location import PREFIX
 
 ORIGIN = "source.json"
-"""In a folder of fetched weights: where they are from and under which licence."""
+"""File in a folder of fetched weights that holds their source and licence."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where public weights come from: a hub id and the files wanted of it, or a page where a person fetches them."""
+    """Where public weights come from: a hub id and file patterns, or a page to download them from by hand."""
 
     licence: str
     used_for: str
@@ -100,9 +100,9 @@ def fetch(
 ) -> Path:
     """Download public weights into `out`/`name`, every file verified; returns that folder.
 
-    A file that is there and whole is kept, a broken download goes on at its last byte, in another process as well;
-    `progress` hears of each file that is downloaded, with its size in bytes. Raises ValueError for an unknown name,
-    for weights that only a person can fetch, and for a file whose hash is not the hub's; PermissionError for gated
+    A complete file is kept, and an interrupted download resumes at its last byte, in another process as well;
+    `progress` is called with each downloaded file and its size in bytes. Raises ValueError for an unknown name,
+    for weights that must be downloaded by hand, and for a file whose hash is not the hub's; PermissionError for gated
     weights; FileNotFoundError for a repository or revision that is gone; ConnectionError without a network.
     """
     if name not in SOURCES:
@@ -138,7 +138,7 @@ def _download(url: str, path: Path, file: Any) -> Path:
     """The file beside `path` that a download is gathered in, complete."""
     partial = path.with_name(f".{path.name}.part")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    # The hub client's own download into a folder starts anew in every process.
+    # The hub client's own download restarts in every process.
     with partial.open("ab") as gathered:
         if file.size and gathered.tell() > file.size:
             gathered.truncate(0)

@@ -1,4 +1,4 @@
-"""Load networks in Hugging Face's form from a folder or the hub: complete, or an error that says what to do."""
+"""Load networks in Hugging Face's format from a folder or the hub, strictly, with errors that state the remedy."""
 
 import logging
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def load_network(
     pickles: bool = True,
     **kwargs: Any,
 ) -> Any:
-    """A network in eval mode from a folder or hub id, every key accounted for but those that begin as `left_out`.
+    """A network in eval mode from a folder or hub id, every key accounted for except those with a prefix in `left_out`.
 
     The libraries' own loaders fill a missing key with noise and drop an unexpected one with no more than a warning.
     With `pickles`, weights may lie in a `.bin` file, which is read as plain data.
@@ -135,9 +135,9 @@ def check_folder(folder: Path) -> None:
 
 @contextmanager
 def explained(source: str, name: str, *, again: str = NAME_A_FOLDER) -> Iterator[None]:
-    """Replace a library's error about `source`, a part of the folder or hub id `name`, by one with a way out.
+    """Re-raise a library's error about `source`, a part of the folder or hub id `name`, with the remedy.
 
-    `again` is the way out without a network.
+    `again` is the remedy without a network.
     Raises PermissionError for a gated repository, FileNotFoundError for an absent one, ConnectionError without a
     network, ValueError for everything else.
     """

@@ -1,4 +1,4 @@
-"""What a name of weights means: a folder on this machine, or an id on the model hub."""
+"""Resolves a name of weights to a local folder or an id on the model hub."""
 
 import re
 from os import PathLike

@@ -1,4 +1,4 @@
-"""Reads weight files that others wrote, and loads them with every key accounted for."""
+"""Reads foreign weight files, and loads state dicts strictly: no key missing, unexpected or of another shape."""
 
 import pickle
 import re
@@ -53,7 +53,10 @@ def read_weights(path: str | Path) -> Any:
 
 
 def read_state(path: str | Path, where: str = "fetch it again") -> dict[str, Any]:
-    """The state dict that a weight file holds, as `read_weights` reads it; `where` says how the right file is had."""
+    """The state dict in a weight file, as `read_weights` reads it.
+
+    Raises FileNotFoundError or ValueError, which end with `where`: where to get the right file.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such weight file; {where}")
     state = read_weights(path)
@@ -134,12 +137,12 @@ def refuse_no_numbers(tensors: Mapping[str, Tensor], source: str) -> None:
     """Raise ValueError naming `source` and the first of `tensors` that holds NaN or infinity."""
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
-            raise ValueError(f"{source}: {name} holds values that are no finite numbers; fetch or export it again")
+            raise ValueError(f"{source}: {name} holds values that are not finite; fetch or export it again")
 
 
 @contextmanager
 def without_chatter() -> Iterator[None]:
-    """No bar per network, and no word of the weight norm that diffusers' Oobleck is built with."""
+    """Silence progress bars per network, and the deprecation warning of the weight norm in diffusers' Oobleck."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

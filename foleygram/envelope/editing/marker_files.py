@@ -34,7 +34,10 @@ def marked_hit(time: float, label: str, decay: float, line: int) -> Hit:
 
 
 def reaper_hits(rows: Sequence[tuple[int, Mapping[str, str]]], decay: float) -> list[Hit]:
-    """The markers of Reaper's region and marker table, each row with its line number; regions are skipped."""
+    """The markers of Reaper's region and marker table, each row with its line number; regions are skipped.
+
+    Raises ValueError for a table of regions only, or a time that is not in seconds.
+    """
     markers = [(line, cells) for line, cells in rows if not cells.get("#", "").strip().upper().startswith("R")]
     if not markers:
         raise ValueError("column # has regions only (R1 ...), which are not hits; export markers (M1 ...)")
@@ -57,7 +60,10 @@ def _reaper_sec(line: int, text: str) -> float:
 
 
 def premiere_hits(rows: Sequence[tuple[int, Mapping[str, str]]], decay: float, frame_rate: float | None) -> list[Hit]:
-    """The rows of Premiere's marker export: column In holds a time code from the sequence's start."""
+    """The rows of Premiere's marker export: column In holds a time code from the sequence's start.
+
+    Raises ValueError without a frame rate, or for a time code that cannot be read.
+    """
     labels = [(line, cells.get("in", "").strip(), cells.get("marker name", "")) for line, cells in rows]
     if frame_rate is None:
         raise ValueError(f"line {labels[0][0]}: column In: {labels[0][1]!r} counts frames; {GIVE_RATE}")
@@ -67,7 +73,10 @@ def premiere_hits(rows: Sequence[tuple[int, Mapping[str, str]]], decay: float, f
 
 
 def text_hits(text: str, decay: float) -> list[Hit]:
-    """The hits of a .txt file: Audacity's labels, or the session info that Pro Tools exports as text."""
+    """The hits of a .txt file: Audacity's labels, or the session info that Pro Tools exports as text.
+
+    Raises ValueError naming the line that cannot be read.
+    """
     if re.search(r"M\s?A\s?R\s?K\s?E\s?R\s?S\s+L\s?I\s?S\s?T\s?I\s?N\s?G", text):
         return list(_pro_tools_hits(text, decay))
     hits = []
@@ -111,7 +120,10 @@ def _pro_tools_hits(text: str, decay: float) -> Iterator[Hit]:
 
 
 def timeline_hits(timeline: Timeline, decay: float) -> list[Hit]:
-    """The markers of an OpenTimelineIO timeline, or without any the starts of its clips on audio tracks."""
+    """The markers of an OpenTimelineIO timeline, or without any the starts of its clips on audio tracks.
+
+    Raises ValueError for a timeline with neither.
+    """
     found = timeline.markers or tuple(Marker(clip.start, clip.name) for clip in timeline.clips if clip.name != LEAD_IN)
     if not found:
         raise ValueError("its timeline has neither markers nor audio clips; set markers and export it again")
@@ -121,7 +133,8 @@ def timeline_hits(timeline: Timeline, decay: float) -> list[Hit]:
 def edit_list_hits(text: str, decay: float, frame_rate: float | None) -> list[Hit]:
     """The markers of an edit decision list, as `edit_list` or Resolve (Timeline Markers to EDL) writes them.
 
-    A list written here names its rate, its start and each time in seconds; of others the frames count.
+    A list written here names its rate, its start and each time in seconds; in others the frames are counted. Raises
+    ValueError naming the line that cannot be read.
     """
     marks: list[tuple[int, str, str]] = []  # line, time code, label
     seconds: dict[int, float] = {}

@@ -76,7 +76,7 @@ class Pool(nn.MaxPool3d):
 
 
 class Mixed(nn.Module):
-    """Four branches side by side (Inception); `widths` are theirs, branch by branch."""
+    """Four branches side by side (Inception); `widths` are the channels, branch by branch."""
 
     def __init__(self, before: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Mixed(nn.Module):
 
 
 class I3DNetwork(nn.Sequential):
-    """One stream, on pictures (3 channels) or motion (2), up to its pooled features."""
+    """One stream, on frames (3 channels) or optical flow (2), up to its pooled features."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class I3D(nn.Module):
     ) -> "I3D":
         """From `i3d_rgb.pt` and, for motion as well, `i3d_flow.pt` with an estimator of flow.
 
-        Raises FileNotFoundError saying where they are to be had, ValueError for files that do not fit.
+        Raises FileNotFoundError with where to get them, ValueError for files that do not fit.
         """
         rgb = _network(rgb_path, 3)
         identity: dict[str, Any] = {"name": "i3d-rgb", "sha256": file_hash(Path(rgb_path))}
@@ -190,7 +190,7 @@ def _network(path: str | Path, channels: int) -> I3DNetwork:
     if any(not isinstance(state.get(key), Tensor) for key in needed):
         raise ValueError(f"{path}: no I3D, whose weights have {needed[0]} to {needed[-1]}; {WHERE}")
     if state[needed[0]].shape[1] != channels:
-        kinds = {3: "pictures (i3d_rgb.pt)", 2: "motion (i3d_flow.pt)"}
+        kinds = {3: "frames (i3d_rgb.pt)", 2: "motion (i3d_flow.pt)"}
         raise ValueError(f"{path}: an I3D on {state[needed[0]].shape[1]} channels, not the one on {kinds[channels]}")
     widths = [len(state[key]) for key in needed]
     mixed = [widths[i : i + len(BRANCHES)] for i in range(len(STEM), len(widths), len(BRANCHES))]

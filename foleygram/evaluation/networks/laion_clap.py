@@ -56,7 +56,7 @@ class LaionClap(nn.Module):
     def from_pretrained(cls, folder: str | Path) -> "LaionClap":
         """A folder as `foleygram weights fetch laion-clap` leaves it.
 
-        Raises FileNotFoundError saying how to get it, ValueError for one that is damaged or holds another network.
+        Raises FileNotFoundError with how to get it, ValueError for one that is damaged or holds another network.
         """
         folder = Path(folder)
         weights = folder / "model.safetensors"

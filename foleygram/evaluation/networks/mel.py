@@ -1,4 +1,4 @@
-"""The mel spectrogram that the CLAP networks hear, on whatever device they lie on."""
+"""The mel spectrogram that the CLAP networks read, on their device."""
 
 import numpy as np
 import torch

@@ -32,7 +32,7 @@ RENAMED = (
     ("norm1.", "layernorm_before."), ("norm2.", "layernorm_after."), ("mlp.fc1.", "intermediate.dense."),
     ("mlp.fc2.", "output.dense."),
 )  # fmt: skip
-WHERE_WORDS = "get GPT-2's with `foleygram weights fetch gpt2-tokenizer`"
+WHERE_TOKENIZER = "get GPT-2's with `foleygram weights fetch gpt2-tokenizer`"
 WHERE = "get it with `foleygram weights fetch microsoft-clap`"
 
 
@@ -101,7 +101,7 @@ class MicrosoftClap(nn.Module):
     def from_weights(cls, path: str | Path, *, tokenizer: str | Path | None = None) -> "MicrosoftClap":
         """From `CLAP_weights_2023.pth`; `tokenizer`, a folder or hub id with GPT-2's, is for text alone.
 
-        Raises FileNotFoundError saying how to get them, ValueError for a file that is damaged or holds other weights.
+        Raises FileNotFoundError with how to get them, ValueError for a file that is damaged or holds other weights.
         """
         path = Path(path)
         state = read_state(path, WHERE).get("model")
@@ -183,10 +183,10 @@ def _text_branch(state: Mapping[str, Any], source: str, tokenizer: str | Path) -
     )
     network = GPT2Model(sizes)
     load_state(network, weights, source)
-    words = _load_tokenizer(tokenizer)
-    if len(words) != vocabulary:
-        raise ValueError(f"{tokenizer}: {len(words)} tokens, of which {source} knows {vocabulary}; {WHERE_WORDS}")
-    return TextBranch(network, _projection(state, "caption_encoder.projection.", source), words)
+    loaded = _load_tokenizer(tokenizer)
+    if len(loaded) != vocabulary:
+        raise ValueError(f"{tokenizer}: {len(loaded)} tokens, but {source} has {vocabulary}; {WHERE_TOKENIZER}")
+    return TextBranch(network, _projection(state, "caption_encoder.projection.", source), loaded)
 
 
 def _load_tokenizer(name: str | Path) -> Any:
@@ -194,7 +194,7 @@ def _load_tokenizer(name: str | Path) -> Any:
         with without_chatter():
             return GPT2Tokenizer.from_pretrained(name)
     except (OSError, ValueError, TypeError) as error:
-        raise FileNotFoundError(f"{name}: no tokenizer of GPT-2 ({error}); {WHERE_WORDS}") from error
+        raise FileNotFoundError(f"{name}: no tokenizer of GPT-2 ({error}); {WHERE_TOKENIZER}") from error
 
 
 def _projection(state: Mapping[str, Any], prefix: str, source: str) -> Projection:

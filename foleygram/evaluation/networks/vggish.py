@@ -84,7 +84,7 @@ class VGGish(nn.Module):
     def from_weights(cls, path: str | Path, *, output: Output = "raw", pca_path: str | Path | None = None) -> "VGGish":
         """From the public PyTorch weights and, for `quantised`, the PCA beside them (`.pth`, or AudioSet's `.npz`).
 
-        Raises FileNotFoundError saying where they are to be had, ValueError for files that do not fit.
+        Raises FileNotFoundError with where to get them, ValueError for files that do not fit.
         """
         if pca_path is not None and not Path(pca_path).is_file():
             raise FileNotFoundError(f"{pca_path}: no PCA of VGGish there; {WHERE}")

@@ -1,4 +1,4 @@
-"""Picture of a rendered scene: textured objects, the stick over its exposure, silent things that move."""
+"""Frames of a rendered scene: textured objects, the stick over its exposure, silent things that move."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -12,10 +12,7 @@ from foleygram.synthetic.drumstick.texture import texture
 
 SIZES = ((160, 120), (176, 144), (192, 108), (128, 128), (160, 90), (144, 176))
 SIZE_SHARES = (0.27, 0.2, 0.2, 0.15, 0.12, 0.06)
-RATES = (
-    Fraction(15), Fraction(20), Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001),
-    Fraction(30),
-)  # fmt: skip
+RATES = tuple(map(Fraction, ("15", "20", "24000/1001", "24", "25", "30000/1001", "30")))
 MARGIN = 10
 """Pixels of the static layers beyond the frame, for camera drift."""
 MOMENTS = 8
@@ -82,11 +79,7 @@ class Picture:
             self._lay(self.still, number, 0, np.s_[:, :])
         noise = 255 * rng.uniform(0.003, 0.025)
         self.bank = rng.standard_normal(self.height * self.width * 3 + 4096).astype(np.float32) * np.float32(noise)
-        self.drift = (
-            rng.uniform(0, 1, 2) * rng.choice([0, 4, 8]),
-            rng.uniform(0.1, 0.5, 2),
-            rng.uniform(0, 6.28, 2),
-        )
+        self.drift = (rng.uniform(0, 1, 2) * rng.choice([0, 4, 8]), rng.uniform(0.1, 0.5, 2), rng.uniform(0, 6.28, 2))
         self._draw_stick(rng)
         movers = rng.choice([0, 1, 2], p=[0.4, 0.45, 0.15])
         self.movers = [_Mover(rng, self.width, self.height, self.light) for _ in range(movers)]

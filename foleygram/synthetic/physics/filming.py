@@ -6,7 +6,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from foleygram.synthetic.physics.camera import HandheldCamera, Sensor, View
+from foleygram.synthetic.physics.camera import HandheldCamera, Sensor
 from foleygram.synthetic.physics.contacts import STEP
 
 MAX_MOMENTS = 6
@@ -89,8 +89,3 @@ def _exposure(count: int, sensor: Sensor, height: int) -> np.ndarray:
     shared = np.minimum(edges[1:, None], begin + sensor.shutter) - np.maximum(edges[:-1, None], begin)
     shared = shared.clip(0)
     return (shared / shared.sum(0)).astype(np.float32)[..., None, None]
-
-
-def still_view(view: View, seconds: float, rng: np.random.Generator) -> HandheldCamera:
-    """A camera on a tripod."""
-    return HandheldCamera(view, seconds, rng, unrest=0.0)
