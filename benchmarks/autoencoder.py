@@ -40,7 +40,7 @@ def main() -> None:
     rate = vae.config.sampling_rate
     voices = RecordedSounds(options.sounds, sample_rate=rate, split=options.split).voices
     takes = [(voice.material, voice.takes[i]) for i in range(100) for voice in voices if i < len(voice.takes)]
-    figures, rolloffs = defaultdict[str, list[float]](list), defaultdict[str, list[tuple[float, float]]](list)
+    metrics, rolloffs = defaultdict[str, list[float]](list), defaultdict[str, list[tuple[float, float]]](list)
     for material, take in takes[: options.limit]:  # the first take of every voice, then the second ...
         audio = torch.zeros(1, 1, -(-round(SECONDS * rate) // vae.hop_length) * vae.hop_length)
         start = round(LEAD_SEC * rate)
@@ -49,14 +49,14 @@ def main() -> None:
         with torch.no_grad():
             decoded = vae.decode(encode_audio(vae, audio).mean).sample
         for name, value in compare(decoded[0, 0], audio[0, 0], rate).items():
-            figures[name].append(value)
+            metrics[name].append(value)
         both = torch.cat([resample(one[0], rate, 16_000) for one in (decoded, audio)])
         with torch.no_grad():
             rows = encoder.embed_waveform(both)
-        figures["cosine"].append(float(rows[0] @ rows[1]))
+        metrics["cosine"].append(float(rows[0] @ rows[1]))
         rolloffs[material].append((rolloff(decoded[0, 0], rate), rolloff(audio[0, 0], rate)))
     print(f"{min(len(takes), options.limit)} takes of {len(voices)} voices, {options.split} split, {options.vae}")
-    for name, values in figures.items():
+    for name, values in metrics.items():
         print(
             f"{name:32} median {np.median(values):8.3f}   10% {np.quantile(values, 0.1):8.3f}   "
             f"90% {np.quantile(values, 0.9):8.3f}"

@@ -21,8 +21,8 @@ def measure(name: str, checkpointing: bool, batch: int, steps: int = 4) -> tuple
     """MiB that training adds to the process's peak, median milliseconds of a step, and the losses."""
     stage, clips = STAGES[name](gradient_checkpointing=checkpointing)
     before = peak_mebibytes()
-    figures = train(stage, clips, steps=steps, batch_size=batch, devices=1, accelerator="auto")
-    return peak_mebibytes() - before, 1000 * statistics.median(figures.seconds[1:]), figures.losses
+    metrics = train(stage, clips, steps=steps, batch_size=batch, devices=1, accelerator="auto")
+    return peak_mebibytes() - before, 1000 * statistics.median(metrics.seconds[1:]), metrics.losses
 
 
 def main() -> None:

@@ -21,10 +21,10 @@ def measure(processes: int, steps: int, batch: int) -> Measured | None:
     torch.set_num_threads(1)
     stage, clips = alignment_stage()
     several = {"devices": processes, "strategy": "ddp"} if processes > 1 else {"devices": 1}
-    figures = train(
+    metrics = train(
         stage, clips, steps=steps, batch_size=batch // processes, accelerator="cpu", gradient_clip_val=1.0, **several
     )
-    return figures if stage.global_rank == 0 else None
+    return metrics if stage.global_rank == 0 else None
 
 
 def main() -> None:
@@ -37,8 +37,8 @@ def main() -> None:
     if args.processes:
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         warnings.simplefilter("ignore")
-        if figures := measure(args.processes, args.steps, args.batch):
-            print(json.dumps(figures))
+        if metrics := measure(args.processes, args.steps, args.batch):
+            print(json.dumps(metrics))
         return
     print(f"stage 1, miniature, {args.batch} clips a step over all processes, one thread each")
     results: dict[int, Measured] = {}

@@ -114,7 +114,7 @@ def level_db(sound: Tensor, rate: int, start: float, end: float) -> float:
 
 
 def summary(found: Sequence[Obedience]) -> str:
-    """The figures of all videos, each beside its aim."""
+    """The measures of all videos, each beside its aim."""
     lags = [one.lag_ms for one in found]
     downs = [one.muted_db for one in found]
     moved, onsets = sum(one.num_moved for one in found), sum(one.num_onsets for one in found)

@@ -59,8 +59,8 @@ def main() -> None:
     stage, clips = generation_stage(full_size=on_gpu, compile=args.compile, gradient_checkpointing=args.checkpointing)
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    figures = train(stage, clips, steps=args.steps, batch_size=args.batch, **options)
-    seconds = statistics.median(figures.seconds[args.steps // 4 :])
+    metrics = train(stage, clips, steps=args.steps, batch_size=args.batch, **options)
+    seconds = statistics.median(metrics.seconds[args.steps // 4 :])
     rate = operations / seconds / 1e12
     print(f"{1 / seconds:.2f} steps/s ({args.batch / seconds:.1f} clips/s), peak {peak_mebibytes() / 1024:.2f} GiB")
     print(f"{rate:.3f} TFLOP/s")

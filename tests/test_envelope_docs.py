@@ -1,4 +1,4 @@
-"""docs/envelope.md as written: its commands run in order, its Python too, its figures are what they give."""
+"""docs/envelope.md as written: its commands run in order, its Python too, its printed numbers too."""
 
 import re
 from pathlib import Path

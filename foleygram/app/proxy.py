@@ -26,17 +26,17 @@ def write_proxy(video: Path, out: Path, seconds: float) -> None:
 
 def _write_proxy(video: Path, out: Path) -> None:
     with open_media(video) as source, atomic_path(out) as temporary:
-        picture = video_stream(video, source)
-        picture.thread_type = "AUTO"
+        decoded = video_stream(video, source)
+        decoded.thread_type = "AUTO"
         options = {"movflags": "faststart", "fflags": "bitexact"}
         with av.open(str(temporary.absolute()), "w", format="mp4", options=options) as target:
             stream: Any = None
             origin, last, first_key = None, -1, 0
-            for frame in decodable(source, picture):
+            for frame in decodable(source, decoded):
                 if frame.pts is None:
                     continue
                 origin = frame.pts if origin is None else origin
-                tick = round((frame.pts - origin) * picture.time_base * CLOCK)
+                tick = round((frame.pts - origin) * decoded.time_base * CLOCK)
                 if tick <= last:
                     continue
                 image = _small_upright(frame)

@@ -37,7 +37,7 @@ def embed_clips(encoders: Encoders, dataset: Dataset, *, indices: Sequence[int],
     return EmbeddedClips(Embeddings(**joined), captions, materials)
 
 
-def alignment_figures(
+def alignment_metrics(
     encoders: Encoders, dataset: Dataset, *, indices: Sequence[int], batch_size: int
 ) -> dict[str, float]:
     """Retrieval, material agreement and mismatch AUC of the aligned encoders on the clips that `indices` name."""

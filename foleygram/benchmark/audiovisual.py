@@ -38,7 +38,7 @@ def add_favd(name: str, sets: SoundSets, networks: tuple[I3D, VGGish], into: Emb
     of_sound = dict(zip(all_sounds, from_sounds.features, strict=True))
     into.labels |= {f"FAVD, {name}": f"favd_{name}", f"embeddings, {name}": f"num_rows_{name}"}
     into.protocol[name] = {
-        "picture": dict(i3d.identity), "sound": dict(vggish.identity) | {"windows": window_protocol(vggish)}
+        "video": dict(i3d.identity), "sound": dict(vggish.identity) | {"windows": window_protocol(vggish)}
     }  # fmt: skip
     for group, members in clips.items():
         embedded = [

@@ -160,10 +160,10 @@ def _true_envelope(clip: Clip) -> Envelope:
 
 def _robustness(scores: Mapping[str, Scores]) -> Finding:
     """Timing of the predicted envelope on the original files and on each re-encoding, and the largest loss in F1."""
-    figures = {name: {key: found.summary.get(key) for key in ROBUSTNESS} for name, found in scores.items()}
+    metrics = {name: {key: found.summary.get(key) for key in ROBUSTNESS} for name, found in scores.items()}
     losses = {
-        name: (figures[ORIGINAL]["onset_f1_50"] or 0) - (values["onset_f1_50"] or 0)
-        for name, values in figures.items()
+        name: (metrics[ORIGINAL]["onset_f1_50"] or 0) - (values["onset_f1_50"] or 0)
+        for name, values in metrics.items()
         if name != ORIGINAL
     }
     text = "Envelope predicted from the same clips, encoded again."
@@ -172,6 +172,6 @@ def _robustness(scores: Mapping[str, Scores]) -> Finding:
         text += f" Largest loss in F1 at 50 ms: {losses[worst]:.3f}, {worst}."
     rows = tuple(
         (name, *("-" if value is None else f"{value:.3f}" for value in values.values()))
-        for name, values in figures.items()
+        for name, values in metrics.items()
     )
-    return Finding("Re-encodings", text, ("clips", *ROBUSTNESS.values()), rows, figures)
+    return Finding("Re-encodings", text, ("clips", *ROBUSTNESS.values()), rows, metrics)

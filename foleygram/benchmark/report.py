@@ -54,7 +54,7 @@ class Finding(NamedTuple):
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
     """Cells as they are shown; the first names the row."""
-    figures: Mapping[str, Any] = {}
+    metrics: Mapping[str, Any] = {}
     """The same as numbers, for report.json."""
     plot: str = ""
     """SVG."""
@@ -115,7 +115,7 @@ class Report:
             "intervals": {name: {k: list(v) for k, v in found.items()} for name, found in self.intervals.items()},
             "clips": {name: scores.rows for name, scores in self.scores.items()},
             "findings": [
-                {"title": f.title, "text": f.text, "columns": f.columns, "rows": f.rows, "figures": f.figures}
+                {"title": f.title, "text": f.text, "columns": f.columns, "rows": f.rows, "metrics": f.metrics}
                 for f in self.findings
             ],
         }
@@ -186,10 +186,10 @@ def print_changes(changes: Mapping[str, Mapping[str, Any]], rows: Mapping[str, s
     table = Table(title="change since the earlier report, with its 95% interval")
     for column in ("condition", "metric", "before", "now", "change"):
         table.add_column(column, justify="left" if column in ("condition", "metric") else "right")
-    for name, figures in changes.items():
+    for name, metrics in changes.items():
         for label, key in rows.items():
-            if key in figures:
-                table.add_row(name, label, *changed_cells(key, figures[key]))
+            if key in metrics:
+                table.add_row(name, label, *changed_cells(key, metrics[key]))
     console.print(table)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from foleygram.benchmark.alignment import alignment_figures
+from foleygram.benchmark.alignment import alignment_metrics
 from foleygram.benchmark.pairs import Matched, match_folders
 from foleygram.benchmark.protocol import folder_hash, split_overlap
 from foleygram.benchmark.random_projectors import randomly_projected
@@ -111,7 +111,7 @@ def evaluate(
     alignment: dict[str, float] = {}
     if "alignment" in names and place.first:
         spaces = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
-        alignment = alignment_figures(pipeline.parts, spaces, indices=indices, batch_size=batch_size)
+        alignment = alignment_metrics(pipeline.parts, spaces, indices=indices, batch_size=batch_size)
     findings: tuple[Finding, ...] = ()
     if num_silent_seeds and place.first:
         first = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))[indices[0]]

@@ -1,4 +1,4 @@
-"""Insertion hallucination: how often a still picture under an envelope of zeros sounds, whatever the prompt."""
+"""Insertion hallucination: how often a still video with an envelope of zeros gets audible sound."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -63,8 +63,8 @@ def insertion_hallucination(
         f"loudest at {levels.max():.1f} dBFS."
     )
     columns = ("prompt", "reference", f"audible of {num_seeds}", "loudest, dBFS")
-    figures = {"audible_share": audible / levels.size, "loudest_dbfs": float(levels.max()), "num_clips": levels.size}
-    return Finding("Silence (insertion hallucination)", text, columns, rows, figures)
+    metrics = {"audible_share": audible / levels.size, "loudest_dbfs": float(levels.max()), "num_clips": levels.size}
+    return Finding("Silence (insertion hallucination)", text, columns, rows, metrics)
 
 
 def _still(frame: Tensor, pipeline: FoleyGRAMPipeline) -> VideoInput:

@@ -17,14 +17,15 @@ def listening(
             help="A folder of sounds or videos per system; with --collect a page, then answer files or folders.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Page to write, a folder; with --collect, figures as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Page to write, a folder; with --collect, metrics as JSON.")] = None,
     collect: Annotated[bool, typer.Option("--collect", help="Analyse the answers to a page.")] = False,
     media: Annotated[
         Literal["auto", "audio", "video"],
-        typer.Option(help="Sounds alone or with their picture; auto: where all have one."),
+        typer.Option(help="Sounds only, or with their videos; auto: with them if all have one."),
     ] = "auto",
-    pictures: Annotated[
-        Path | None, typer.Option(help="Folder of videos whose picture goes with every system's sound, by name.")
+    videos: Annotated[
+        Path | None,
+        typer.Option("--videos", "--pictures", help="Folder of videos to show with every system's sound, by name."),
     ] = None,
     tasks: Annotated[Literal["both", "pairs", "ratings"], typer.Option(help="What listeners are asked.")] = "both",
     scale: Annotated[
@@ -47,7 +48,7 @@ def listening(
         else:
             scales = None if scale is None else dict(_read_scale(text) for text in scale)
             _write(
-                paths, out, media=media, pictures=pictures, tasks=tasks, scales=scales, limit=clips, num_checks=checks,
+                paths, out, media=media, videos=videos, tasks=tasks, scales=scales, limit=clips, num_checks=checks,
                 title=title, seed=secrets.randbits(32) if seed is None else seed,
             )  # fmt: skip
 
@@ -59,13 +60,11 @@ def _read_scale(text: str) -> tuple[str, str]:
     return name, question
 
 
-def _write(
-    folders: list[Path], out: Path, *, media: Any, pictures: Path | None, limit: int | None, **plan: Any
-) -> None:
+def _write(folders: list[Path], out: Path, *, media: Any, videos: Path | None, limit: int | None, **plan: Any) -> None:
     from foleygram.benchmark.sounds import pick_clips
     from foleygram.listening.page import key_path, match_systems, write_test
 
-    match = match_systems(folders, media=media, videos=pictures)
+    match = match_systems(folders, media=media, videos=videos)
     for line in match.left_out:
         typer.echo(f"left out: {line}", err=True)
     match = match._replace(clips=[match.clips[index] for index in pick_clips(len(match.clips), limit)])

@@ -13,7 +13,7 @@ from foleygram.spec import ClipSpec, as_spec
 
 VIDEO_ENDINGS = ("_denoised.mp4", "_denoised_thumb.mp4", "_mic.mp4", "_mic_thumb.mp4")
 AUDIO_ENDINGS = ("_denoised.wav", "_mic.wav", *VIDEO_ENDINGS)
-"""A recording's picture and sound, the first that is there; without a WAV file the sound comes from the video."""
+"""Endings of a recording's video and sound, in order of preference; without a WAV file the video's sound is used."""
 
 
 class GreatestHits(MediaClips):
@@ -55,9 +55,9 @@ class GreatestHits(MediaClips):
 
     def _cut(self, video_id: str) -> list[Clip]:
         sound = {"audio", "envelope_audio"} & set(self.fields)
-        picture = {"frames", "motion"} & set(self.fields)
-        audio = self._media(video_id, AUDIO_ENDINGS, needed=bool(sound) or not picture)
-        video = self._media(video_id, VIDEO_ENDINGS, needed=bool(picture))
+        frames = {"frames", "motion"} & set(self.fields)
+        audio = self._media(video_id, AUDIO_ENDINGS, needed=bool(sound) or not frames)
+        video = self._media(video_id, VIDEO_ENDINGS, needed=bool(frames))
         times = self._files.get(f"{video_id}_times.txt")
         text = times.read_text(encoding="utf-8-sig", errors="replace") if times else ""
         duration = _duration(audio if audio.is_file() else video)
@@ -79,7 +79,7 @@ class GreatestHits(MediaClips):
 
 
 def _duration(path: Path) -> float:
-    """Seconds of sound, or of the picture where the sound lies in a video."""
+    """Seconds of sound, or of the video if the sound is in it."""
     if path.suffix != ".wav":
         return probe(path).duration_sec
     try:

@@ -93,19 +93,19 @@ def _finding(title: str, text: str, report: Report, names: Sequence[str]) -> Fin
     marked = [report.marked(name) for name in names if name in report.oracle]
     return Finding(
         title, text, (title.lower(), *keys), tuple(rows),
-        figures={name: {key: _value(report, name, key) for key in keys.values()} for name in names},
+        metrics={name: {key: _value(report, name, key) for key in keys.values()} for name in names},
         plot=draw_dots(panels, known, marked=marked),
     )  # fmt: skip
 
 
 def _shift_finding(report: Report) -> Finding:
-    figures = {ms: report.scores[_shift_name(ms)] for ms in SHIFTS_MS}
-    lags = {ms: _signed_lag(scores.rows) for ms, scores in figures.items()}
-    f1 = {ms: scores.summary.get("onset_f1_50") for ms, scores in figures.items()}
-    correlation = {ms: scores.summary.get("envelope_correlation") for ms, scores in figures.items()}
+    shifted = {ms: report.scores[_shift_name(ms)] for ms in SHIFTS_MS}
+    lags = {ms: _signed_lag(scores.rows) for ms, scores in shifted.items()}
+    f1 = {ms: scores.summary.get("onset_f1_50") for ms, scores in shifted.items()}
+    correlation = {ms: scores.summary.get("envelope_correlation") for ms, scores in shifted.items()}
     rows = [
         (f"{ms:+g} ms", cell("lag_ms", lags[ms]), cell("onset_f1_50", f1[ms]),
-         cell("onset_f1_100", figures[ms].summary.get("onset_f1_100")),
+         cell("onset_f1_100", shifted[ms].summary.get("onset_f1_100")),
          cell("envelope_correlation", correlation[ms]), _verdict(lags[ms], ms))
         for ms in SHIFTS_MS
     ]  # fmt: skip
@@ -123,7 +123,7 @@ def _shift_finding(report: Report) -> Finding:
         "Shifted envelopes", text,
         ("shift", "median lag, ms", "onset F1, 50 ms", "onset F1, 100 ms", "envelope correlation", "lag as asked"),
         tuple(rows),
-        figures={f"{ms:+g} ms": {"median_lag_ms": lags[ms], "onset_f1_50": f1[ms]} for ms in SHIFTS_MS},
+        metrics={f"{ms:+g} ms": {"median_lag_ms": lags[ms], "onset_f1_50": f1[ms]} for ms in SHIFTS_MS},
         plot=draw_lines(panels, SHIFTS_MS, xlabel="shift asked for, ms", wanted=["median lag, ms"]),
     )  # fmt: skip
 
@@ -146,7 +146,7 @@ def _smoothing_finding(report: Report) -> Finding:
     return Finding(
         "Temporal smoothing", text, ("control scale", *keys),
         tuple((f"{s:g}", *(_with_interval(report, name, key) for key in keys.values())) for s, name in names.items()),
-        figures={f"{s:g}": {key: _value(report, name, key) for key in keys.values()} for s, name in names.items()},
+        metrics={f"{s:g}": {key: _value(report, name, key) for key in keys.values()} for s, name in names.items()},
         plot=draw_lines(
             {label: [_value(report, name, keys[label]) for name in names.values()] for label in shown},
             SCALES, xlabel="control scale",

@@ -80,11 +80,11 @@ def cache_embeddings(encoders: Path, media: Path, out: Path, spec: ClipSpec) -> 
     return cache_features(FeatureEncoder(encoders, spec, ["embeddings"]), clips, out)
 
 
-def space_figures(encoders: Path, cache: Path) -> dict[str, float]:
+def space_metrics(encoders: Path, cache: Path) -> dict[str, float]:
     """Retrieval, cosines and volumes on a cache's clips of the space that the encoders of a folder span."""
     clips = CachedClips(cache, fields=MEDIA_FIELDS)
     space = Encoders(**{name: load_part(encoders, name) for name in EMBEDDERS})
     found = embed_clips(space, clips, indices=range(len(clips)), batch_size=32)
     volumes = gram_volume(torch.stack(found.embeddings, dim=1))
-    figures = {"volume_matched": volumes.mean().item(), "num_clips": float(len(clips))}
-    return retrieval_report(*found) | figures
+    metrics = {"volume_matched": volumes.mean().item(), "num_clips": float(len(clips))}
+    return retrieval_report(*found) | metrics

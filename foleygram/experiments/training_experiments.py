@@ -21,7 +21,7 @@ from foleygram.experiments.space_variants import (
     align,
     cache_embeddings,
     cache_features,
-    space_figures,
+    space_metrics,
     with_fresh_heads,
 )
 from foleygram.features.encoder import FeatureEncoder
@@ -41,7 +41,7 @@ TEMPERATURES = (0.02, 0.07, 0.2)
 SPACE_CONDITIONS = ("v+true", "avt+true")
 CONTROL_CONDITIONS = {"RMS envelope": "v+true", "onset track": "v+onsets"}
 CONTROLS = {"RMS envelope": FeatureEncoder, "onset track": OnsetFeatures}
-Figures = dict[str, dict[str, float]]
+Metrics = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def compare_objectives(
     for name, objective in OBJECTIVES.items():
         changes = {"model.init_args.objective": {"class_path": objective}}
         spaces[name] = _aligned(out / name.replace(" ", "_"), setup.base, setup, budget, seed, changes)
-    figures = {name: space_figures(encoders, setup.media / "heldout") for name, encoders in spaces.items()}
+    metrics = {name: space_metrics(encoders, setup.media / "heldout") for name, encoders in spaces.items()}
     for name, encoders in spaces.items():
         folder = out / name.replace(" ", "_")
         caches = _feature_caches(out, folder, encoders, setup, FeatureEncoder)
@@ -116,8 +116,8 @@ def compare_objectives(
             steps=budget.generation_steps, seed=seed, controlnet=True, changes=budget.batches,
         )  # fmt: skip
         release = assemble_release(folder / "release", trained, encoders, setup.base)
-        figures[name] |= _generation_figures(folder, release, setup, budget, SPACE_CONDITIONS, seed, device)
-    return _write(out / "objectives.json", figures, budget, seed)
+        metrics[name] |= _generation_metrics(folder, release, setup, budget, SPACE_CONDITIONS, seed, device)
+    return _write(out / "objectives.json", metrics, budget, seed)
 
 
 def alignment_sensitivity(out: Path, setup: Setup, budget: Budget, *, seed: int = 0) -> dict[str, Any]:
@@ -126,18 +126,18 @@ def alignment_sensitivity(out: Path, setup: Setup, budget: Budget, *, seed: int 
     Every variant of the size begins with fresh heads on the base's networks, the base's own size too, so that they
     differ in nothing else; those of the temperature begin with the base as it is. Writes `out`/sensitivity.json.
     """
-    figures: Figures = {}
+    metrics: Metrics = {}
     for dim in EMBEDDING_DIMS:
         folder = out / f"dim_{dim}"
         fresh = with_fresh_heads(setup.base, folder / "start", dim, seed)
         encoders = _aligned(folder, fresh, setup, budget, seed, {})
-        figures[f"{dim} dimensions"] = space_figures(encoders, setup.media / "heldout")
+        metrics[f"{dim} dimensions"] = space_metrics(encoders, setup.media / "heldout")
     for temperature in TEMPERATURES:
         loss = {"class_path": OBJECTIVES["GRAM"], "init_args": {"temperature": temperature}}
         changes = {"model.init_args.objective": loss}
         encoders = _aligned(out / f"temperature_{temperature:g}", setup.base, setup, budget, seed, changes)
-        figures[f"temperature {temperature:g}"] = space_figures(encoders, setup.media / "heldout")
-    return _write(out / "sensitivity.json", figures, budget, seed)
+        metrics[f"temperature {temperature:g}"] = space_metrics(encoders, setup.media / "heldout")
+    return _write(out / "sensitivity.json", metrics, budget, seed)
 
 
 def compare_controls(
@@ -148,7 +148,7 @@ def compare_controls(
     Both get the ground truth, as a curve or as pulses, so the scores differ by what the control carries. Sounds are
     made and scored on `device`. Writes `out`/control.json.
     """
-    figures: Figures = {}
+    metrics: Metrics = {}
     for name, features in CONTROLS.items():
         folder = out / name.replace(" ", "_")
         caches = _feature_caches(out, folder, setup.base, setup, features)
@@ -157,8 +157,8 @@ def compare_controls(
             steps=budget.generation_steps, seed=seed, controlnet=False, changes=budget.batches,
         )  # fmt: skip
         release = assemble_release(folder / "release", trained, setup.base)
-        figures[name] = _generation_figures(folder, release, setup, budget, [CONTROL_CONDITIONS[name]], seed, device)
-    return _write(out / "control.json", figures, budget, seed)
+        metrics[name] = _generation_metrics(folder, release, setup, budget, [CONTROL_CONDITIONS[name]], seed, device)
+    return _write(out / "control.json", metrics, budget, seed)
 
 
 def _aligned(folder: Path, start: Path, setup: Setup, budget: Budget, seed: int, changes: Mapping[str, Any]) -> Path:
@@ -187,7 +187,7 @@ def _feature_caches(
     return caches
 
 
-def _generation_figures(
+def _generation_metrics(
     folder: Path,
     release: Path,
     setup: Setup,
@@ -210,7 +210,7 @@ def _generation_figures(
     }
 
 
-def _write(path: Path, figures: Mapping[str, Mapping[str, float]], budget: Budget, seed: int) -> dict[str, Any]:
-    content = {"protocol": vars(budget) | {"seed": seed}, "figures": figures}
+def _write(path: Path, metrics: Mapping[str, Mapping[str, float]], budget: Budget, seed: int) -> dict[str, Any]:
+    content = {"protocol": vars(budget) | {"seed": seed}, "metrics": metrics}
     write_json(path, content)
     return content

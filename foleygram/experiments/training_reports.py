@@ -50,25 +50,25 @@ def sensitivity_report(content: Mapping[str, Any]) -> Report:
 
 def control_report(content: Mapping[str, Any]) -> Report:
     """What `compare_controls` found; the condition's name, which says the control again, is dropped."""
-    figures = {name: {k.rpartition(": ")[2]: v for k, v in row.items()} for name, row in content["figures"].items()}
+    metrics = {name: {k.rpartition(": ")[2]: v for k, v in row.items()} for name, row in content["metrics"].items()}
     return _report(
-        "control", content, variants_finding("Control", CONTROL_TEXT, {**content, "figures": figures}, SOUND)
+        "control", content, variants_finding("Control", CONTROL_TEXT, {**content, "metrics": metrics}, SOUND)
     )
 
 
 def variants_finding(title: str, text: str, content: Mapping[str, Any], keys: Mapping[str, str]) -> Finding:
     """A row per variant with the metrics that `keys` (label: name) names, a dash where one is missing."""
-    figures: Mapping[str, Mapping[str, float]] = content["figures"]
-    panels = {label: {name: row.get(key) for name, row in figures.items()} for label, key in keys.items()}
-    rows = tuple((name, *(cell(key, row.get(key)) for key in keys.values())) for name, row in figures.items())
-    return Finding(title, text, ("variant", *keys), rows, figures=figures, plot=draw_dots(panels, {}))
+    metrics: Mapping[str, Mapping[str, float]] = content["metrics"]
+    panels = {label: {name: row.get(key) for name, row in metrics.items()} for label, key in keys.items()}
+    rows = tuple((name, *(cell(key, row.get(key)) for key in keys.values())) for name, row in metrics.items())
+    return Finding(title, text, ("variant", *keys), rows, metrics=metrics, plot=draw_dots(panels, {}))
 
 
 def _report(name: str, content: Mapping[str, Any], *findings: Finding) -> Report:
     protocol = {"experiment": name, **content["protocol"], "versions": versions()}
-    variants: Sequence[str] = list(content["figures"])
+    variants: Sequence[str] = list(content["metrics"])
     return Report(title=f"{name}: {', '.join(variants)}", protocol=protocol, scores={}, findings=findings)
 
 
 def _keys(content: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(key for row in content["figures"].values() for key in row))
+    return list(dict.fromkeys(key for row in content["metrics"].values() for key in row))

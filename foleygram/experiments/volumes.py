@@ -54,7 +54,7 @@ def volumes(
     indices = pick_clips(len(dataset), limit)
     clips = embed_clips(pipeline.parts, dataset, indices=indices, batch_size=batch_size)
     found = volumes_by_material(clips)
-    figures = {
+    metrics = {
         name: {
             "num_clips": len(v.matched),
             "matched": float(v.matched.median()), "mismatched": float(v.mismatched.median()),
@@ -71,7 +71,7 @@ def volumes(
         },
         scores={},
         alignment=retrieval_report(*clips),
-        findings=(_finding(found, figures),),
+        findings=(_finding(found, metrics),),
         notes=_left_out(clips.materials, found),
     )  # fmt: skip
 
@@ -107,7 +107,7 @@ def _by_material(materials: Sequence[str]) -> dict[str, list[int]]:
     return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))
 
 
-def _finding(found: dict[str, Volumes], figures: dict[str, dict[str, object]]) -> Finding:
+def _finding(found: dict[str, Volumes], metrics: dict[str, dict[str, object]]) -> Finding:
     rows = [
         (name, str(len(v.matched)), f"{v.matched.median():.3f}", f"{v.mismatched.median():.3f}",
          f"{separation(v.matched, v.mismatched):.3f}", ", ".join(f"{cosine:.2f}" for cosine in v.cosines))
@@ -119,7 +119,7 @@ def _finding(found: dict[str, Volumes], figures: dict[str, dict[str, object]]) -
     return Finding(
         "Volumes of matched and mismatched triplets", TEXT,
         ("material", "clips", "median, matched", "median, mismatched", "AUC", "cosines"), tuple(rows),
-        figures=figures, plot=draw_histograms(panels, labels=("matched", "mismatched")),
+        metrics=metrics, plot=draw_histograms(panels, labels=("matched", "mismatched")),
     )  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def match_systems(folders: Sequence[Path], *, media: Media = "auto", videos: Pat
     blind = [f"{key.system}/{key.clip}" for key, source in sources.items() if source.video is None]
     if media == "video" and blind:
         raise ValueError(
-            f"no video for {len(blind)} of {len(sources)}, first {blind[0]}; give --pictures, or --media audio"
+            f"no video for {len(blind)} of {len(sources)}, first {blind[0]}; give --videos, or --media audio"
         )
     if media == "audio" or blind:
         sources = {key: StimulusFiles(source.sound, None) for key, source in sources.items()}

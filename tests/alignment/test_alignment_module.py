@@ -75,9 +75,9 @@ def fit(
 
 def test_training_brings_the_modalities_together_and_saves_them(tmp_path: Path) -> None:
     training = module(tmp_path / "out", total_steps=60)
-    figures = fit(training, write_cache(tmp_path / "cache"), 60).callback_metrics
-    assert figures["material_video_to_audio"] == 1.0
-    assert figures["auc_all_mixed"] > 0.95
+    metrics = fit(training, write_cache(tmp_path / "cache"), 60).callback_metrics
+    assert metrics["material_video_to_audio"] == 1.0
+    assert metrics["auc_all_mixed"] > 0.95
     folder = tmp_path / "out"
     assert sorted(path.name for path in folder.iterdir()) == [
         "audio_encoder",
@@ -225,6 +225,6 @@ def test_matching_and_checkpointing_are_switches(tmp_path: Path) -> None:
     )  # fmt: skip
     assert training.video_encoder.network.is_gradient_checkpointing
     before = {name: p.clone() for name, p in training.named_parameters()}
-    figures = fit(training, write_cache(tmp_path / "cache"), 2).callback_metrics
-    assert 0 < figures["matching_loss"] < 0.2
+    metrics = fit(training, write_cache(tmp_path / "cache"), 2).callback_metrics
+    assert 0 < metrics["matching_loss"] < 0.2
     assert [n for n, p in training.named_parameters() if torch.equal(p, before[n]) and "log_temp" not in n] == []

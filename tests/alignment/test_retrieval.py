@@ -14,11 +14,11 @@ def test_a_good_space_scores_one_everywhere() -> None:
     # Modalities stand a little apart: were video and audio equal, every text would span no volume with them.
     offsets = 0.5 * torch.eye(15)[12:]
     parts = [normalize(torch.eye(12, 15) + offset, dim=-1) for offset in offsets]
-    figures = report(*parts, [str(n) for n in range(12)])
-    assert len([name for name in figures if name.startswith("r1_")]) == 8
-    cosines = {name for name in figures if name.startswith("cosine_")}
-    assert all(figures[name] == pytest.approx(0.8) for name in cosines)
-    assert all(figures[name] == 1.0 for name in figures.keys() - cosines), figures
+    metrics = report(*parts, [str(n) for n in range(12)])
+    assert len([name for name in metrics if name.startswith("r1_")]) == 8
+    cosines = {name for name in metrics if name.startswith("cosine_")}
+    assert all(metrics[name] == pytest.approx(0.8) for name in cosines)
+    assert all(metrics[name] == 1.0 for name in metrics.keys() - cosines), metrics
 
 
 def test_recalls_and_cosines_equal_a_count_by_hand() -> None:
@@ -26,7 +26,7 @@ def test_recalls_and_cosines_equal_a_count_by_hand() -> None:
     names = ("video", "text", "audio")
     parts = [normalize(torch.randn(14, 4, generator=generator), dim=-1) for _ in names]
     captions = [str(n % 9) for n in range(14)]
-    figures, clips = report(*parts, captions), dict(zip(names, parts, strict=True))
+    metrics, clips = report(*parts, captions), dict(zip(names, parts, strict=True))
     video, text, audio = parts
     volumes = torch.tensor(
         [[gram_volume(torch.stack([t, v, a])) for v, a in zip(video, audio, strict=True)] for t in text]
@@ -39,27 +39,27 @@ def test_recalls_and_cosines_equal_a_count_by_hand() -> None:
             ahead.append(sum(s >= best and other != caption for s, other in zip(row, captions, strict=True)))
         for k in (1, 5, 10):
             share = sum(number < k for number in ahead) / 14
-            assert figures[f"r{k}_{direction}"] == pytest.approx(share), (k, direction)
+            assert metrics[f"r{k}_{direction}"] == pytest.approx(share), (k, direction)
     for pair in ("video_text", "video_audio", "text_audio"):
         a, b = (clips[name] for name in pair.split("_"))
-        assert figures[f"cosine_{pair}"] == pytest.approx(sum(float(x @ y) for x, y in zip(a, b, strict=True)) / 14)
+        assert metrics[f"cosine_{pair}"] == pytest.approx(sum(float(x @ y) for x, y in zip(a, b, strict=True)) / 14)
 
 
 def test_a_shuffled_space_scores_chance() -> None:
     generator = torch.Generator().manual_seed(0)
     parts = [normalize(torch.randn(400, 64, generator=generator), dim=-1) for _ in range(3)]
-    figures = report(*parts, [str(n % 8) for n in range(400)])
-    assert figures["material_video_to_audio"] == pytest.approx(1 / 8, abs=0.06)
-    assert figures["auc_other_text"] == pytest.approx(0.5, abs=0.05)
-    assert figures["auc_all_mixed"] == pytest.approx(0.5, abs=0.05)
-    assert figures["cosine_video_audio"] == pytest.approx(0.0, abs=0.02)
+    metrics = report(*parts, [str(n % 8) for n in range(400)])
+    assert metrics["material_video_to_audio"] == pytest.approx(1 / 8, abs=0.06)
+    assert metrics["auc_other_text"] == pytest.approx(0.5, abs=0.05)
+    assert metrics["auc_all_mixed"] == pytest.approx(0.5, abs=0.05)
+    assert metrics["cosine_video_audio"] == pytest.approx(0.0, abs=0.02)
 
 
 def test_a_collapsed_space_gains_nothing_from_ties() -> None:
     same = torch.eye(1, 8).expand(10, -1)
-    figures = report(same, same, same, [str(n) for n in range(10)])
-    assert figures["r1_text_to_video"] == figures["material_video_to_audio"] == 0.0
-    assert figures["auc_other_text"] == pytest.approx(0.5)
+    metrics = report(same, same, same, [str(n) for n in range(10)])
+    assert metrics["r1_text_to_video"] == metrics["material_video_to_audio"] == 0.0
+    assert metrics["auc_other_text"] == pytest.approx(0.5)
 
 
 def test_any_clip_with_an_equal_caption_counts_as_right() -> None:
@@ -72,15 +72,15 @@ def test_material_agreement_leaves_out_clips_of_several_or_no_materials() -> Non
     vectors = torch.eye(4)
     audio = vectors[[0, 1, 3, 2]]  # wrong exactly for the clips that do not count
     names = ["wood", "metal", "wood,metal", ""]
-    figures = retrieval_report(Embeddings(vectors, vectors, audio), ["a", "b", "c", "d"], names)
-    assert figures["material_video_to_audio"] == 1.0
-    assert figures["r1_video_to_audio"] == 0.5
+    metrics = retrieval_report(Embeddings(vectors, vectors, audio), ["a", "b", "c", "d"], names)
+    assert metrics["material_video_to_audio"] == 1.0
+    assert metrics["r1_video_to_audio"] == 0.5
 
 
-def test_figures_that_clips_cannot_give_are_left_out() -> None:
+def test_metrics_that_clips_cannot_give_are_left_out() -> None:
     vectors = torch.eye(4)
-    figures = retrieval_report(Embeddings(vectors, vectors, vectors), ["same"] * 4, [""] * 4)
-    assert not [name for name in figures if name.startswith(("material", "auc"))]
+    metrics = retrieval_report(Embeddings(vectors, vectors, vectors), ["same"] * 4, [""] * 4)
+    assert not [name for name in metrics if name.startswith(("material", "auc"))]
 
 
 def test_separation_is_the_share_of_ordered_pairs() -> None:

@@ -218,7 +218,7 @@ def test_an_embedder_that_is_none_is_named(folders, tiny_release):
         load_class(f"{EMBEDDER}={folders[0]}")
 
 
-def test_figures_of_another_network_are_not_compared(folders, tiny_release):
+def test_metrics_of_another_network_are_not_compared(folders, tiny_release):
     report, earlier = score(folders, tiny_release), score(folders, tiny_release).content()
     assert f"fad_{EAR}" in compare_reports(report, earlier, seed=0)["system"]
     earlier["protocol"]["embedders"][EAR]["sha256"] = "another"
@@ -271,7 +271,7 @@ def test_favd_pairs_each_picture_with_both_sounds(rendered, tmp_path, monkeypatc
     assert not any("FAD-infinity" in note for note in report.notes)
     floor, value = (report.scores[name].summary["favd_favd-rgb-vggish"] for name in ("reference", "system"))
     assert np.isfinite(value) and value >= 0 and floor is None
-    assert report.protocol["embedders"]["favd-rgb-vggish"]["picture"] == {"name": "eye"}
+    assert report.protocol["embedders"]["favd-rgb-vggish"]["video"] == {"name": "eye"}
 
 
 def small(rows):

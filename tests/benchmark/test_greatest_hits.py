@@ -45,8 +45,8 @@ def test_systems_and_reencodings_are_scored_on_the_clips_that_all_have(folder, t
     assert report["summary"]["silence"]["onset_f1_50"] == 0 < report["summary"]["reference"]["onset_f1_50"]
     (finding,) = report["findings"]
     names = ["original", "23.976 fps", "60 fps", "variable rate", "portrait HEVC", "crf 40"]
-    assert [row[0] for row in finding["rows"]] == list(finding["figures"]) == names
-    assert finding["figures"]["original"]["onset_f1_50"] == report["summary"]["predicted envelope"]["onset_f1_50"]
+    assert [row[0] for row in finding["rows"]] == list(finding["metrics"]) == names
+    assert finding["metrics"]["original"]["onset_f1_50"] == report["summary"]["predicted envelope"]["onset_f1_50"]
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*.wav")}
     assert benchmark(folder, *options).exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.wav")} == written  # kept, not made again

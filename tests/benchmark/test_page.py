@@ -1,4 +1,4 @@
-"""The report's folder: figures, rows, and a page that stands by itself, looked at in a real browser."""
+"""The report's folder: metrics, rows, and a page that stands by itself, looked at in a real browser."""
 
 import base64
 import io

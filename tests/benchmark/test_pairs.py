@@ -40,13 +40,13 @@ def folders(tmp_path):
     return generated, reference
 
 
-def figures(generated, reference, **options):
+def metrics(generated, reference, **options):
     report = run.evaluate_folders(generated, reference, show_progress=False, **options)
     return report, report.scores[generated.name].summary
 
 
 def test_a_system_that_repeats_the_references_is_perfect(folders):
-    report, summary = figures(*folders)
+    report, summary = metrics(*folders)
     assert summary["num_clips"] == 6
     assert summary["onset_f1_50"] == 1 and summary["envelope_l1"] == 0
     assert summary["envelope_correlation"] == pytest.approx(1)
@@ -61,7 +61,7 @@ def test_a_shift_moves_the_lag_by_itself_and_costs_the_onsets_past_their_toleran
     for path in generated.iterdir():
         sound, rate = soundfile.read(path, dtype="float32")
         soundfile.write(path, np.roll(sound, round(rate * milliseconds / 1000)), rate)
-    _, summary = figures(generated, reference)
+    _, summary = metrics(generated, reference)
     assert summary["median_absolute_lag_ms"] == pytest.approx(abs(milliseconds), abs=1)
     assert (summary["onset_f1_50"], summary["onset_f1_100"]) == (narrow, wide)
     assert summary["condfoleygen_accuracy"] == wide
@@ -82,7 +82,7 @@ def test_form_does_not_matter(folders, form):
     else:
         soundfile.write(path.with_suffix(".flac"), sound, rate)
         path.unlink()
-    report, summary = figures(generated, reference)
+    report, summary = metrics(generated, reference)
     assert summary["onset_f1_50"] == 1
     assert summary["envelope_l1"] < 1e-4
     assert len(report.remarks.refitted) == (form == "longer")
@@ -92,7 +92,7 @@ def test_a_short_file_is_padded_so_what_it_lacks_counts_against_it(folders):
     generated, reference = folders
     sound, rate = soundfile.read(generated / "v0.wav")
     soundfile.write(generated / "v0.wav", sound[: rate // 2], rate)
-    report, summary = figures(generated, reference)
+    report, summary = metrics(generated, reference)
     assert "v0.wav: 0.50 s, padded with silence to its reference's 2.00 s" in report.remarks.refitted[0]
     assert summary["onset_count_ratio"] == pytest.approx(11 / 12)
 
@@ -103,7 +103,7 @@ def test_mismatches_unreadable_files_and_silence_are_named(folders):
     soundfile.write(generated / "v1.wav", np.full(32_000, np.nan, np.float32), 16_000, subtype="FLOAT")
     soundfile.write(generated / "v2.wav", np.zeros(32_000), 16_000)
     (generated / "v4.wav").rename(generated / "other.wav")
-    report, summary = figures(generated, reference)
+    report, summary = metrics(generated, reference)
     assert summary["num_clips"] == 3
     assert [line.split("left out")[0].rsplit(";", 1)[1].strip() for line in report.remarks.left_out] == [
         "v0 is",
@@ -122,7 +122,7 @@ def test_every_file_without_a_partner_is_in_the_report(folders):
     generated, reference = folders
     for number in range(8):
         soundfile.write(generated / f"other{number}.wav", strikes(16_000), 16_000)
-    report, _ = figures(generated, reference, limit=1, metrics=["envelope"])
+    report, _ = metrics(generated, reference, limit=1, metrics=["envelope"])
     assert "not scored: 8" in report.notes[0]
     assert report.content()["remarks"]["without_reference"] == [str(generated / f"other{n}.wav") for n in range(8)]
 
@@ -156,7 +156,7 @@ def test_an_unusable_file_is_named_and_the_others_are_scored(folders, tmp_path, 
         soundfile.write(generated / "v0.wav", 1e25 * strikes(16_000), 16_000, subtype="FLOAT")
     else:
         lying(generated / "v0.wav", 2**36 - 1)
-    report, summary = figures(generated, reference, judge=JUDGE)
+    report, summary = metrics(generated, reference, judge=JUDGE)
     assert summary["num_clips"] == 5 and summary["envelope_l1"] == 0
     assert re.search(f"{words}.*v0 is left out of every metric", report.remarks.left_out[0])
     write_json(tmp_path / "report.json", report.content())
@@ -166,24 +166,24 @@ def test_no_onset_scores_without_annotated_times(folders):
     generated, reference = folders
     for path in reference.glob("*_times.txt"):
         path.unlink()
-    _, summary = figures(generated, reference)
+    _, summary = metrics(generated, reference)
     assert "onset_f1_50" not in summary and summary["envelope_l1"] == 0
 
 
-def test_one_clip_has_figures_and_no_interval(folders):
-    report, summary = figures(*folders, limit=1)
+def test_one_clip_has_scores_and_no_interval(folders):
+    report, summary = metrics(*folders, limit=1)
     assert summary["num_clips"] == 1 and report.intervals[folders[0].name] == {}
     assert "an interval needs 5 videos, here are 1" in report.notes[0]
 
 
 def test_file_order_and_names_of_folders_change_nothing(folders, tmp_path):
     generated, reference = folders
-    _, summary = figures(generated, reference)
+    _, summary = metrics(generated, reference)
     moved = tmp_path / "again"
     moved.mkdir()
     for path in sorted(generated.iterdir(), reverse=True):
         (moved / path.name).write_bytes(path.read_bytes())
-    assert figures(moved, reference)[1] == summary
+    assert metrics(moved, reference)[1] == summary
 
 
 def test_folders_without_common_files_or_any_are_refused(folders, tmp_path):

@@ -72,7 +72,7 @@ def judge():
 
 @pytest.fixture
 def root(tmp_path):
-    """Four videos with sound and event times, their pictures never read."""
+    """Four videos with sound and event times, frames never read."""
     folder = tmp_path / "data"
     folder.mkdir()
     for index, material in enumerate(MATERIALS):
@@ -85,7 +85,7 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def silent_pictures(monkeypatch):
+def videos_unread(monkeypatch):
     def read(self, index):
         item = sounds(self, index)
         item["frames"] = torch.full((2, 3, 16, 16), index, dtype=torch.uint8)
@@ -185,7 +185,7 @@ def run_all(pipeline, judge, root, folder, **options):
     return {name: scores_of(found) for name, found in rows.items()}
 
 
-def test_each_condition_has_the_inputs_of_its_name(judge, root, silent_pictures, tmp_path):
+def test_each_condition_has_the_inputs_of_its_name(judge, root, videos_unread, tmp_path):
     found = {name: scores.summary for name, scores in run_all(Pipeline(), judge, root, tmp_path / "s").items()}
     assert found["reference"]["onset_f1_50"] == found["true"]["onset_f1_50"] == 1
     assert found["true"]["material_accuracy"] == 1
@@ -199,7 +199,7 @@ def test_each_condition_has_the_inputs_of_its_name(judge, root, silent_pictures,
     assert borrowed[0]["material_accuracy"] == 1
 
 
-def test_the_model_gets_no_sound_or_caption_and_one_seed_per_clip(judge, root, silent_pictures, tmp_path):
+def test_the_model_gets_no_sound_or_caption_and_one_seed_per_clip(judge, root, videos_unread, tmp_path):
     pipeline = Pipeline()
     run_all(pipeline, judge, root, tmp_path / "s")
     for call in pipeline.calls:
@@ -208,12 +208,12 @@ def test_the_model_gets_no_sound_or_caption_and_one_seed_per_clip(judge, root, s
     assert {tuple(call["seeds"]) for call in pipeline.calls} == {(100, 101, 102), (103,)}
 
 
-def test_figures_do_not_depend_on_the_batch_size(judge, root, silent_pictures, tmp_path):
+def test_scores_do_not_depend_on_the_batch_size(judge, root, videos_unread, tmp_path):
     together, alone = (run_all(Pipeline(), judge, root, tmp_path / str(n), batch_size=n) for n in (4, 1))
     assert {n: s.summary for n, s in together.items()} == {n: s.summary for n, s in alone.items()}
 
 
-def test_a_killed_run_resumes_where_it_stopped(judge, root, silent_pictures, tmp_path):
+def test_a_killed_run_resumes_where_it_stopped(judge, root, videos_unread, tmp_path):
     whole = run_all(Pipeline(), judge, root, tmp_path / "s")
     lost = sorted((tmp_path / "s" / "other_video").glob("*.wav"))[1:3]
     for path in lost:
@@ -278,7 +278,7 @@ def run_evaluate(root, tmp_path, judge, monkeypatch, **options):
     return run.evaluate(checkpoint, root, **settings, show_progress=False)
 
 
-def test_evaluate_prints_and_writes_everything(judge, root, silent_pictures, monkeypatch, tmp_path, capsys):
+def test_evaluate_prints_and_writes_everything(judge, root, videos_unread, monkeypatch, tmp_path, capsys):
     report = run_evaluate(root, tmp_path, judge, monkeypatch)
     report_results(report, tmp_path / "deep" / "scores.json")
     content = json.loads((tmp_path / "deep" / "scores.json").read_text())
@@ -295,7 +295,7 @@ def test_evaluate_prints_and_writes_everything(judge, root, silent_pictures, mon
     assert "auc" in printed
 
 
-def test_scoring_videos_that_were_trained_on_warns(judge, root, silent_pictures, monkeypatch, tmp_path):
+def test_scoring_videos_that_were_trained_on_warns(judge, root, videos_unread, monkeypatch, tmp_path):
     unseen = run_evaluate(root, tmp_path, judge, monkeypatch, metrics=["onsets"])
     assert not any("trained on" in note for note in unseen.notes)
     report = run_evaluate(root, tmp_path, judge, monkeypatch, metrics=["onsets"], seen=["2000-01-01-00-00-00"])

@@ -34,8 +34,8 @@ def test_every_prompt_with_and_without_a_reference_under_a_zero_envelope_and_eve
     assert len(requests) == len(PROMPTS) * 2 * 3
     asked = {(one.prompt, one.reference_audio is not None, one.seed) for one in requests}
     assert asked == {(prompt, heard, seed) for prompt in PROMPTS for heard in (False, True) for seed in range(3)}
-    assert finding.figures["audible_share"] == pytest.approx(1 / 3)
-    assert finding.figures["loudest_dbfs"] == pytest.approx(-40, abs=1e-3)
+    assert finding.metrics["audible_share"] == pytest.approx(1 / 3)
+    assert finding.metrics["loudest_dbfs"] == pytest.approx(-40, abs=1e-3)
     assert [row[2] for row in finding.rows] == ["1"] * 12
 
 
@@ -43,9 +43,9 @@ def test_digital_silence_is_silent(pipeline, monkeypatch):
     monkeypatch.setattr(
         pipeline, "generate", lambda batch, **_: [FoleyOutput(torch.zeros(1, 8), 16_000, one.envelope) for one in batch]
     )
-    assert counted(pipeline, 1).figures["audible_share"] == 0
+    assert counted(pipeline, 1).metrics["audible_share"] == 0
 
 
 def test_the_tiny_release_runs_through(pipeline):
-    figures = counted(pipeline, 1, num_inference_steps=1).figures
-    assert figures["num_clips"] == 12 and 0 <= figures["audible_share"] <= 1
+    metrics = counted(pipeline, 1, num_inference_steps=1).metrics
+    assert metrics["num_clips"] == 12 and 0 <= metrics["audible_share"] <= 1

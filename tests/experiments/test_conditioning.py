@@ -49,7 +49,7 @@ def test_conditioning_scores_every_combination_and_marks_oracles(judged_release,
     assert set(names) - set(content["oracle"]) == {"v", "t", "vt"}
     finding = content["findings"][0]
     assert [row[0] for row in finding["rows"]][:3] == ["a †", "v", "t"]
-    assert finding["figures"]["v"]["onset_f1_50"] == content["summary"]["v"]["onset_f1_50"]
+    assert finding["metrics"]["v"]["onset_f1_50"] == content["summary"]["v"]["onset_f1_50"]
     assert content["protocol"]["num_inference_steps"] == 1 and "Conditioning" in printed
     content, _ = run(judged_release, rendered, tmp_path, "conditioning", *FEW, "--true-envelope")
     assert len(content["oracle"]) == 7 and "as in the paper" in content["findings"][0]["text"]
@@ -167,7 +167,7 @@ def test_smoothing_names_the_scales_at_which_onsets_are_lost():
     (finding,) = smoothing(controlled).findings
     assert [row[0] for row in finding.rows] == ["0", "0.25", "0.5", "0.75", "1", "1.25", "1.5"]
     assert "onset F1, 50 ms at 0, 0.25, 0.5, 0.75; envelope correlation at 0, 0.25, 0.5, 0.75." in finding.text
-    assert finding.figures["0.75"]["onset_f1_50"] == 0.5 and finding.figures["1.5"]["onset_f1_50"] == 1.0
+    assert finding.metrics["0.75"]["onset_f1_50"] == 0.5 and finding.metrics["1.5"]["onset_f1_50"] == 1.0
 
 
 def test_smoothing_leaves_the_control_out_at_scale_0(judged_release, rendered, tmp_path):

@@ -38,7 +38,7 @@ def test_sounds_are_made_and_scored_on_the_device_that_was_asked_for(
         raise RuntimeError(f"scored on {device}")
 
     monkeypatch.setattr(training_experiments, "evaluate", evaluate)
-    for step in ("cache_media", "align", "space_figures", "_feature_caches", "train_generation", "assemble_release"):
+    for step in ("cache_media", "align", "space_metrics", "_feature_caches", "train_generation", "assemble_release"):
         monkeypatch.setattr(training_experiments, step, lambda *_, **__: {})
     folders = ["--rendered", str(tmp_path), "--scored", str(tmp_path), "--out", str(tmp_path / "out")]
     outcome = CliRunner().invoke(app, ["experiment", name, *folders, "--device", "cpu:0"])
@@ -50,18 +50,18 @@ def test_objectives_are_compared_on_space_and_sound_and_a_second_run_repeats_not
     setup: Setup, tmp_path: Path
 ) -> None:
     found = compare_objectives(tmp_path, setup, LEAST)
-    assert list(found["figures"]) == ["start", "GRAM", "anchor", "all pairs", "Symile"]
-    for figures in found["figures"].values():
-        assert {"volume_matched", "auc_other_text", "avt+true: material_accuracy"} <= figures.keys()
+    assert list(found["metrics"]) == ["start", "GRAM", "anchor", "all pairs", "Symile"]
+    for metrics in found["metrics"].values():
+        assert {"volume_matched", "auc_other_text", "avt+true: material_accuracy"} <= metrics.keys()
     losses = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    assert compare_objectives(tmp_path, setup, LEAST)["figures"] == found["figures"]
+    assert compare_objectives(tmp_path, setup, LEAST)["metrics"] == found["metrics"]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == losses
     assert json.loads((tmp_path / "objectives.json").read_text())["protocol"]["seed"] == 0
 
 
 @pytest.mark.slow
 def test_controls_are_compared_from_fresh_control_networks(setup: Setup, tmp_path: Path) -> None:
-    found = compare_controls(tmp_path, setup, LEAST)["figures"]
+    found = compare_controls(tmp_path, setup, LEAST)["metrics"]
     assert list(found) == ["RMS envelope", "onset track"]
     assert "v+onsets: envelope_correlation" in found["onset track"]
     assert "v+true: envelope_correlation" in found["RMS envelope"]

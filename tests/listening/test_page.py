@@ -172,7 +172,7 @@ def test_bad_folders_are_named_and_nothing_is_written(folders, tmp_path: Path, d
         (["{0}", "{2}/missing", "--out", "{2}/page"], "no such folder"),
         (["{0}", "{1}"], "--out PAGE"),
         (["{0}", "{1}", "--out", "{1}"], "exists already"),
-        (["{0}", "{1}", "--out", "{2}/page", "--media", "video"], "--pictures"),
+        (["{0}", "{1}", "--out", "{2}/page", "--media", "video"], "--videos"),
         (["{0}", "{1}", "--out", "{2}/page", "--scale", "fit"], "NAME=QUESTION"),
         (["{0}", "{1}", "--out", "{2}/page", "--checks", "3"], "one per clip"),
         (["{2}/page", "--collect"], "whose answers"),

@@ -249,7 +249,7 @@ function comparison(trial) {
   const heard = listening(trial, 2, ready);
   const sides = ["left", "right"].map((side, i) => player("AB"[i], trial[side], heard(i), Boolean(answer)));
   main.append(
-    heading(test.video ? "Which sound fits the picture better?" : "Which of the two sounds better?"),
+    heading(test.video ? "Which sound fits the video better?" : "Which of the two sounds better?"),
     element("div", { className: "players" }, ...sides.map(({ card }) => card)),
     element("div", { className: "choices" }, ...buttons),
     hint,
