@@ -38,7 +38,7 @@ TAKES_LEGEND = (
 
 
 class Printing(NamedTuple):
-    """How much a command prints: a bar and tables; only what needs attention; or JSON on standard output."""
+    """Output of a command: a progress bar and tables, errors and deviations only (`quiet`), or JSON."""
 
     quiet: bool = False
     as_json: bool = False

@@ -85,7 +85,7 @@ def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
         try:
             return list(rows.fieldnames or ()), [(rows.line_num, row) for row in rows]
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: no CSV in UTF-8 ({error}); save it as that") from error
+            raise ValueError(f"{path}: not a CSV in UTF-8 ({error}); save it as that") from error
 
 
 def read_json(path: Path) -> Any:

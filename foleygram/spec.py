@@ -38,7 +38,7 @@ class ClipSpec:
     image_size: int = 224
     """Side of those frames, in pixels."""
     frame_transform: FrameTransform = "squash"
-    """How a video's frame becomes a square: `squash` scales both sides to `image_size` (bicubic), `crop` scales the
+    """How frames are made square: `squash` scales both sides to `image_size` (bicubic), `crop` scales the
     shorter one to it and keeps the middle (bilinear; GRAM's `vision_transforms: crop_flip`)."""
     motion_frame_rate: float = 30.0
     """Rate of the envelope predictor's time grid, in Hz."""

@@ -54,5 +54,5 @@ def matching_from_gram(folder: str, weight: float = 0.1) -> DataAnchorMatching:
 
 
 def _width(state: Mapping[str, Tensor], key: str) -> int:
-    """How many values the layer `key` reads."""
+    """Input width of the layer `key`."""
     return int(state[key].shape[1])

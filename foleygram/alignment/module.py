@@ -19,7 +19,7 @@ from foleygram.training.steps import compile_blocks, linear_schedule
 
 
 class Tokens(NamedTuple):
-    """What the three networks say of a batch before pooling, and the text's ids with their mask."""
+    """Outputs of the three networks for a batch, before pooling, and the text's ids with their mask."""
 
     video: Tensor
     text: Tensor

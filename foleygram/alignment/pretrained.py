@@ -108,7 +108,7 @@ def video_encoder_from_eva(path: str, embedding_dim: int = 512, num_attention_he
 
 
 BERTS_HEADS = ("cls.", "bert.pooler.", "pooler.")
-"""What only BERT's own tasks use."""
+"""Prefixes of BERT's own heads, which are not used here."""
 
 
 def text_encoder_from_bert(
@@ -142,7 +142,7 @@ LEFT_OUT = (
     "hidden_trans_subtitle_", "hidden_trans_depth_", "subtitle_type_embeddings", "depth_type_embeddings",
     "depth_frame_embedding",
 )  # fmt: skip
-"""What only GRAM's other tasks use: captioning, subtitles, depth."""
+"""Prefixes of GRAM's other tasks, which are not used here: captioning, subtitles, depth."""
 TAKEN = (
     "vision_encoder.visual.", "multimodal_encoder.bert.", "audio_encoder.", "contra_head_t.linear.weight",
     "contra_head_v.linear.weight", "contra_head_a.linear.weight", "contra_temp",
@@ -162,7 +162,7 @@ class GramEncoders(NamedTuple):
     audio: AudioEncoder
     temperature: float
     frame_transform: FrameTransform
-    """How its training made frames square (`ClipSpec.frame_transform`)."""
+    """`ClipSpec.frame_transform` of its training."""
 
 
 def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_text_heads: int = 12) -> GramEncoders:
@@ -204,7 +204,7 @@ def read_gram_state(folder: Path) -> tuple[dict[str, Tensor], Path]:
     unexpected = sorted(key for key in state if not key.startswith((*TAKEN, *MATCHING, *LEFT_OUT)))
     missing = [prefix for prefix in TAKEN if not any(key.startswith(prefix) for key in state)]
     if unexpected or missing:
-        raise ValueError(f"{path}: no checkpoint of GRAM: unexpected {unexpected[:5]}, missing {missing}")
+        raise ValueError(f"{path}: not a checkpoint of GRAM: unexpected {unexpected[:5]}, missing {missing}")
     return {key: value for key, value in state.items() if not key.startswith(LEFT_OUT)}, path
 
 
@@ -280,9 +280,9 @@ def text_sizes(state: Mapping[str, Tensor], num_heads: int) -> dict[str, Any]:
 
 
 def _audio_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Sizes of a BEATs network; the table of position biases says how many heads there are.
+    """Sizes of a BEATs network; the table of position biases gives the number of heads.
 
-    How far apart tokens have a bias of their own no weight says: it is that of every published BEATs, 800.
+    The largest distance with its own bias is not in the weights: 800, as in every published BEATs.
     """
     embed_dim, _, patch, _ = _shape(state, "patch_embedding.weight")
     buckets, heads = _shape(state, "encoder.relative_attention_bias.weight")

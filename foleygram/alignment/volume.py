@@ -77,7 +77,7 @@ def _root(determinant: Tensor, eps: float) -> Tensor:
 
 
 def _shifted(determinant: Tensor, eps: float) -> Tensor:
-    """What the root is drawn from; a determinant below zero is rounding."""
+    """Gram determinants clamped for the square root; values below zero are rounding."""
     return determinant.abs() if eps == 0 else determinant.clamp(min=0) + eps
 
 

@@ -43,7 +43,7 @@ def film_message(film: Film) -> FilmMessage:
 
 
 def found(find: Callable[[Any], Any], key: Any, what: str) -> Any:
-    """What `find` returns for `key`; a KeyError becomes the answer 404."""
+    """The result of `find(key)`; a KeyError becomes status 404."""
     try:
         return find(key)
     except KeyError:

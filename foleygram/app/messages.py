@@ -90,7 +90,7 @@ class WeightsMessage(Message):
 
 
 class SoundOptions(Message):
-    """What the sound should be, and how it is sampled: without `steps` and `guidance` as the release says."""
+    """Options of a sound and its sampling; `steps` and `guidance` default to the release's."""
 
     prompt: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     negative_prompt: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
@@ -136,7 +136,7 @@ class QueueRequest(SoundOptions):
 
 
 class ScoreMessage(BaseModel):
-    """How a take follows its envelope and inputs; null for what cannot be measured."""
+    """Scores of a take; null for what cannot be measured."""
 
     relative_l1: float
     lag_ms: float | None
@@ -216,7 +216,7 @@ class FolderFilm(BaseModel):
 
 
 class ServerMessage(BaseModel):
-    """What the server is and allows."""
+    """Version, device and limits of the server."""
 
     version: str
     checkpoint: str

@@ -62,7 +62,7 @@ class CardSound(NamedTuple):
 
 
 class ClipCard(NamedTuple):
-    """What the page shows of a clip."""
+    """A clip on the page: title, facts and sounds."""
 
     title: str
     facts: str

@@ -34,7 +34,7 @@ EmbeddedPair = tuple[SoundPair, tuple[Tensor, ...], tuple[Tensor, ...]]
 
 
 def load_published(name: str, weights: Path, checkpoint: Path | None) -> AudioEmbedder:
-    """The network that a metric's name stands for; raises FileNotFoundError saying how to get its weights."""
+    """The network of a metric's name; raises FileNotFoundError with how to get its weights."""
     if name == OWN and checkpoint is not None:
         return AlignedEmbedder.from_pretrained(checkpoint)
     if name == "laion-clap":
@@ -91,7 +91,7 @@ class SoundSets(NamedTuple):
         return [pair for pair in self.place.share(self.pairs[name]) if pair.key in self.seconds[name]]
 
     def sounds(self, name: str, pair: SoundPair) -> tuple[AudioClip, AudioClip]:
-        """What is embedded of a pair: the generated sound, as long as its reference, and the reference."""
+        """The sounds of a pair to embed: the generated one, cut to its reference's length, and the reference."""
         if pair.generated == pair.reference:
             return AudioClip(pair.reference), AudioClip(pair.reference)
         return AudioClip(pair.generated, 0.0, round(self.seconds[name][pair.key], 6)), AudioClip(pair.reference)
@@ -147,7 +147,7 @@ class Embedded:
         self.failures += [f"{name}: {line}" for line in sorted({line for part in from_all(failures) for line in part})]
 
     def counts(self, name: str, found: Distance) -> dict[str, float | None]:
-        """How many embeddings a distance is over; nothing for a floor that there is not."""
+        """Numbers of embeddings of a distance; empty for a floor that does not exist."""
         if not found.num_reference:
             return {}
         return {f"num_rows_{name}": found.num_generated, f"num_reference_rows_{name}": found.num_reference}

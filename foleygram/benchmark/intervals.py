@@ -40,7 +40,7 @@ def difference_intervals(rows: Sequence[Row], others: Sequence[Row], *, seed: in
 
 
 def clip_of(row: Mapping[str, Any]) -> tuple[Any, Any]:
-    """What names a row's clip: its video and start."""
+    """Key of a row's clip: its video and start."""
     return row["video_id"], row["start"]
 
 

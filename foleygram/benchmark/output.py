@@ -38,7 +38,7 @@ def read_report(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file; give the report.json of an earlier run") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path}: no report of `foleygram evaluate` ({error_text(error)}); score that system again"
+            f"{path}: not a report of `foleygram evaluate` ({error_text(error)}); score that system again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""How sounds were scored: for repeating a run, and for refusing to compare reports scored in different ways."""
+"""The scoring protocol of a report, to repeat a run and to refuse comparing different protocols."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ are left out of a comparison one by one."""
 def scoring_protocol(
     metrics: Sequence[str], pairs: Sequence[SoundPair], judge: Path | None, embedders: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """How `pairs` are scored: detector, envelope, judge, lengths, intervals, versions, and the references' hash."""
+    """The protocol of scoring `pairs`: detector, envelope, judge, lengths, intervals, versions, references' hash."""
     return {
         "metrics": list(metrics),
         "num_clips": len(pairs),
@@ -119,7 +119,7 @@ def _short(value: Any) -> str:
 
 
 def split_overlap(index: Mapping[str, Any], video_ids: Sequence[str]) -> list[str]:
-    """A warning when a release was trained on videos that are scored; none where it does not say on which it was.
+    """A warning when a release was trained on videos that are scored; none for a release that does not list them.
 
     `index` is a release's; its `trained_on` holds `data` and `video_ids`.
     """

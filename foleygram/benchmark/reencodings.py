@@ -20,7 +20,7 @@ CLEAN = 0.85
 
 @dataclass(frozen=True)
 class Reencoding:
-    """How a clip is encoded again; `portrait` turns the frames by 90 degrees and says so in the file's header."""
+    """How a clip is encoded again; `portrait` rotates the frames, with a display matrix to rotate them back."""
 
     encoding: Encoding
     portrait: bool = False
@@ -46,7 +46,7 @@ def cut(clip: Clip, out: Path) -> Path:
 
 
 def reencode_clip(clip: Clip, how: Reencoding, out: Path) -> Path:
-    """Write the frames of a clip to `out` (MP4, no sound) as `how` says, unless it is there."""
+    """Write the frames of a clip to `out` (MP4, no sound) in the encoding `how`, unless it exists."""
     if out.is_file():
         return out
     frames, times, _ = _frames(clip)

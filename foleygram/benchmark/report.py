@@ -100,7 +100,7 @@ class Report:
         return {k: v for k, v in self.metrics.items() if any(summary.get(v) is not None for summary in summaries)}
 
     def content(self) -> dict[str, Any]:
-        """What report.json holds."""
+        """The content of report.json."""
         return {
             "title": self.title,
             "protocol": self.protocol,

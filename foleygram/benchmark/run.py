@@ -207,7 +207,7 @@ def _kept_or_temporary(folder: str | Path | None) -> Iterator[Path]:
 
 
 def _unmatched(matched: Matched) -> list[str]:
-    """How many files have no partner; the remarks name them."""
+    """Notes with the numbers of files without a partner; the remarks name them."""
     notes = []
     if number := len(matched.without_reference):
         notes.append(f"generated files without a reference of that name, not scored: {number}")

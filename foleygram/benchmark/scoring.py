@@ -31,13 +31,13 @@ WANTED = {
     OWN: "a release: beside --generated give it as "
     "--embedder foleygram.evaluation.embedders.AlignedEmbedder=checkpoints/mini",
 }
-"""What each unavailable metric needs."""
+"""Requirements of metrics that may be unavailable."""
 
 
 def choose_metrics(names: Sequence[str] | None, *, alignment: bool = False, judge: bool = True) -> tuple[str, ...]:
     """The named metrics, each once, without space around them; by default all that are available.
 
-    `alignment` says whether a checkpoint is scored, `judge` whether there is a material judge. Raises ValueError
+    `alignment`: whether a checkpoint is scored; `judge`: whether there is a material judge. Raises ValueError
     for an unknown name, listing all, and for an unavailable metric.
     """
     lacking = {"alignment": not alignment, OWN: not alignment, "material": not judge}
@@ -103,7 +103,7 @@ def load_networks(
 
 
 def load_judge(folder: Path) -> MaterialJudge:
-    """The judge saved in `folder`; raises FileNotFoundError saying how to train one."""
+    """The judge saved in `folder`; raises FileNotFoundError with how to train one."""
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"{folder}: no material judge there; train one with `foleygram judge`, or choose --metrics without material"

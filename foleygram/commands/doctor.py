@@ -74,7 +74,7 @@ def doctor(
 
 
 def machine() -> Iterator[tuple[str, str]]:
-    """What generating depends on here, as (name, value)."""
+    """Facts about this machine that generating depends on, as (name, value)."""
     import av
     import torch
 

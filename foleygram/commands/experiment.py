@@ -35,7 +35,7 @@ def conditioning(
     steps: Steps = None, guidance: Guidance = 5.0, seed: Seed = 0, batch_size: BatchSize = 8, device: Device = "auto",
     true_envelope: Annotated[bool, typer.Option("--true-envelope", help="The reference's, as in the paper.")] = False,
 ) -> None:  # fmt: skip
-    """(a) Which of sound, video and text say what sounds: A, V, T and their combinations; oracle rows marked."""
+    """(a) Which of sound, video and text determine the material: A, V, T and combinations; oracles are marked."""
     with reported():
         from foleygram.benchmark.output import report_results
         from foleygram.experiments import conditioning as experiments
@@ -151,7 +151,7 @@ def _training(
     rendered: Path, scored: Path, out: Path, checkpoint: Path, media: Path | None, configs: Path, alignment_steps: int,
     generation_steps: int, limit: int | None, steps: int | None,
 ) -> "tuple[Setup, Budget]":  # fmt: skip
-    """What the experiments that train begin with, its caches written where they are missing."""
+    """The setup and budget of experiments that train; missing caches are written."""
     from foleygram.experiments.training_experiments import Budget, Setup, cache_media
     from foleygram.pipeline.release import INDEX
 

@@ -1,4 +1,4 @@
-"""`foleygram listening`: a blind listening test as a static page, and what its listeners' answers say."""
+"""`foleygram listening`: a blind listening test as a static page, and the analysis of its answers."""
 
 import secrets
 from pathlib import Path

@@ -27,7 +27,7 @@ MOVED_MODULES = {
 LISTS = ("--trainer.callbacks", "--trainer.logger")
 """Options of which a class on the command line is one more, not the only one."""
 CLASS = r"(?!null|true|false)[A-Za-z_{]"
-"""How a class begins: its name, or a mapping with `class_path`."""
+"""Matches the beginning of a class: its name, or a mapping with `class_path`."""
 
 
 def train(context: typer.Context) -> None:

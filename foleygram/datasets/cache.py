@@ -81,7 +81,7 @@ class CachedClips(Dataset):
         return self._crop(item, index) if self._crop else item
 
     def names(self) -> list[tuple[str, float | None]]:
-        """Which video each clip is of, and where it starts there in seconds, where the cache says so."""
+        """Video and start in seconds of each clip, if the cache records them."""
         found: list[tuple[str, float | None]] = []
         for number, shard in enumerate(self.manifest["shards"]):
             count = shard["count"]
@@ -177,7 +177,7 @@ def widened(value: Tensor) -> Tensor:
 
 
 class LatentCrop:
-    """Takes the same random stretch of `seconds` out of all latents of an item, and says where it starts.
+    """Crops all latents of an item to the same random stretch of `seconds`, and updates its start.
 
     Raises ValueError when the cached clips are shorter, or when a field would not follow.
     """
@@ -222,7 +222,7 @@ def parse_manifest(text: str, source: str) -> dict[str, Any]:
 
 
 def shard_mark(identity: Mapping[str, Any], name: str) -> str:
-    """What a shard is marked with: that it is the file `name` of the cache of that identity."""
+    """Metadata of a shard: its file `name` and the identity of its cache."""
     return hashlib.sha256(json.dumps([identity, name], sort_keys=True).encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ UNLABELLED = "A person uses a wooden stick."
 
 
 def caption(events: Sequence[Event]) -> str:
-    """What `events` say, as `A person hits|scratches|hits and scratches {materials} with a wooden stick.`
+    """A caption of `events`: `A person hits|scratches|hits and scratches {materials} with a wooden stick.`
 
     Materials come in the order of their first appearance; where no event has one, the sentence names none.
     """

@@ -16,7 +16,7 @@ from foleygram.media.video import read_squares, segment_draws, segment_middles
 from foleygram.spec import ClipSpec
 
 FIELDS = ("audio", "envelope_audio", "frames", "motion")
-"""What can be read of a clip."""
+"""Fields that can be read of a clip."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class VideoFolder(MediaClips):
         return there
 
     def _probed(self, videos: Mapping[str, Path]) -> Iterator[tuple[str, MediaInfo]]:
-        """What the videos hold, those left out that cannot be read."""
+        """Probed videos, without unreadable ones."""
         with ThreadPoolExecutor(PROBED_AT_ONCE) as pool:
             outcomes = track(
                 pool.map(_probe, videos.values()), "probing", total=len(videos), disable=len(videos) < 500,
@@ -149,7 +149,7 @@ def read_captions(path: Path, split: str | None = None) -> dict[str, str | None]
     """Captions by file name from a CSV file with the columns `file` and `caption`; None for those of another `split`.
 
     Raises ValueError for other columns, a split that no row is of, a row without a file, a file that has two rows, and
-    what is no CSV in UTF-8.
+    what is not a CSV in UTF-8.
     """
     needed = {"file", "caption"} | ({"split"} if split else set())
     captions: dict[str, str | None] = {}

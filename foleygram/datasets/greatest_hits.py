@@ -73,7 +73,7 @@ class GreatestHits(MediaClips):
         return self.root / f"{video_id}{endings[0]}"
 
     def caption(self, clip: Clip) -> str:
-        """The video's own sentence where it has a `_caption.txt`, as rendered ones have; else what its events say."""
+        """The text of the video's `_caption.txt` if it has one, as rendered videos do; else a caption of its events."""
         own = self._files.get(f"{clip.video_id}_caption.txt")
         return own.read_text(encoding="utf-8-sig").strip() if own else caption(clip.events)
 

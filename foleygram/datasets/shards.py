@@ -200,7 +200,7 @@ class ShardedClips(IterableDataset):
             members = tar_file_expander([{"url": name, "stream": stream}], handler=stop)
             yield from group_by_keys(members, handler=stop)
         finally:
-            with suppress(OSError):  # a command that is not read to its end says so
+            with suppress(OSError):  # a command that is not read to its end raises
                 stream.close()
 
     def _decoded(self, sample: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def sound_windows(audio: Tensor, embedder: AudioEmbedder) -> Tensor:
 
 
 def num_covered(num_samples: int, embedder: AudioEmbedder) -> int:
-    """How many windows lie wholly inside a sound of so many samples; they come first; 1 for a shorter sound."""
+    """Number of windows inside a sound of `num_samples`, the first ones; 1 for a sound shorter than a window."""
     hop = round(embedder.hop_sec * embedder.sample_rate)
     return max(0, num_samples - window_size(embedder)) // hop + 1
 
@@ -91,7 +91,7 @@ class AlignedEmbedder(nn.Module):
         audio, text = (folder / part / "model.safetensors" for part in ("audio_encoder", "text_encoder"))
         for weights in (audio, text):
             if not weights.is_file():
-                raise FileNotFoundError(f"{weights}: missing; {folder} is no release folder")
+                raise FileNotFoundError(f"{weights}: missing; {folder} is not a release folder")
         try:
             with without_chatter():
                 encoder = AudioEncoder.from_pretrained(audio.parent, torch_dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""How well one sound's loudness over time follows another's."""
+"""Metrics of one sound's envelope against another's: E-L1, correlation, lag, leak."""
 
 import math
 

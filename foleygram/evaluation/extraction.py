@@ -47,7 +47,7 @@ class _Windows(NamedTuple):
 
 
 def feature_key(clip: AudioClip, embedder: AudioEmbedder) -> dict[str, Any]:
-    """What the embeddings of a clip depend on: the file's content, the stretch, the embedder and its windows."""
+    """Cache key of a clip's embeddings: the file's content, the stretch, the embedder and its windows."""
     return {
         "content": content_hash(clip.path),
         "start": clip.start,
@@ -58,7 +58,7 @@ def feature_key(clip: AudioClip, embedder: AudioEmbedder) -> dict[str, Any]:
 
 
 def window_protocol(embedder: AudioEmbedder) -> dict[str, Any]:
-    """How sound is cut for an embedder, for reports: rate in Hz, seconds, and what becomes of the tail."""
+    """The windows of an embedder, for reports: rate in Hz, seconds, and how the tail is treated."""
     return {
         "sample_rate": embedder.sample_rate,
         "window_sec": embedder.window_sec,

@@ -28,7 +28,7 @@ class Profile(NamedTuple):
     """Networks of a profile: I3D on frames, with or without I3D on PWC-Net's optical flow, and VGGish's output."""
 
     flow: Literal["corners not aligned", "corners aligned"] | None
-    """How PWC-Net samples: see `PWCNet`."""
+    """Sampling mode of PWC-Net: see `PWCNet`."""
     sound: Output
 
 

@@ -22,7 +22,7 @@ class Features(NamedTuple):
     rows: Tensor
     """float32 (N, d), one per window."""
     num_covered: int
-    """How many windows, from the first on, lie wholly inside the sound."""
+    """Number of windows inside the sound; they come first."""
     peak: float
     """Largest magnitude of the sound at the embedder's rate; 0 for digital silence."""
 

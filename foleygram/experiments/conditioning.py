@@ -36,7 +36,7 @@ def conditioning(run: Run, *, true_envelope: bool = False) -> Report:
 
 
 def perturbation(run: Run) -> Report:
-    """What follows when the envelope is wrong by a known amount: moved, shuffled, or flat."""
+    """Scores under an envelope that is wrong by a known amount: shifted, shuffled, or flat."""
     shifted = [Condition(_shift_name(ms), envelope="true", shift_ms=ms) for ms in SHIFTS_MS]
     spoilt = [Condition(f"{kind} envelope", envelope=kind) for kind in ("shuffled", "flat")]
     report = run(conditions=[*shifted, *spoilt])

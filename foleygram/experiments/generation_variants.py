@@ -36,7 +36,7 @@ def train_generation(
     controlnet: bool,
     changes: Mapping[str, Any],
 ) -> Path:
-    """Train fresh projectors on the backbone of `base` as `config` says, with `changes`; returns where they end.
+    """Train fresh projectors on the backbone of `base` by `config` with `changes`; returns their folder.
 
     `caches` names for `train` and `val` the caches to join and the fields to take of each; with `controlnet` the
     ControlNet of `base` is trained on, else one begins as a copy of the DiT's blocks.

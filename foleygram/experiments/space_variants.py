@@ -29,7 +29,7 @@ EMBEDDINGS = ["video_embedding", "text_embedding", "audio_embedding"]
 def align(
     folder: Path, start: Path, media: Path, config: Path, *, steps: int, seed: int, changes: Mapping[str, Any]
 ) -> Path:
-    """Train the encoders of `start` on as `config` says, with `changes`; returns where they end, `folder`/encoders.
+    """Continue training the encoders of `start` by `config` with `changes`; returns `folder`/encoders.
 
     `media` holds the caches `train` and `test` of frames and sound.
     """
@@ -68,7 +68,7 @@ def with_fresh_heads(start: Path, out: Path, embedding_dim: int, seed: int) -> P
 
 
 def cache_features(encode: FeatureEncoder, clips: Dataset, out: Path) -> Path:
-    """What `encode` makes of clips, read or cached, as a cache; returns its folder."""
+    """Cache the outputs of `encode` for clips, read or cached; returns the folder."""
     kind = {"spec": asdict(encode.spec), "fields": sorted(encode.fields), "encoders": encode.identity}
     write_cache(clips, out, identity=kind | {"features": type(encode).__name__}, encode=encode)
     return out

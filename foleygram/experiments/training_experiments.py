@@ -46,7 +46,7 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Budget:
-    """How long variants train and how they are scored.
+    """Training steps of variants, and clips and sampling steps of their scores.
 
     `lr` and `vision_lr` are the alignment's rates; `batch_size` is both stages', their configs' own where None.
     """
@@ -61,13 +61,13 @@ class Budget:
 
     @property
     def batches(self) -> dict[str, Any]:
-        """What changes in a stage's config."""
+        """Changes to a stage's config."""
         return {} if self.batch_size is None else {"data.init_args.batch_size": self.batch_size}
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What every variant begins with: a release, its data, and the configs of its stages.
+    """The common start of all variants: a release, its data, and the configs of its stages.
 
     `media` holds caches `train` and `test` with the fields frames, motion and envelope_audio of clips of `rendered`,
     and `heldout` those of `scored`, videos that no training used. `configs` is the folder of the stages' YAMLs.

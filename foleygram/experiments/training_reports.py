@@ -36,7 +36,7 @@ CONTROL_TEXT = (
 
 
 def objectives_report(content: Mapping[str, Any]) -> Report:
-    """What `compare_objectives` found."""
+    """The report of `compare_objectives`."""
     names = dict.fromkeys(key.partition(": ")[0] for key in _keys(content) if ": " in key)
     sound = {f"{label} ({name})": f"{name}: {key}" for name in names for label, key in SOUND.items()}
     space = variants_finding("Spaces", OBJECTIVES_TEXT, content, SPACE)
@@ -44,12 +44,12 @@ def objectives_report(content: Mapping[str, Any]) -> Report:
 
 
 def sensitivity_report(content: Mapping[str, Any]) -> Report:
-    """What `alignment_sensitivity` found."""
+    """The report of `alignment_sensitivity`."""
     return _report("sensitivity", content, variants_finding("Sensitivity", SENSITIVITY_TEXT, content, SPACE))
 
 
 def control_report(content: Mapping[str, Any]) -> Report:
-    """What `compare_controls` found; the condition's name, which says the control again, is dropped."""
+    """The report of `compare_controls`, without the conditions' names, which repeat the control."""
     metrics = {name: {k.rpartition(": ")[2]: v for k, v in row.items()} for name, row in content["metrics"].items()}
     return _report(
         "control", content, variants_finding("Control", CONTROL_TEXT, {**content, "metrics": metrics}, SOUND)

@@ -1,4 +1,4 @@
-"""How well the GRAM volume separates matched triplets of video, text and sound from mismatched ones, by material."""
+"""GRAM volumes of matched and mismatched triplets of video, text and sound, and how well they separate, by material."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What stage 2 trains on: computed from media by frozen networks, cached by a writer."""
+"""Features for stage 2: computed from media by frozen networks, cached by a writer."""
 
 from foleygram.features.encoder import FeatureEncoder
 

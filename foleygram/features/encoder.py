@@ -1,4 +1,4 @@
-"""What stage 2 trains on, computed from a clip's media by frozen networks: for a cache, or while training."""
+"""Features for stage 2, computed from a clip's media by frozen networks: for a cache, or while training."""
 
 import zlib
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ class FeatureEncoder:
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The fields of a collated batch, with what is no tensor and what says when a clip starts."""
+        """The fields of a collated batch, its strings, and its start times."""
         self.networks.to(next(value for value in batch.values() if isinstance(value, Tensor)).device)
         always = {*self.fields, "start", "seconds_start", "seconds_total"}
         kept = {name: value for name, value in batch.items() if not isinstance(value, Tensor) or name in always}

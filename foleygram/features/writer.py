@@ -70,7 +70,7 @@ def write_cache(
     """Write every clip of `dataset`, through `encode` when given, into shards below `out`; returns the manifest's path.
 
     Tensors are stored as float16, one number per clip and integers as they are, strings in the manifest (in the shards,
-    for WebDataset). `identity` says what made the cache (spec, encoders): the shards of a killed or finished run are
+    for WebDataset). `identity` is the cache's spec and encoders: the shards of a killed or finished run are
     kept when it is the same. Of `world_size` processes each writes every `world_size`-th shard, and whichever ends last
     writes the manifest. Clips whose media cannot be read are left out, counted and named there. `device` is where
     `encode` gets its batches. Raises ValueError when `out` holds another cache, when no clip is left, or for values
@@ -135,7 +135,7 @@ def _flat(content: Any, name: str = "") -> dict[str, Any]:
 
 
 def _finished_shard(out: Path, number: int) -> dict[str, Any] | None:
-    """What describes a shard that an earlier run, or another process, left whole."""
+    """The description of a complete shard of an earlier run or another process."""
     try:
         described = read_json(out / f"shard-{number:05d}.json")
         return described if (out / described["file"]).stat().st_size == described["bytes"] else None

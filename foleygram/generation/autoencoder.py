@@ -34,7 +34,7 @@ def encode_audio(vae: AutoencoderOobleck, audio: Tensor) -> AudioLatents:
     """
     hop = vae.hop_length
     if audio.shape[-1] % hop:
-        raise ValueError(f"{audio.shape[-1]} samples are no multiple of the autoencoder's hop {hop}: pad with zeros")
+        raise ValueError(f"{audio.shape[-1]} samples are not a multiple of the autoencoder's hop {hop}: pad with zeros")
     if audio.device.type != "cpu" or torch.is_grad_enabled():
         posterior = vae.encode(audio).latent_dist
     else:

@@ -71,7 +71,7 @@ class DistillationModule(GenerationModule):
         return super().is_trained(key) or ".lora_" in key
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What learns: projectors, ControlNet and adapters."""
+        """Parameter groups of projectors, ControlNet and adapters."""
         adapters = [parameter for name, parameter in self.transformer.named_parameters() if ".lora_" in name]
         more = [{"params": adapters, "lr": self.hparams.adapters_lr or self.hparams.lr}] if adapters else []
         return [*super().parameter_groups(), *more]

@@ -159,7 +159,7 @@ class GenerationModule(Stage):
         self.controlnet.save_pretrained(Path(self.hparams.out) / "controlnet")
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What learns, with learning rates of its own, as an optimiser takes it."""
+        """Parameter groups of projectors and ControlNet with their learning rates."""
         return [
             {"params": list(self.controlnet.parameters())},
             {"params": list(self.projectors.parameters()), "lr": self.hparams.projectors_lr or self.hparams.lr},

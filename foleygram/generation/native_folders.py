@@ -78,7 +78,7 @@ def save_native(
 
 
 def _native_context_width(transformer: StableAudioDiTModel) -> int:
-    """How many values of a condition cross-attention reads in the native form: heads x head size, or the model's."""
+    """Width of cross-attention's conditions in the native form: heads x head size, or the model's."""
     dit = transformer.config
     width = dit.num_key_value_attention_heads * dit.attention_head_dim
     model_width = dit.num_attention_heads * dit.attention_head_dim

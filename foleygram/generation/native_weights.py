@@ -160,7 +160,7 @@ def _split(state_dict: Mapping[str, Tensor]) -> dict[str, StateDict]:
 
 
 def _names(part: str, keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Native name -> names in diffusers, for a part as deep as `keys`, of either form, say."""
+    """Native name -> names in diffusers, for a part of the depth of `keys`, which may be of either form."""
     if part == "projection_model":
         return CONDITIONERS
     if part == "transformer":

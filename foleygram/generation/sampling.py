@@ -265,7 +265,7 @@ GRIDS: dict[str, Callable[..., Tensor]] = {"ping_pong": log_snr_sigmas}
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How to sample a release: its own values are in its index; these defaults apply to a release without them.
+    """Sampler settings of a release, stored in its index; these defaults apply to a release without them.
 
     Raises ValueError, or TypeError, for a value that no sampler can use.
     """

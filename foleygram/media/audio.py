@@ -26,7 +26,7 @@ SOUND_FILES = frozenset({".wav", ".flac", ".ogg"})
 LONGEST_SEC = 6 * 3600.0
 """Longest sound or envelope that is read, so that a damaged header or a typo cannot fill the memory."""
 MAX_DRIFT_SEC = 0.04
-"""How far a sound's time stamps may run from its sample count before they count as a gap or an overlap."""
+"""Largest difference between a sound's time stamps and its sample count that is no gap or overlap."""
 MAX_GAP_SEC = 600.0
 """A longer gap is a broken time stamp, and is not filled with silence."""
 

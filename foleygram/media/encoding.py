@@ -17,7 +17,7 @@ RATES = (
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a video is encoded: codec, its quality (0 worst to 1 best), rate, and what is done to its frames."""
+    """An encoding of a video: codec, quality (0 worst to 1 best), rate, and changes to its frames."""
 
     codec: str = "h264"
     quality: float = 0.7

@@ -1,4 +1,4 @@
-"""What a video file holds besides its frames and first sound track: tags, chapters, other tracks, display data."""
+"""Contents of a video file besides its frames and first sound track: tags, chapters, other tracks, display data."""
 
 import io
 import re
@@ -88,7 +88,7 @@ class Extras:
         return None
 
     def packets(self, packet: Any) -> Iterator[Any]:
-        """What to write for a packet of one of `streams`."""
+        """Packets to write for a packet of one of `streams`."""
         stream, copied = packet.stream, self.streams[packet.stream.index]
         if not packet.size:
             return
@@ -154,7 +154,7 @@ def _text_packet(packet: Any, text: str, codec: str) -> Any:
 
 
 def contents(path: str | Path) -> dict[str, str]:
-    """What a file holds besides frames and sound, by name: equal entries of two files mean that nothing was lost."""
+    """Contents of a file besides frames and sound, by name; a lossless copy has equal entries."""
     held: dict[str, str] = {}
     with open_media(path) as container:
         video, first = video_stream(path, container), _replaced(container)

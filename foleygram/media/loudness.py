@@ -1,4 +1,4 @@
-"""How loud a sound is to a listener, and the gain to a target."""
+"""Perceived loudness of a sound, and the gain to a target."""
 
 import math
 

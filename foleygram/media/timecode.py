@@ -12,7 +12,7 @@ MAX_RATE = 100
 
 @dataclass(frozen=True)
 class TimeCode:
-    """How frames are counted: `frame_rate` exact, `drop_frame` whether labels are skipped to keep up with the clock.
+    """A way of counting frames: the exact `frame_rate`; `drop_frame` skips labels to keep up with the clock.
 
     Drop-frame counting skips the labels of the first two frames (four at 59.94) of every minute but
     each tenth. `start` is the number of the film's first frame in this count.
@@ -68,7 +68,9 @@ class TimeCode:
         """Number of the frame with this label, the inverse of `label`; raises ValueError for text that is no label."""
         match = re.fullmatch(r"(\d{1,2}):([0-5]\d):([0-5]\d)[:;.](\d{2})", label.strip())
         if match is None or int(match[4]) >= self.nominal:
-            raise ValueError(f"{label!r} is no time code at {float(self.frame_rate):g} frames per second (HH:MM:SS:FF)")
+            raise ValueError(
+                f"{label!r} is not a time code at {float(self.frame_rate):g} frames per second (HH:MM:SS:FF)"
+            )
         hours, minutes, seconds, frames = map(int, match.groups())
         minutes += 60 * hours
         return (60 * minutes + seconds) * self.nominal + frames - self._dropped * (minutes - minutes // 10)

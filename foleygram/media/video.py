@@ -39,7 +39,7 @@ Shrink = Callable[[Any], Tensor]
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds; times in seconds, rates in Hz, zero where there is no such stream."""
+    """Streams of a file; times in seconds, rates in Hz, zero for an absent stream."""
 
     path: Path
     duration_sec: float

@@ -78,7 +78,7 @@ def unpack_checkpoint(path: Path, out: Path) -> None:
     files, weights = parts_of(path)
     for name, texts in files.items():
         if name not in PARTS:
-            raise ValueError(f"{path}: holds {name!r}, which is no part of a release; there are {', '.join(PARTS)}")
+            raise ValueError(f"{path}: holds {name!r}, which is not a part of a release; there are {', '.join(PARTS)}")
         folder, kind = out / name, part_class(name)
         folder.mkdir(parents=True)
         for file, text in texts.items():
@@ -130,7 +130,7 @@ def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
         return "diffusers -> stable-audio-tools"
     else:
         raise FileNotFoundError(
-            f"{source}: neither {CONFIG}, transformer/config.json nor log/hps.json there, so no known kind of weights"
+            f"{source}: neither {CONFIG}, transformer/config.json nor log/hps.json there, so not a known kind"
         )
     with atomic_path(out) as folder:
         for name, part in parts.items():

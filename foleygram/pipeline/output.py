@@ -1,4 +1,4 @@
-"""What the pipeline returns: a track with its rate and envelope, to save, to mux, to hear in a notebook."""
+"""The pipeline's result: a track with its rate and envelope; it saves, muxes, and plays in a notebook."""
 
 import base64
 import io

@@ -118,7 +118,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     path = shipped(folder) / INDEX
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; {folder} is no release folder (the shipped one is checkpoints/mini)"
+            f"{path}: no such file; {folder} is not a release folder (the shipped one is checkpoints/mini)"
         )
     try:
         index = read_json(path)
@@ -134,7 +134,7 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def sampler_settings(index: Mapping[str, Any]) -> SamplerSettings | None:
-    """How to sample the release of an index; None for one whose parts cannot generate.
+    """Sampler settings in an index; None for a release whose parts cannot generate.
 
     Indexes of earlier versions have only the noise levels. Raises ValueError or TypeError for invalid values.
     """
@@ -146,7 +146,7 @@ def sampler_settings(index: Mapping[str, Any]) -> SamplerSettings | None:
 
 
 def sampler_of(folder: Path) -> SamplerSettings:
-    """How to sample a release folder; the defaults where its index does not say. Raises as `read_index` does."""
+    """Sampler settings of a release folder, the defaults if its index has none. Raises as `read_index` does."""
     return sampler_settings(read_index(folder)) or SamplerSettings()
 
 

@@ -28,7 +28,7 @@ WINDOW_OVERLAP = 0.25
 
 @dataclass(frozen=True)
 class VideoInput:
-    """What the model needs of a video: its length, frames per window for the encoder, frames for the predictor."""
+    """The model's input from a video: its length, frames per window for the encoder, frames for the predictor."""
 
     seconds: float
     frames: Tensor
@@ -126,7 +126,7 @@ def check_segments(segments: tuple[Segment, ...], seconds: float) -> None:
 
 
 def read_video(path: Path, spec: ClipSpec, *, start: float = 0.0, seconds: float | None = None) -> VideoInput:
-    """Read what a model of `spec` needs of a video, or of its part from `start` for `seconds`.
+    """Read the input of a model of `spec` from a video, or from its part from `start` for `seconds`.
 
     Raises MediaError when it cannot be read, ValueError for a part that lies outside the video.
     """
@@ -160,7 +160,7 @@ def sample_video(
     frame_rate: float,
     spec: ClipSpec,
 ) -> VideoInput:
-    """What a model of `spec` needs of a video of `seconds` and `frame_rate`.
+    """The input of a model of `spec` from a video of `seconds` and `frame_rate`.
 
     `squares` returns the encoder's frames (N, 3, S, S) at ascending times (N,), `motion` the predictor's on its grid
     from a start for a length, in seconds; both repeat the last frame past the end.
@@ -216,7 +216,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "controlnet_conditioning_scale": ((Real,), "a number; 0 ignores the envelope"),
     "segments": ((Segment,), "Segment(start, end, prompt)"),
 }
-"""What each argument accepts, as types and in an error message."""
+"""Accepted types of each argument, and their description in an error message."""
 
 
 def check_kind(name: str, value: Any) -> None:

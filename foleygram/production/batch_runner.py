@@ -51,7 +51,7 @@ def sampling_of(
 
 @dataclass(frozen=True)
 class TakeRule:
-    """How many takes to make of each clip, and how many more while all of them miss the envelope."""
+    """Number of takes per clip, and of further ones while all of them miss the envelope."""
 
     takes: int = 1
     max_relative_l1: float | None = None

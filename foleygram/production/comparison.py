@@ -31,12 +31,12 @@ SILENCE_DBFS, SPILL_DBFS = -50.0, -30.0
 """Highest level where silence is asked for: throughout, and beside audible hits."""
 ONSET_SEC, LOUD_DB, DROP_DB = 0.05, -10.0, -20.0
 FILM_L1, FILM_LEVEL_DB = 0.25, 1.0
-"""What a codec may change of the sound that goes into a film."""
+"""Tolerances for the sound of a film after its codec."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a sound's RMS envelope differs from the one asked for; None for what cannot be measured."""
+    """Differences of a sound's RMS envelope from the one asked for; None for what cannot be measured."""
 
     envelope_l1: float
     """E-L1, linear RMS."""

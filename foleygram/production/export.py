@@ -89,12 +89,12 @@ class Track:
 
 
 class Written(NamedTuple):
-    """What is known of a result besides its files."""
+    """Notes and measures of a result."""
 
     notes: list[str]
-    """What the container could not hold."""
+    """Contents that the container could not hold."""
     deviations: list[str]
-    """In what the result is not what was asked for."""
+    """Deviations of the result from its options."""
     comparison: Comparison | None
     """The WAV file compared with the envelope asked for."""
 
@@ -247,7 +247,7 @@ def write_otio_timeline(
     """Write `name`.otio: the film and, on audio tracks, its stems, or where there are none, its sound cut at `markers`.
 
     Played, the clips give the whole sound. The timeline starts at the video's time code. If it cannot be written, the
-    returned note says why.
+    returned note gives the reason.
     """
     info = probe(video)
     stems = sorted((folder / "stems" / name).glob("*.wav"), key=lambda path: int(path.name.partition("_")[0]))

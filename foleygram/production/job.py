@@ -31,7 +31,7 @@ class SegmentOptions:
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What the sound of one video should be."""
+    """Options of the sound of one video."""
 
     prompt: str | None = None
     negative_prompt: str | None = None

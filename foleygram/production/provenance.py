@@ -23,7 +23,7 @@ RENAMED = {"wish": "options", "wish_sha256": "options_sha256", "delivery": "expo
 
 
 class Environment(NamedTuple):
-    """What the bytes of a result depend on besides its options: weights, device, packages."""
+    """The environment on which the bytes of a result depend: weights, device, packages."""
 
     checkpoint: dict[str, Any]
     device: str
@@ -65,7 +65,7 @@ def make_sidecar(
 ) -> dict[str, Any]:
     """The record of one result; `slots` are the sizes of its batch, `results` its files by name.
 
-    `measured` says how the sound compares with the envelope asked for. There is no time of day in it: the same
+    `measured` compares the sound with the envelope asked for. The record holds no time of day: the same
     result has the same record.
     """
     envelope = take.output.envelope

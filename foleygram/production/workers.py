@@ -149,7 +149,7 @@ class FolderRun:
             self.manifest.record(row, self.rank)
 
     def _unmet(self, row: Row, take: Take) -> list[str]:
-        """What the options asked for and the take cannot give."""
+        """Options that the take does not fulfil."""
         unmet = hits_after_end(take.output.envelope, row.seconds) if row.envelope == "given" else []
         tolerance = self.rule.max_relative_l1
         if tolerance is not None and take.score and take.score.relative_l1 > tolerance:

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from foleygram.training.averaging import LearnedWeightAveraging
 
 RISE = 1.01
-"""How much above its lowest a validation loss ends in a run that overfits."""
+"""A run overfits if its validation loss ends this much above its lowest, as a share."""
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the weights with the lowest `monitor` as `best.ckpt`, and puts them back before the stage writes its own.
 
-    The file lies in the run's folder. At the end the log says where the lowest was and whether the run overfits:
+    The file lies in the run's folder. At the end the log states where the minimum was and whether the run overfits:
     validation ends above it while training went on falling. With `num_sanity_val_steps: -1` it also compares with the
     loss before training. Not together with averaged weights, nor with sharded networks.
     """
@@ -65,7 +65,7 @@ class BestCheckpoint(ModelCheckpoint):
             log.warning("%s", verdict(str(self.monitor), self.course, self.before))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to compare with: Lightning's, and the validations so far."""
+        """The state of a resumed run: Lightning's, and the validations so far."""
         return super().state_dict() | {"course": self.course, "before": self.before}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

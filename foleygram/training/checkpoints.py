@@ -89,7 +89,7 @@ class SameRun(Callback):
         if changed and not self.allow_change:
             raise ValueError(
                 f"the checkpoint is of another arrangement: {', '.join(changed)}; data order and contrastive negatives "
-                "would differ from there on. Resume as it was, or say --resume.allow_change true"
+                "would differ from there on. Resume as it was, or pass --resume.allow_change true"
             )
 
 

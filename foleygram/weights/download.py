@@ -126,7 +126,7 @@ def fetch(
             partial = _download(hf_hub_url(source.hub_id, file.rfilename, revision=info.sha), path, file)
         if not _is_whole(partial, file):
             partial.unlink()
-            raise ValueError(f"{path}: what came is not what the hub says it is (its hash differs), so it was removed; "
+            raise ValueError(f"{path}: its hash differs from the hub's, so it was removed; "
                              "fetch it again")  # fmt: skip
         partial.replace(path)
     origin = {"name": name, "hub_id": source.hub_id, "revision": info.sha, "licence": source.licence}
@@ -158,7 +158,7 @@ def _is_whole(path: Path, file: Any) -> bool:
 
 
 def origin_of(folder: Path) -> dict[str, str]:
-    """Where the weights in `folder` were fetched from, and their licence; empty for a folder that does not say.
+    """Where the weights in `folder` were fetched from, and their licence; empty for a folder without a record.
 
     Raises ValueError for a damaged record.
     """
@@ -170,6 +170,6 @@ def origin_of(folder: Path) -> dict[str, str]:
 
 
 def licence_of(name: str) -> str | None:
-    """The licence of weights in a folder that says where they were fetched from, or of a hub id that is known here."""
+    """The licence of fetched weights in a folder, or of a known hub id; None if unknown."""
     known = (source.licence for source in SOURCES.values() if source.hub_id == name.removeprefix(PREFIX))
     return origin_of(Path(name)).get("licence") or next(known, None)

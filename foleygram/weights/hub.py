@@ -130,7 +130,7 @@ def check_folder(folder: Path) -> None:
             with safe_open(path, "pt"):
                 pass
         except UNREADABLE as error:
-            raise ValueError(f"{path}: not a whole safetensors file ({error}); fetch it again") from error
+            raise ValueError(f"{path}: not a complete safetensors file ({error}); fetch it again") from error
 
 
 @contextmanager

@@ -21,14 +21,14 @@ ARRAY_NAMES: list[Any] = [
     *((reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     np.ndarray, np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64)),
 ]  # fmt: skip
-"""What a pickle of NumPy's arrays names; it makes arrays and runs nothing."""
+"""Globals that a pickle of NumPy arrays names; they build arrays and run no other code."""
 
 UNREADABLE = (OSError, ValueError, RuntimeError, LookupError, EOFError, pickle.UnpicklingError, SafetensorError)
-"""What the readers of weight files raise for one that is damaged or foreign."""
+"""Errors of the readers of weight files for a damaged or foreign file."""
 
 
 def read_weights(path: str | Path) -> Any:
-    """What a `.safetensors` file or a pickle (`.pt`, `.ckpt`, `.pth`) holds, on the CPU; no code in it is ever run.
+    """The content of a `.safetensors` file or a pickle (`.pt`, `.ckpt`, `.pth`), on the CPU; no code in it is run.
 
     Raises FileNotFoundError, or ValueError naming a file that is damaged, foreign, or holds more than plain data.
     """
@@ -39,7 +39,7 @@ def read_weights(path: str | Path) -> Any:
         try:
             return load_file(path)
         except (SafetensorError, ValueError) as error:
-            raise ValueError(f"{path}: not a whole safetensors file ({error}); fetch it again") from error
+            raise ValueError(f"{path}: not a complete safetensors file ({error}); fetch it again") from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -49,7 +49,7 @@ def read_weights(path: str | Path) -> Any:
             "fetch it again, or have its owner save the plain state dict"
         ) from error
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: truncated or no checkpoint of PyTorch's ({error}); fetch it again") from error
+        raise ValueError(f"{path}: truncated or not a PyTorch checkpoint ({error}); fetch it again") from error
 
 
 def read_state(path: str | Path, where: str = "fetch it again") -> dict[str, Any]:
@@ -76,7 +76,7 @@ def read_arrays(path: str | Path) -> dict[str, Any]:
             with np.load(path, allow_pickle=False) as file:
                 return dict(file)
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: not a whole .npz file of plain arrays ({error}); fetch it again") from error
+            raise ValueError(f"{path}: not a complete .npz file of plain arrays ({error}); fetch it again") from error
     with torch.serialization.safe_globals(ARRAY_NAMES):
         arrays = read_weights(path)
     if not isinstance(arrays, dict):
@@ -90,7 +90,7 @@ def below(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def num_layers(keys: Iterable[str], pattern: str) -> int:
-    """How many layers there are among a state dict's keys; `pattern` matches a layer's key and captures its number."""
+    """Number of layers among a state dict's keys; `pattern` matches a layer's key and captures its number."""
     return 1 + max((int(found[1]) for key in keys if (found := re.match(pattern, key))), default=-1)
 
 

@@ -214,7 +214,7 @@ def test_an_embedder_that_is_none_is_named(folders, tiny_release):
     for text, words in (("nothing", "CLASS_PATH=FOLDER"), ("no.such.Class=x", "cannot be imported")):
         with pytest.raises(ValueError, match=words):
             load_class(text)
-    with pytest.raises(FileNotFoundError, match="no release folder"):
+    with pytest.raises(FileNotFoundError, match="not a release folder"):
         load_class(f"{EMBEDDER}={folders[0]}")
 
 

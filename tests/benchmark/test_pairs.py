@@ -223,7 +223,7 @@ def test_captions_are_matched_by_name(folders, tmp_path):
     with pytest.raises(ValueError, match="first nobody"):
         match_folders(*folders, table)
     table.write_bytes("file,caption\nv0.wav,Kies knirscht über Holz\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"captions\.csv: no CSV in UTF-8"):
+    with pytest.raises(ValueError, match=r"captions\.csv: not a CSV in UTF-8"):
         match_folders(*folders, table)
     with pytest.raises(FileNotFoundError, match="no such file"):
         match_folders(*folders, tmp_path / "none.csv")
@@ -274,5 +274,5 @@ def test_a_report_that_cannot_be_compared_with_is_named(tmp_path, field, value):
     path.write_text(json.dumps(report))
     assert read_report(tmp_path) == report
     path.write_text(json.dumps(report | {field: value}))
-    with pytest.raises(ValueError, match=r"report\.json: no report of `foleygram evaluate`"):
+    with pytest.raises(ValueError, match=r"report\.json: not a report of `foleygram evaluate`"):
         read_report(tmp_path)

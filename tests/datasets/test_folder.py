@@ -117,7 +117,7 @@ def test_rows_without_caption_or_file_are_reported(recording, tmp_path, caplog):
     with pytest.raises(ValueError, match=r"captions\.csv, line 3: no file in this row"):
         read_captions(table)
     table.write_bytes("file,caption\na_denoised.mp4,Tür\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"captions\.csv: no CSV in UTF-8 \('utf-8' codec can't decode byte 0xfc"):
+    with pytest.raises(ValueError, match=r"captions\.csv: not a CSV in UTF-8 \('utf-8' codec can't decode byte 0xfc"):
         read_captions(table)
 
 

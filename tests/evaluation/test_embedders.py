@@ -67,5 +67,5 @@ def test_a_release_embeds_sound_and_text_into_its_own_space(tiny_release):
 
 
 def test_a_folder_that_is_no_release_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no release folder"):
+    with pytest.raises(FileNotFoundError, match="not a release folder"):
         AlignedEmbedder.from_pretrained(tmp_path)

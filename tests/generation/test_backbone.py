@@ -46,7 +46,7 @@ def test_folding_gives_unit_variance_and_leaves_the_sound_alone(vae):
 
 
 def test_odd_lengths_are_refused_with_the_way_out(vae):
-    with pytest.raises(ValueError, match="17 samples are no multiple of the autoencoder's hop 16: pad"):
+    with pytest.raises(ValueError, match="17 samples are not a multiple of the autoencoder's hop 16: pad"):
         encode_audio(vae, torch.zeros(1, 1, 17))
 
 

@@ -133,7 +133,7 @@ def test_what_does_not_fit_is_named(folder: Path) -> None:
         with pytest.raises(ValueError, match=f"model.safetensors.*{message}"):
             load_native(folder)
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"model.safetensors: not a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"model.safetensors: not a complete safetensors file"):
         load_native(folder)
     for absent in (folder / "model_config.json", weights):
         absent.unlink()

@@ -103,7 +103,7 @@ def swapped(content: dict[str, Any]) -> Any:
         (lambda c: "", "not JSON"),
         (lambda c: "[" * 100_000, "nested too deeply|not JSON"),
         (lambda c: json.dumps(c)[:-5], "not JSON"),
-        (lambda c: json.dumps(c).replace("4.5", "NaN").replace("5.5", "NaN"), "NaN, which is no number"),
+        (lambda c: json.dumps(c).replace("4.5", "NaN").replace("5.5", "NaN"), "NaN, which is not a number"),
         (lambda c: json.dumps(c).replace('"format"', '"page": "x", "format"'), "a field twice"),
         (lambda c: "1" * 10_000, "limit|the file holds"),
         (lambda c: [c], "the file holds"),

@@ -94,5 +94,5 @@ def test_a_start_says_whether_frames_are_dropped(start: str, rate: float, drop_f
 
 @pytest.mark.parametrize("start", ["", "10:00", "01:00:00:25", "1h", "01:60:00:00"])
 def test_a_start_that_is_no_label_is_refused(start: str) -> None:
-    with pytest.raises(ValueError, match="is no time code at 25 frames per second"):
+    with pytest.raises(ValueError, match="is not a time code at 25 frames per second"):
         TimeCode.of(25.0, start=start)

@@ -421,5 +421,5 @@ def test_a_damaged_release_is_refused_by_name(tiny_release, tmp_path, damage, na
 
 
 def test_no_release_at_all(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no release folder"):
+    with pytest.raises(FileNotFoundError, match="not a release folder"):
         FoleyGRAMPipeline.from_pretrained(tmp_path)

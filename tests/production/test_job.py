@@ -87,7 +87,7 @@ def test_a_wrong_table_is_refused_with_its_line(tmp_path, table, named):
 )
 def test_a_table_that_is_not_utf_8_is_refused_by_name(tmp_path, content, named):
     (tmp_path / "sheet.csv").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"sheet\.csv: no CSV in UTF-8 .*{named}"):
+    with pytest.raises(ValueError, match=rf"sheet\.csv: not a CSV in UTF-8 .*{named}"):
         read_overrides(tmp_path / "sheet.csv", {"a.mp4"})
 
 

@@ -35,7 +35,7 @@ def _with(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Path], Non
 CHECKPOINTS = {
     "cut": (_cut, "truncated or no checkpoint"),
     "empty": (lambda good, bad: bad.touch(), "truncated or no checkpoint"),
-    "text": (lambda good, bad: bad.write_text("junk" * 99), "no checkpoint of PyTorch"),
+    "text": (lambda good, bad: bad.write_text("junk" * 99), "not a PyTorch checkpoint"),
     "absent": (lambda good, bad: None, "no such weight file"),
     "folder": (lambda good, bad: bad.mkdir(), "no such weight file"),
     "code": (_with(lambda content: {"run": Code()}), "holds code beside tensors, which is never run"),

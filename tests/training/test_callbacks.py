@@ -1,4 +1,4 @@
-"""A loss that is no number and a cluster that wants its machines back stop a run with words and a usable checkpoint."""
+"""A loss that is not finite, and SLURM preemption, stop a run with a message and a usable checkpoint."""
 
 import os
 import signal

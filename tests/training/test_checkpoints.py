@@ -97,7 +97,7 @@ def test_another_arrangement_is_named_and_refused_unless_asked_for(fit, tmp_path
     assert refused.exit_code == 1
     assert refused.output.splitlines()[-1] == (
         "foleygram: the checkpoint is of another arrangement: batch size per process 4 -> 2, accumulated batches 1 -> "
-        "3; data order and contrastive negatives would differ from there on. Resume as it was, or say "
+        "3; data order and contrastive negatives would differ from there on. Resume as it was, or pass "
         "--resume.allow_change true"
     )
     assert refused.checkpoint["global_step"] == 2

@@ -243,7 +243,7 @@ def test_a_part_of_a_release(part: str, tiny_release: Path, tmp_path: Path) -> N
     with pytest.raises(ValueError, match=f"{re.escape(str(path))}: its content does not match the index"):
         load_release(folder)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: not a whole safetensors file"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: not a complete safetensors file"):
         load_part(folder, part)
     path.unlink()
     torch.save({"code": Code()}, path.with_suffix(".bin"))

@@ -48,7 +48,7 @@ def reaper_hits(rows: Sequence[tuple[int, Mapping[str, str]]], decay: float) -> 
 def _reaper_sec(line: int, text: str) -> float:
     """Seconds of a time such as 0:01.250, 1:00:00.500 or 1.250; a time of another ruler has no such form."""
     if not re.fullmatch(r"(\d+:){1,2}\d+\.\d+|\d+\.\d{3,}", text):
-        reason = "is no time in seconds"
+        reason = "is not a time in seconds"
         if re.fullmatch(r"\d+", text):
             reason = "counts samples or frames"
         elif re.fullmatch(r"-?\d+\.\d+(\.\d+)?", text):
@@ -110,7 +110,7 @@ def _pro_tools_hits(text: str, decay: float) -> Iterator[Hit]:
         if cells.get("UNITS") != "Samples" or not re.fullmatch(r"\d+", cells.get("TIME REFERENCE", "")):
             unit = f"{cells.get('TIME REFERENCE')!r} in {cells.get('UNITS') or 'no unit'}"
             raise ValueError(
-                f"line {line}: column TIME REFERENCE: {unit} is no number of samples; set the marker's "
+                f"line {line}: column TIME REFERENCE: {unit} is not a number of samples; set the marker's "
                 "reference to Absolute in Pro Tools and export again"
             )
         found += 1

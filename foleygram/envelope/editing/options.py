@@ -114,7 +114,7 @@ FORMS = {
     "quantise": "FRAMES PER SECOND, as 30 or 24000/1001",
     "scale-peak": "LEVEL, as 0.3 or -10dB",
 }
-"""How each edit is written, by its option's name."""
+"""The form of each edit, by its option's name."""
 
 
 def _fields(text: str, least: int, most: int) -> list[str]:

@@ -188,7 +188,7 @@ def _network(path: str | Path, channels: int) -> I3DNetwork:
     names = [*STEM, *(f"mixed_{name}.{branch}" for name in MIXED for branch in BRANCHES)]
     needed = [f"{name}.conv3d.weight" for name in names]
     if any(not isinstance(state.get(key), Tensor) for key in needed):
-        raise ValueError(f"{path}: no I3D, whose weights have {needed[0]} to {needed[-1]}; {WHERE}")
+        raise ValueError(f"{path}: not an I3D, whose weights have {needed[0]} to {needed[-1]}; {WHERE}")
     if state[needed[0]].shape[1] != channels:
         kinds = {3: "frames (i3d_rgb.pt)", 2: "motion (i3d_flow.pt)"}
         raise ValueError(f"{path}: an I3D on {state[needed[0]].shape[1]} channels, not the one on {kinds[channels]}")

@@ -68,7 +68,7 @@ class LaionClap(nn.Module):
                 extractor = ClapFeatureExtractor.from_pretrained(folder)
                 tokenizer = RobertaTokenizer.from_pretrained(folder)
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
-            raise ValueError(f"{folder}: no whole LAION-CLAP ({error}); fetch it again") from error
+            raise ValueError(f"{folder}: not a complete LAION-CLAP ({error}); fetch it again") from error
         model, report = loaded
         fused = model.config.audio_config.enable_fusion
         if fused or extractor.truncation == "fusion":

@@ -106,7 +106,7 @@ class MicrosoftClap(nn.Module):
         path = Path(path)
         state = read_state(path, WHERE).get("model")
         if not isinstance(state, dict) or not any(str(key).startswith(AUDIO) for key in state):
-            raise ValueError(f"{path}: no Microsoft CLAP 2023, whose tensors lie under `model` as {AUDIO}*; {WHERE}")
+            raise ValueError(f"{path}: not Microsoft CLAP 2023, whose tensors lie under `model` as {AUDIO}*; {WHERE}")
         try:
             sound = below(AUDIO, state)
             network, mel = _audio_network(sound, str(path)), _front_end(sound)
@@ -141,7 +141,7 @@ def _front_end(state: Mapping[str, Tensor]) -> MelDecibels:
 
 
 def _audio_network(state: Mapping[str, Tensor], source: str) -> ClapAudioModel:
-    """transformers' HTSAT, as large as the weights say, with them in it."""
+    """transformers' HTSAT with the sizes and values of the weights."""
     depths = Counter(key.split(".")[1] for key in state if key.startswith("layers.") and key.endswith("norm1.weight"))
     stages = [str(stage) for stage in range(max(1, len(depths)))]
     tables = [state[f"layers.{stage}.blocks.0.attn.relative_position_bias_table"] for stage in stages]

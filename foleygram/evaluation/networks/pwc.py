@@ -118,7 +118,7 @@ class PWCNet(nn.Module):
     def from_weights(cls, path: str | Path, *, align_corners: bool = False) -> "PWCNet":
         """From `pwc_net_sintel.pt`, corners aligned or, as in the published FAVD toolkit, not.
 
-        Raises FileNotFoundError saying where to get the file, ValueError for another one.
+        Raises FileNotFoundError with where to get the file, ValueError for another one.
         """
         network = PWCNetwork(align_corners=align_corners)
         load_state(network, read_state(path, WHERE), str(path))

@@ -119,7 +119,7 @@ def _network(state: Mapping[str, Any], source: str) -> VGGishNetwork:
     convolutions = [f"features.{index}.weight" for index in (0, 3, 6, 8, 11, 13)]
     needed = [*convolutions, "embeddings.0.weight"]
     if any(not isinstance(state.get(key), Tensor) for key in needed):
-        raise ValueError(f"{source}: no VGGish, whose weights have {needed[0]} and {needed[-1]}; {WHERE}")
+        raise ValueError(f"{source}: not a VGGish, whose weights have {needed[0]} and {needed[-1]}; {WHERE}")
     network = VGGishNetwork(tuple(len(state[key]) for key in convolutions), len(state["embeddings.0.weight"]))
     load_state(network, state, source)
     return network

@@ -39,8 +39,8 @@ def test_reaper_s_minutes_and_seconds_are_read(tmp_path: Path, start: str, secon
         ("-1.1.00", "may count bars and beats"),
         ("00:00:01:06", "counts frames"),
         ("00:00:01;06", "counts frames"),
-        ("0:01", "is no time in seconds"),
-        ("", "is no time in seconds"),
+        ("0:01", "is not a time in seconds"),
+        ("", "is not a time in seconds"),
     ],
 )
 def test_reaper_s_other_rulers_are_refused(tmp_path: Path, start: str, reason: str) -> None:
@@ -98,7 +98,7 @@ M A R K E R S  L I S T I N G
 
 def test_pro_tools_markers_are_read_by_their_samples(tmp_path: Path) -> None:
     assert times(tmp_path / "a.txt", PRO_TOOLS.replace("{unit}", "Samples")) == pytest.approx([0.5, 60_001 / 48_000])
-    with pytest.raises(ValueError, match="line 11: column TIME REFERENCE: '60001' in Ticks is no number of samples"):
+    with pytest.raises(ValueError, match="line 11: column TIME REFERENCE: '60001' in Ticks is not a number of samples"):
         times(tmp_path / "a.txt", PRO_TOOLS.replace("{unit}", "Ticks"))
     with pytest.raises(ValueError, match="no line SAMPLE RATE"):
         times(tmp_path / "a.txt", PRO_TOOLS.replace("SAMPLE RATE", "RATE"))
@@ -115,7 +115,7 @@ def test_premiere_s_markers_are_read_at_a_frame_rate(tmp_path: Path, encoding: s
     assert times(path, PREMIERE.encode(encoding), frame_rate=29.97) == [pytest.approx(12 * 1001 / 30_000)]
     with pytest.raises(ValueError, match=r"line 2: column In: '00:00:00:12' counts frames; give its frame rate"):
         times(path, PREMIERE.encode(encoding))
-    with pytest.raises(ValueError, match=r"line 2: column In: '00:00:00:25' is no time code at 24"):
+    with pytest.raises(ValueError, match=r"line 2: column In: '00:00:00:25' is not a time code at 24"):
         times(path, PREMIERE.replace("00:12", "00:25").encode(encoding), frame_rate=24)
 
 

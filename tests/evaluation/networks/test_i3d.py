@@ -156,7 +156,7 @@ def test_what_is_absent_or_does_not_fit_is_named(paths, tmp_path):
     with pytest.raises(ValueError, match=r"i3d_flow\.pt: an I3D on 2 channels.*i3d_rgb\.pt"):
         I3D.from_weights(paths[1])
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match=r"other\.pt: no I3D"):
+    with pytest.raises(ValueError, match=r"other\.pt: not an I3D"):
         I3D.from_weights(tmp_path / "other.pt")
     state = published_state(3)
     del state["mixed_4d.branch_2.1.batch3d.bias"]

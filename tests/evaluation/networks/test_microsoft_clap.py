@@ -109,7 +109,7 @@ def test_absent_damaged_and_foreign_networks_are_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="weights fetch microsoft-clap"):
         MicrosoftClap.from_weights(tmp_path / "absent.pth")
     torch.save({"state_dict": {"weight": torch.zeros(3)}}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"other\.pth: no Microsoft CLAP 2023"):
+    with pytest.raises(ValueError, match=r"other\.pth: not Microsoft CLAP 2023"):
         MicrosoftClap.from_weights(tmp_path / "other.pth")
     (tmp_path / "cut.pth").write_bytes((folder / "CLAP_weights_2023.pth").read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"cut\.pth"):

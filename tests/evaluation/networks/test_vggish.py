@@ -120,7 +120,7 @@ def test_what_is_absent_or_does_not_fit_is_named(path, tmp_path, state):
     with pytest.raises(ValueError, match="needs the PCA"):
         VGGish.from_weights(path, output="quantised")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"other\.pth: no VGGish"):
+    with pytest.raises(ValueError, match=r"other\.pth: not a VGGish"):
         VGGish.from_weights(tmp_path / "other.pth")
     torch.save({key: value for key, value in state.items() if key != "features.8.bias"}, tmp_path / "less.pth")
     with pytest.raises(ValueError, match=r"less\.pth.*features\.8\.bias"):
