@@ -130,7 +130,7 @@ def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
         return "diffusers -> stable-audio-tools"
     else:
         raise FileNotFoundError(
-            f"{source}: neither {CONFIG}, transformer/config.json nor log/hps.json there, so not a known kind"
+            f"{source}: holds neither {CONFIG}, transformer/config.json nor log/hps.json; give a folder of weights"
         )
     with atomic_path(out) as folder:
         for name, part in parts.items():

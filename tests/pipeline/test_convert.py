@@ -177,7 +177,7 @@ def test_a_backbone_goes_to_the_native_form_and_back(tmp_path):
 
 def test_what_cannot_be_converted_leaves_nothing(tmp_path):
     result = run("convert", tmp_path, tmp_path / "out")
-    assert result.exit_code == 1 and "not a known kind" in result.output
+    assert result.exit_code == 1 and "holds neither" in result.output
     (tmp_path / "model_config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"none")
     result = run("convert", tmp_path, tmp_path / "out")

@@ -33,8 +33,8 @@ def _with(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Path], Non
 
 
 CHECKPOINTS = {
-    "cut": (_cut, "truncated or no checkpoint"),
-    "empty": (lambda good, bad: bad.touch(), "truncated or no checkpoint"),
+    "cut": (_cut, "truncated or not a PyTorch checkpoint"),
+    "empty": (lambda good, bad: bad.touch(), "truncated or not a PyTorch checkpoint"),
     "text": (lambda good, bad: bad.write_text("junk" * 99), "not a PyTorch checkpoint"),
     "absent": (lambda good, bad: None, "no such weight file"),
     "folder": (lambda good, bad: bad.mkdir(), "no such weight file"),
