@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,7 @@ def greatest_hits(
         with progress_bar(f"generating, {name}", len(clips), shown=show_progress) as advance:
             for number, clip in enumerate(clips, start=1):
                 if not sounds.path(name, clip).is_file():
-                    envelope = _true_envelope(clip) if true else "predicted"
+                    envelope = Envelope.from_audio(*_true_sound(clip)) if true else "predicted"
                     made = pipeline(film(clip), envelope=envelope, generator=seed, **sampling)
                     sounds.write(name, clip, made.audio, made.sample_rate)
                 advance(number)
@@ -104,7 +103,7 @@ def greatest_hits(
     generate(PREDICTED, lambda clip: cut(clip, film(ORIGINAL, clip)))
     generate(TRUE, lambda clip: cut(clip, film(ORIGINAL, clip)), true=True)
     for name in reencodings:
-        generate(name, partial(_reencoded, name, film))
+        generate(name, lambda clip, name=name: reencode_clip(clip, REENCODINGS[name], film(name, clip)))
     pairs = {
         name: [sounds.pair(name, clip, clip) for clip in clips] for name in (REFERENCE, PREDICTED, TRUE, *reencodings)
     }
@@ -144,18 +143,9 @@ def _peer_sounds(folder: Path, clips: Sequence[Clip]) -> Mapping[str, Mapping[st
     return systems
 
 
-def _reencoded(name: str, film: Callable[[str, Clip], Path], clip: Clip) -> Path:
-    return reencode_clip(clip, REENCODINGS[name], film(name, clip))
-
-
 def _true_sound(clip: Clip) -> tuple[Tensor, int]:
     rate = sound_rate(clip.audio_path)
     return read_audio(clip.audio_path, sample_rate=rate, start=clip.start, seconds=clip.seconds), rate
-
-
-def _true_envelope(clip: Clip) -> Envelope:
-    audio, rate = _true_sound(clip)
-    return Envelope.from_audio(audio[0], rate)
 
 
 def _robustness(scores: Mapping[str, Scores]) -> Finding:

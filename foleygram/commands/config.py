@@ -22,7 +22,7 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
         raise typer.BadParameter(f"{path}: invalid YAML ({error})", context) from error
     if not isinstance(content, dict):
         raise typer.BadParameter(f"{path}: contains no options; write one `name: value` per line", context)
-    known = {name: p for p in context.command.params for name in _spellings(p)}
+    known = {name: p for p in context.command.params for name in (p.name or "", _option(p))}
     unknown = sorted(str(key) for key in content if str(key) not in known)
     if unknown:
         options = ", ".join(sorted({_option(p) for p in known.values()} - {"config", "help"}))
@@ -34,10 +34,6 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
 
 def _option(parameter: Any) -> str:
     return (parameter.name or "").replace("_", "-")
-
-
-def _spellings(parameter: Any) -> set[str]:
-    return {parameter.name or "", _option(parameter)}
 
 
 def _plain(value: Any) -> Any:

@@ -100,7 +100,8 @@ def generate(
     with reported():
         if from_sidecar:
             used = {"sources", "out", "checkpoint", "from_sidecar", "device", "offload"}
-            given = {name for name in context.params if _is_given(context, name)}
+            sources_of = {name: context.get_parameter_source(name) for name in context.params}
+            given = {name for name, found in sources_of.items() if found and found.name == "COMMANDLINE"}
             if given - used:
                 names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given - used))
                 raise ValueError(f"--from-sidecar renders what {from_sidecar} records; leave out {names}")
@@ -140,7 +141,3 @@ def generate(
         )  # fmt: skip
     if outcome.num_failed or (strict and outcome.num_deviating):
         raise typer.Exit(1)
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"

@@ -63,7 +63,8 @@ class _EmbeddingSets(Metric):
         name = "reference" if real else "generated"
         # One dimension only: torchmetrics gathers processes that have rows with one that has none.
         getattr(self, name).append(rows.to(self.device, torch.float64).flatten())
-        getattr(self, f"{name}_keys").append(self.dim.new_full((len(rows),), _clip_key(clip)))
+        key = int.from_bytes(hashlib.sha256(clip.encode()).digest()[:6])  # six bytes, which a float64 holds exactly
+        getattr(self, f"{name}_keys").append(self.dim.new_full((len(rows),), key))
 
     def all_of(self, name: str) -> np.ndarray:
         """All embeddings (N, d) of `generated` or `reference`, clip by clip."""
@@ -136,8 +137,3 @@ class KernelAudioDistance(_EmbeddingSets):
             return Distance(kernel_distance(generated, reference), None, *counts, notes)
         except ValueError as error:
             return Distance(None, None, *counts, (str(error),))
-
-
-def _clip_key(clip: str) -> int:
-    """A number that a float64 holds exactly, from a clip's name."""
-    return int.from_bytes(hashlib.sha256(clip.encode()).digest()[:6])

@@ -80,8 +80,9 @@ def from_native(state_dict: Mapping[str, Tensor]) -> dict[str, StateDict]:
                 f"{name}: no counterpart in diffusers for {unknown[:5]}; only Stable Audio Open 1.0's kind of model "
                 "(v-objective, prepended global condition) can be brought over"
             )
-        if ROTARY in native:
-            _check_rotary(native[ROTARY])
+        rotary = native.get(ROTARY)
+        if rotary is not None and not torch.allclose(rotary.float(), _rotary(2 * rotary.numel()), rtol=1e-2):
+            raise ValueError(f"{ROTARY}: not the base 10,000 that diffusers computes with, so the outputs would differ")
         parts[name] = {
             theirs: piece.contiguous()
             for key in names.keys() & native.keys()
@@ -209,8 +210,3 @@ def _decoder_names(strides: int) -> Iterator[tuple[str, str]]:
 
 def _rotary(dim: int) -> Tensor:
     return 1.0 / (10_000 ** (torch.arange(0, dim, 2).float() / dim))
-
-
-def _check_rotary(stored: Tensor) -> None:
-    if not torch.allclose(stored.float(), _rotary(2 * stored.numel()), rtol=1e-2):
-        raise ValueError(f"{ROTARY}: not the base 10,000 that diffusers computes with, so the outputs would differ")

@@ -46,7 +46,8 @@ def check_release(folder: Path) -> list[PartFacts]:
     rows = []
     for name, part in parts.items():
         kind = index[name]["class"].rpartition(".")[2]
-        rows.append(PartFacts(name, kind, _count(part), name in TRAINED_IN_STAGE_2, index[name]["licence"]))
+        count = sum(parameter.numel() for parameter in part.parameters()) if isinstance(part, nn.Module) else 0
+        rows.append(PartFacts(name, kind, count, name in TRAINED_IN_STAGE_2, index[name]["licence"]))
     return rows
 
 
@@ -95,10 +96,6 @@ def _from_config(kind: Any, folder: Path) -> nn.Module:
     if issubclass(kind, ModelMixin):
         return kind.from_config(kind.load_config(folder))  # type: ignore[attr-defined]
     return kind(kind.config_class.from_pretrained(folder))
-
-
-def _count(part: Any) -> int:
-    return sum(parameter.numel() for parameter in part.parameters()) if isinstance(part, nn.Module) else 0
 
 
 def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
