@@ -89,7 +89,7 @@ def main() -> int:
         for clip in clips:
             read_audio(clip.path, sample_rate=embedder.sample_rate)
         reading = time.perf_counter() - begun
-    rows = sum(len(features.rows) for features in found.features if features)
+    rows = sum(len(features.embeddings) for features in found.features if features)
     share = embedder.busy / wall
     print(f"{args.network} on {args.device}: {args.clips} clips of {SECONDS} s, {rows} rows, in {wall:.2f} s")
     print(f"  in the network {embedder.busy:.2f} s, {100 * share:.1f}% (target: at least {100 * TARGET:g}%)")

@@ -36,13 +36,13 @@ def add_favd(name: str, sets: SoundSets, networks: tuple[I3D, VGGish], into: Emb
     into.fail(name, [*from_videos.failures.values(), *from_sounds.failures.values()])
     of_video = dict(zip(all_videos, from_videos.features, strict=True))
     of_sound = dict(zip(all_sounds, from_sounds.features, strict=True))
-    into.labels |= {f"FAVD, {name}": f"favd_{name}", f"embeddings, {name}": f"num_rows_{name}"}
+    into.labels |= {f"FAVD, {name}": f"favd_{name}", f"embeddings, {name}": f"num_embeddings_{name}"}
     into.protocol[name] = {
         "video": dict(i3d.identity), "sound": dict(vggish.identity) | {"windows": window_protocol(vggish)}
     }  # fmt: skip
     for group, members in clips.items():
         embedded = [
-            (pair, (seen.rows, made.covered), (seen.rows, true.covered))
+            (pair, (seen.embeddings, made.covered), (seen.embeddings, true.covered))
             for pair, video, generated, reference in members
             if (seen := of_video[video]) and (made := of_sound[generated]) and (true := of_sound[reference])
         ]

@@ -69,7 +69,7 @@ def embedder_labels(name: str) -> dict[str, str]:
         fad: f"fad_{name}",
         f"{fad}, infinity": f"fad_infinity_{name}",
         f"KAD, {name}": f"kad_{name}",
-        f"embeddings, {name}": f"num_rows_{name}",
+        f"embeddings, {name}": f"num_embeddings_{name}",
         f"{cosine} to sound, {name}": f"{AUDIO_SCORE}{name}",
         f"{cosine} to text, {name}": f"{TEXT_SCORE}{name}",
     }
@@ -150,7 +150,7 @@ class Embedded:
         """Numbers of embeddings of a distance; empty for a floor that does not exist."""
         if not found.num_reference:
             return {}
-        return {f"num_rows_{name}": found.num_generated, f"num_reference_rows_{name}": found.num_reference}
+        return {f"num_embeddings_{name}": found.num_generated, f"num_reference_embeddings_{name}": found.num_reference}
 
     def scores(self, name: str, rows: Sequence[Row]) -> Scores:
         """Scores of a set: its rows with the columns that networks add, and the distances among the metrics."""
@@ -187,7 +187,9 @@ def embed_sets(sets: SoundSets, embedder: AudioEmbedder, into: Embedded) -> None
             for pair, generated, reference in members
             if (made := features[generated]) is not None and (true := features[reference]) is not None
         ]
-        _add_distances(name, group, sets, [(pair, (made.rows,), (true.rows,)) for pair, made, true in clips], into)
+        _add_distances(
+            name, group, sets, [(pair, (made.embeddings,), (true.embeddings,)) for pair, made, true in clips], into
+        )
         _add_cosines(name, group, clips, embedder, into)
 
 

@@ -103,7 +103,11 @@ def greatest_hits(
     generate(PREDICTED, lambda clip: cut(clip, film(ORIGINAL, clip)))
     generate(TRUE, lambda clip: cut(clip, film(ORIGINAL, clip)), true=True)
     for name in reencodings:
-        generate(name, lambda clip, name=name: reencode_clip(clip, REENCODINGS[name], film(name, clip)))
+
+        def reencoded(clip: Clip, name: str = name) -> Path:
+            return reencode_clip(clip, REENCODINGS[name], film(name, clip))
+
+        generate(name, reencoded)
     pairs = {
         name: [sounds.pair(name, clip, clip) for clip in clips] for name in (REFERENCE, PREDICTED, TRUE, *reencodings)
     }

@@ -50,47 +50,51 @@ class _EmbeddingSets(Metric):
         self.add_state("dim", torch.zeros((), dtype=torch.float64), dist_reduce_fx="max")
         self.set_dtype(torch.float64)  # also of what a process without clips contributes
 
-    def update(self, rows: Tensor, *, real: bool, clip: str) -> None:
+    def update(self, embeddings: Tensor, *, real: bool, clip: str) -> None:
         """Add a clip's embeddings (N, d), of the reference where `real`; `clip` names it, in any order and process.
 
         Raises ValueError naming the clip for embeddings that are empty, not finite, or of another size.
         """
-        if rows.dim() != 2 or len(rows) == 0 or not bool(torch.isfinite(rows).all()):
-            raise ValueError(f"{clip}: embeddings of shape {tuple(rows.shape)} must be (N, d), not empty, finite")
-        if self.dim > 0 and self.dim != rows.shape[1]:
-            raise ValueError(f"{clip}: embeddings of {rows.shape[1]} values after {int(self.dim)}: use one embedder")
-        self.dim = self.dim.new_tensor(rows.shape[1])
+        if embeddings.dim() != 2 or len(embeddings) == 0 or not bool(torch.isfinite(embeddings).all()):
+            raise ValueError(f"{clip}: embeddings of shape {tuple(embeddings.shape)} must be (N, d), not empty, finite")
+        if self.dim > 0 and self.dim != embeddings.shape[1]:
+            raise ValueError(
+                f"{clip}: embeddings of {embeddings.shape[1]} values after {int(self.dim)}: use one embedder"
+            )
+        self.dim = self.dim.new_tensor(embeddings.shape[1])
         name = "reference" if real else "generated"
-        # One dimension only: torchmetrics gathers processes that have rows with one that has none.
-        getattr(self, name).append(rows.to(self.device, torch.float64).flatten())
+        # One dimension only: torchmetrics gathers processes that have embeddings with one that has none.
+        getattr(self, name).append(embeddings.to(self.device, torch.float64).flatten())
         key = int.from_bytes(hashlib.sha256(clip.encode()).digest()[:6])  # six bytes, which a float64 holds exactly
-        getattr(self, f"{name}_keys").append(self.dim.new_full((len(rows),), key))
+        getattr(self, f"{name}_keys").append(self.dim.new_full((len(embeddings),), key))
 
     def all_of(self, name: str) -> np.ndarray:
         """All embeddings (N, d) of `generated` or `reference`, clip by clip."""
         values = getattr(self, name)
         if len(values) == 0:
             return np.zeros((0, int(self.dim)))
-        rows = dim_zero_cat(values).cpu().numpy().reshape(-1, int(self.dim))
-        return rows[np.argsort(dim_zero_cat(getattr(self, f"{name}_keys")).cpu().numpy(), kind="stable")]
+        embeddings = dim_zero_cat(values).cpu().numpy().reshape(-1, int(self.dim))
+        return embeddings[np.argsort(dim_zero_cat(getattr(self, f"{name}_keys")).cpu().numpy(), kind="stable")]
 
 
 class FrechetAudioDistance(_EmbeddingSets):
     """FAD with any embedder, plain and as FAD-infinity.
 
-    Undefined for fewer than `min_rows` embeddings, by default one more than dimensions: the covariance would be
+    Undefined for fewer than `min_embeddings`, by default one more than dimensions: the covariance would be
     singular and the value mostly bias.
     """
 
-    def __init__(self, *, infinity: bool = True, seed: int = 0, min_rows: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, infinity: bool = True, seed: int = 0, min_embeddings: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.infinity, self.seed, self.min_rows = infinity, seed, min_rows
+        self.infinity, self.seed, self.min_embeddings = infinity, seed, min_embeddings
 
     def compute(self) -> Distance:
         """The distance of everything added so far."""
         generated, reference = self.all_of("generated"), self.all_of("reference")
         dim, fewest = int(self.dim), min(len(generated), len(reference))
-        needed = max(2, dim + 1 if self.min_rows is None else self.min_rows)
+        needed = max(2, dim + 1 if self.min_embeddings is None else self.min_embeddings)
         counts = len(generated), len(reference), dim
         if fewest < needed:
             note = f"{fewest} embeddings in {dim} dimensions: undefined, mostly bias; at least {needed} needed"

@@ -105,10 +105,10 @@ def _outcomes(
             if not isinstance(found, _Windows):
                 yield index, found
                 continue
-            for finished, item, rows in batches.add(index, found):
-                yield finished, _kept(clips[finished], item, rows, cache)
-    for finished, item, rows in batches.flush():
-        yield finished, _kept(clips[finished], item, rows, cache)
+            for finished, item, embeddings in batches.add(index, found):
+                yield finished, _kept(clips[finished], item, embeddings, cache)
+    for finished, item, embeddings in batches.flush():
+        yield finished, _kept(clips[finished], item, embeddings, cache)
 
 
 def _read_ahead(
@@ -154,10 +154,10 @@ def _read(clip: AudioClip, embedder: AudioEmbedder, cache: FeatureCache | None) 
         return f"{error}; it is left out"
 
 
-def _kept(clip: AudioClip, item: _Windows, rows: Tensor, cache: FeatureCache | None) -> Features | str:
-    if not bool(torch.isfinite(rows).all()):
+def _kept(clip: AudioClip, item: _Windows, embeddings: Tensor, cache: FeatureCache | None) -> Features | str:
+    if not bool(torch.isfinite(embeddings).all()):
         return f"{clip}: its embedding holds values that are not finite; it is left out"
-    features = Features(rows, item.num_covered, item.peak)
+    features = Features(embeddings, item.num_covered, item.peak)
     if cache is not None and item.key is not None:
         cache.write(item.key, features)
     return features
@@ -169,7 +169,7 @@ class _Batches:
     def __init__(self, embedder: AudioEmbedder, batch_size: int) -> None:
         self.embedder, self.batch_size = embedder, batch_size
         self.waiting: deque[tuple[int, _Windows]] = deque()
-        self.rows: list[Tensor] = []
+        self.embeddings: list[Tensor] = []
         self.num_waiting = self.num_embedded = 0
 
     def add(self, index: int, item: _Windows) -> Iterator[tuple[int, _Windows, Tensor]]:
@@ -194,13 +194,13 @@ class _Batches:
             skip, room = max(0, skip - len(item.windows)), room - len(parts[-1])
             if room == 0:
                 break
-        self.rows.append(self.embedder(torch.cat(parts)))
+        self.embeddings.append(self.embedder(torch.cat(parts)))
         self.num_embedded += self.batch_size - room
 
     def _finished(self) -> Iterator[tuple[int, _Windows, Tensor]]:
         while self.waiting and self.num_embedded >= len(self.waiting[0][1].windows):
             index, item = self.waiting.popleft()
-            count, rows = len(item.windows), torch.cat(self.rows)
-            self.rows = [rows[count:]]
+            count, embeddings = len(item.windows), torch.cat(self.embeddings)
+            self.embeddings = [embeddings[count:]]
             self.num_waiting, self.num_embedded = self.num_waiting - count, self.num_embedded - count
-            yield index, item, rows[:count].clone()
+            yield index, item, embeddings[:count].clone()

@@ -118,10 +118,10 @@ def _video_features(clip: AudioClip, network: I3D, cache: FeatureCache | None) -
         stretch = times[first * STACK : last * STACK + 1]
         frames = run_isolated(read_frames, clip.path, stretch, size=SHORT_SIDE, squash=False).frames
         parts.append(network(rearrange(frames.unfold(0, STACK + 1, STACK), "n c h w t -> n t c h w")))
-    rows = torch.cat(parts)
-    if not bool(torch.isfinite(rows).all()):
+    embeddings = torch.cat(parts)
+    if not bool(torch.isfinite(embeddings).all()):
         raise ValueError(f"{clip}: its embeddings hold values that are not finite")
-    found = Features(rows, len(rows), peak=1.0)
+    found = Features(embeddings, len(embeddings), peak=1.0)
     if cache is not None:
         cache.write(key, found)
     return found

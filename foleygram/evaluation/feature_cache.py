@@ -19,7 +19,7 @@ FORMAT = 2
 class Features(NamedTuple):
     """Embeddings of one clip."""
 
-    rows: Tensor
+    embeddings: Tensor
     """float32 (N, d), one per window."""
     num_covered: int
     """Number of windows inside the sound; they come first."""
@@ -29,7 +29,7 @@ class Features(NamedTuple):
     @property
     def covered(self) -> Tensor:
         """Embeddings (num_covered, d) of the windows that lie wholly inside the sound, for the CLAP-score."""
-        return self.rows[: self.num_covered]
+        return self.embeddings[: self.num_covered]
 
 
 class FeatureCache:
@@ -64,7 +64,7 @@ class FeatureCache:
         path.parent.mkdir(exist_ok=True)
         facts = {"key": _canonical(key), "num_covered": str(features.num_covered), "peak": repr(features.peak)}
         with atomic_path(path) as temporary:
-            save_file({"rows": features.rows.contiguous()}, temporary, metadata=facts)
+            save_file({"rows": features.embeddings.contiguous()}, temporary, metadata=facts)
 
 
 def _canonical(key: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ def test_distances_are_those_of_the_rows_and_the_floor_is_real_against_real(fold
 
     rows = [
         {
-            path.stem: features.rows.numpy()
+            path.stem: features.embeddings.numpy()
             for path, features in zip(paths, extract([*map(AudioClip, paths)], ear).features, strict=True)
         }
         for paths in (sorted(folder.glob("*.wav")) for folder in folders)
@@ -80,8 +80,8 @@ def test_distances_are_those_of_the_rows_and_the_floor_is_real_against_real(fold
     assert len(half) == NUM // 2
     assert floor[f"fad_{EAR}"] == pytest.approx(frechet_distance(*halves), rel=1e-9)
     assert found[f"fad_infinity_{EAR}"] is None
-    assert found[f"num_rows_{EAR}"] == found[f"num_reference_rows_{EAR}"] == 2 * NUM
-    assert floor[f"num_rows_{EAR}"] == floor[f"num_reference_rows_{EAR}"] == NUM
+    assert found[f"num_embeddings_{EAR}"] == found[f"num_reference_embeddings_{EAR}"] == 2 * NUM
+    assert floor[f"num_embeddings_{EAR}"] == floor[f"num_reference_embeddings_{EAR}"] == NUM
     console = Console(width=200, record=True)
     print_report(report, console)
     assert re.search(rf"embeddings, {EAR} +│ +{NUM} │ +{2 * NUM} ", console.export_text())
@@ -267,7 +267,7 @@ def test_favd_pairs_each_picture_with_both_sounds(rendered, tmp_path, monkeypatc
     unseen.with_suffix(".hidden").rename(unseen)
     assert [pair.video.suffix for pair in report.pairs["system"] if pair.video] == [".mp4"] * 3
     assert any("1 of 4 clips have no video and are not counted (reference, system)" in note for note in report.notes)
-    assert report.scores["system"].summary["num_rows_favd-rgb-vggish"] > 0
+    assert report.scores["system"].summary["num_embeddings_favd-rgb-vggish"] > 0
     assert not any("FAD-infinity" in note for note in report.notes)
     floor, value = (report.scores[name].summary["favd_favd-rgb-vggish"] for name in ("reference", "system"))
     assert np.isfinite(value) and value >= 0 and floor is None
@@ -278,7 +278,7 @@ def small(rows):
     """The distance without its demand for more rows than dimensions."""
     from foleygram.evaluation.distances import FrechetAudioVisualDistance
 
-    return lambda name, **options: FrechetAudioVisualDistance(name, min_rows=rows, **options)
+    return lambda name, **options: FrechetAudioVisualDistance(name, min_embeddings=rows, **options)
 
 
 def test_the_picture_is_the_reference_or_the_video_beside_it(rendered, tmp_path):

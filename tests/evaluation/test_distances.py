@@ -81,7 +81,7 @@ def test_too_few_rows_have_no_figure_but_a_reason():
     assert found.value is found.infinity is None
     assert (found.num_generated, found.num_reference, found.dim) == (DIM, 100, DIM)
     assert f"{DIM} embeddings in {DIM} dimensions" in found.notes[0]
-    allowed = FrechetAudioDistance(min_rows=2)
+    allowed = FrechetAudioDistance(min_embeddings=2)
     allowed.update(clip_rows(0, 100), real=True, clip="a")
     allowed.update(clip_rows(1, DIM), real=False, clip="a")
     assert allowed.compute().value == pytest.approx(frechet_distance(clip_rows(1, DIM), clip_rows(0, 100)))

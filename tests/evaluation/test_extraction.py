@@ -40,9 +40,9 @@ def test_rows_depend_on_the_clip_alone(clips, batch_size):
     found = extract(clips[::-1], embedder, batch_size=batch_size)
     assert not found.failures
     for one, other in zip(expected, found.features[::-1], strict=True):
-        assert torch.equal(one.rows, other.rows)
+        assert torch.equal(one.embeddings, other.embeddings)
         assert one[1:] == other[1:]
-    assert [len(f.rows) for f in expected] == [3, 1, 6, 2, 4]
+    assert [len(f.embeddings) for f in expected] == [3, 1, 6, 2, 4]
     assert [f.num_covered for f in expected] == [2, 1, 4, 1, 3]
     assert set(embedder.batches[:-1]) <= {batch_size}
     assert sum(embedder.batches) == 16
@@ -50,15 +50,15 @@ def test_rows_depend_on_the_clip_alone(clips, batch_size):
 
 def test_a_stretch_of_a_file_has_its_times(clips):
     whole, part = extract([clips[2], AudioClip(clips[2].path, 1.0, 3.0)], Counting()).features
-    assert len(part.rows) == 3
-    assert torch.equal(part.covered, whole.rows[1:3])
+    assert len(part.embeddings) == 3
+    assert torch.equal(part.covered, whole.embeddings[1:3])
 
 
 def test_a_stretch_past_the_end_is_padded_so_that_sets_have_clips_of_one_length(clips):
     found = extract([AudioClip(clips[1].path, 0.0, 3.0)], Counting()).features[0]
-    assert len(found.rows) == 3 and found.num_covered == 2
-    assert found.rows[0, 0] == extract(clips[1:2], Counting()).features[0].rows[0, 0]
-    assert not found.rows[1:].any()
+    assert len(found.embeddings) == 3 and found.num_covered == 2
+    assert found.embeddings[0, 0] == extract(clips[1:2], Counting()).features[0].embeddings[0, 0]
+    assert not found.embeddings[1:].any()
 
 
 def test_what_is_cached_is_not_computed_again_and_a_replaced_file_is(clips, tmp_path):
@@ -67,10 +67,12 @@ def test_what_is_cached_is_not_computed_again_and_a_replaced_file_is(clips, tmp_
     again = Counting()
     second = extract(clips, again, cache=cache)
     assert sum(again.batches) == 2 + 4
-    assert all(torch.equal(a.rows, b.rows) for a, b in zip(first.features, second.features[:3], strict=True))
+    assert all(
+        torch.equal(a.embeddings, b.embeddings) for a, b in zip(first.features, second.features[:3], strict=True)
+    )
     soundfile.write(clips[0].path, np.full(3 * RATE, 0.25), RATE, subtype="FLOAT")
     replaced = Counting()
-    assert extract(clips, replaced, cache=cache).features[0].rows[0, 0] == 0.25
+    assert extract(clips, replaced, cache=cache).features[0].embeddings[0, 0] == 0.25
     assert sum(replaced.batches) == 3
     assert extract(clips[:1], Counting("another"), cache=cache).features[0] is not None
     other_windows = Counting()
@@ -90,7 +92,7 @@ def test_stretches_of_one_file_are_cached_apart(clips, tmp_path):
     for _ in range(2):
         for stretch in stretches:
             expected, found = extract([stretch], Counting()), extract([stretch], Counting(), cache=cache)
-            assert torch.equal(found.features[0].rows, expected.features[0].rows)
+            assert torch.equal(found.features[0].embeddings, expected.features[0].embeddings)
 
 
 def test_a_file_too_large_for_the_memory_is_named(clips, monkeypatch):
@@ -106,7 +108,7 @@ def test_a_damaged_cache_file_is_written_again(clips, tmp_path):
     before = extract(clips[:1], Counting(), cache=cache).features[0]
     (file,) = cache.folder.rglob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-3])
-    assert torch.equal(extract(clips[:1], Counting(), cache=cache).features[0].rows, before.rows)
+    assert torch.equal(extract(clips[:1], Counting(), cache=cache).features[0].embeddings, before.embeddings)
     assert extract(clips[:1], nothing_to_do := Counting(), cache=cache).features[0] is not None
     assert not nothing_to_do.batches
 
@@ -127,7 +129,8 @@ def test_processes_share_a_cache(clips, tmp_path):
     found = extract(clips, embedder, cache=FeatureCache(tmp_path / "cache"))
     assert not embedder.batches
     assert all(
-        torch.equal(a.rows, b.rows) for a, b in zip(found.features, extract(clips, Counting()).features, strict=True)
+        torch.equal(a.embeddings, b.embeddings)
+        for a, b in zip(found.features, extract(clips, Counting()).features, strict=True)
     )
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".safetensors"]
 
@@ -140,7 +143,7 @@ def test_channels_and_rates_become_the_protocols(tmp_path):
     time = np.arange(4 * RATE) / RATE
     soundfile.write(tmp_path / "low.wav", 0.3 * np.sin(2 * np.pi * 100 * time), RATE, subtype="FLOAT")
     clips = [AudioClip(tmp_path / f"{name}.wav") for name in ("mono", "stereo", "low")]
-    mono, stereo, low = (features.rows for features in extract(clips, Counting()).features)
+    mono, stereo, low = (features.embeddings for features in extract(clips, Counting()).features)
     torch.testing.assert_close(mono, stereo, rtol=0, atol=1e-6)
     torch.testing.assert_close(mono[:, :2], low[:, :2], rtol=0, atol=2e-3)
 

@@ -37,9 +37,9 @@ def test_rows_are_stacks_of_24_frames_at_25_a_second(clips, monkeypatch):
     assert not found.failures
     for clip, features in zip(clips, found.features, strict=True):
         seconds = probe(clip.path).duration_sec
-        assert len(features.rows) == (round(25 * seconds) - 1) // 24
+        assert len(features.embeddings) == (round(25 * seconds) - 1) // 24
         frames = read_frames(clip.path, motion_times(0, seconds, 25), size=256, squash=False).frames.float()
-        for index, row in enumerate(features.rows):
+        for index, row in enumerate(features.embeddings):
             stack = frames[24 * index : 24 * index + 25]
             torch.testing.assert_close(row, torch.stack([stack.mean(), stack[0].mean(), stack[24].mean()]))
     assert min(network.asked[0][-2:]) == 256
@@ -48,19 +48,19 @@ def test_rows_are_stacks_of_24_frames_at_25_a_second(clips, monkeypatch):
 def test_a_stretch_is_a_stretch_and_what_is_cached_is_not_made_again(clips, tmp_path):
     cache, network = FeatureCache(tmp_path), Seen()
     (whole,) = extract_videos(clips[:1], network, cache=cache).features
-    assert torch.equal(extract_videos(clips[:1], Seen(), cache=cache).features[0].rows, whole.rows)
+    assert torch.equal(extract_videos(clips[:1], Seen(), cache=cache).features[0].embeddings, whole.embeddings)
     asked = len(network.asked)
     extract_videos(clips[:1], network, cache=cache)
     assert len(network.asked) == asked
     later = extract_videos([AudioClip(clips[0].path, 0.96, 1.0)], network, cache=cache).features[0]
-    torch.testing.assert_close(later.rows, whole.rows[1:2])
+    torch.testing.assert_close(later.embeddings, whole.embeddings[1:2])
     short = extract_videos([AudioClip(clips[0].path, 0.0, 1.92)], network).features[0]
-    assert len(short.rows) == 1  # 48 frames: a second stack would lack its 25th
+    assert len(short.embeddings) == 1  # 48 frames: a second stack would lack its 25th
     replaced = tmp_path / "video.mp4"
     for clip in clips:
         replaced.write_bytes(clip.path.read_bytes())
         (found,) = extract_videos([AudioClip(replaced)], network, cache=cache).features
-        assert torch.equal(found.rows, extract_videos([clip], Seen()).features[0].rows)
+        assert torch.equal(found.embeddings, extract_videos([clip], Seen()).features[0].embeddings)
 
 
 def test_a_bad_video_is_named_and_the_others_are_processed(clips, tmp_path):

@@ -156,7 +156,7 @@ class I3D(nn.Module):
 
     @torch.inference_mode()
     def forward(self, stacks: Tensor) -> Tensor:
-        """Rows (N, 1024), float32 on the CPU, of stacks (N, 25, 3, H, W), uint8, their short side 256."""
+        """Embeddings (N, 1024), float32 on the CPU, of stacks (N, 25, 3, H, W), uint8, their short side 256."""
         device = next(self.rgb.parameters()).device
         return torch.stack([self._row(stack.to(device)) for stack in stacks]).cpu()
 

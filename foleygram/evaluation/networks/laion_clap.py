@@ -21,7 +21,7 @@ FULL_SCALE = 32_767
 
 
 class LaionClap(nn.Module):
-    """LAION-CLAP without fusion: sound and text as unit rows, 512 wide in the published checkpoints.
+    """LAION-CLAP without fusion: sound and text as unit embeddings, 512 wide in the published checkpoints.
 
     Windows of 10 s at 48 kHz, one each second, rounded to 16 bits as in its training; a short last one is filled with
     silence, never repeated or cropped at random.
@@ -89,14 +89,14 @@ class LaionClap(nn.Module):
 
     @torch.inference_mode()
     def forward(self, windows: Tensor) -> Tensor:
-        """Unit rows (N, 512) of windows (N, samples)."""
+        """Unit embeddings (N, 512) of windows (N, samples)."""
         levels = (windows.to(self.model.device).clamp(-1, 1) * FULL_SCALE).trunc() / FULL_SCALE
         features = self.model.audio_model(input_features=self.mel(levels)[:, None]).pooler_output
         return normalize(self.model.audio_projection(features), dim=-1).float().cpu()
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> Tensor:
-        """Unit rows (N, 512) of texts, at most 77 tokens each."""
+        """Unit embeddings (N, 512) of texts, at most 77 tokens each."""
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         ids, mask = (tokens[name].to(self.model.device) for name in ("input_ids", "attention_mask"))
         features = self.model.text_model(input_ids=ids, attention_mask=mask).pooler_output

@@ -46,7 +46,7 @@ class Projection(nn.Module):
         self.layer_norm = nn.LayerNorm(width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Rows (N, width) of features (N, features)."""
+        """Embeddings (N, width) of features (N, features)."""
         embedded = self.linear1(features)
         return self.layer_norm(embedded + self.linear2(gelu(embedded)))
 
@@ -59,19 +59,19 @@ class TextBranch(nn.Module):
         self.network, self.projection, self.tokenizer = network, projection, tokenizer
 
     def forward(self, texts: Sequence[str]) -> Tensor:
-        """Rows (N, width) of texts."""
+        """Embeddings (N, width) of texts."""
         ends = self.tokenizer.eos_token_id
         tokens = [[*self.tokenizer(f"{text} ")["input_ids"][: MAX_TOKENS - 1], ends] for text in texts]
         longest = max(map(len, tokens))
         padded = [[*row, *[PADDING] * (longest - len(row))] for row in tokens]
         ids = torch.tensor(padded, device=self.network.device)
         hidden = self.network(ids).last_hidden_state  # causal: padding on the right changes nothing before it
-        rows: Tensor = self.projection(hidden[torch.arange(len(ids)), ids.ne(PADDING).sum(1) - 1])
-        return rows
+        embeddings: Tensor = self.projection(hidden[torch.arange(len(ids)), ids.ne(PADDING).sum(1) - 1])
+        return embeddings
 
 
 class MicrosoftClap(nn.Module):
-    """Microsoft CLAP 2023: sound and text as rows of one space, 1024 wide, not normalised.
+    """Microsoft CLAP 2023: sound and text as embeddings in one space, 1024 wide, not normalised.
 
     Windows of 7 s at 44.1 kHz, one each second, a short last one filled with silence: the package repeats short sounds
     and crops long ones at random. Its filters are laid out for 32 kHz and used at 44.1, as it was trained.
@@ -119,19 +119,19 @@ class MicrosoftClap(nn.Module):
 
     @torch.inference_mode()
     def forward(self, windows: Tensor) -> Tensor:
-        """Rows (N, 1024) of windows (N, samples)."""
+        """Embeddings (N, 1024) of windows (N, samples)."""
         mels = self.mel(windows.to(self.network.device))[:, None]
         features = self.network(input_features=mels).pooler_output
-        rows: Tensor = self.projection(features)
-        return rows.float().cpu()
+        embeddings: Tensor = self.projection(features)
+        return embeddings.float().cpu()
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> Tensor:
-        """Rows (N, 1024) of texts, at most 76 tokens each; raises ValueError where no tokenizer was given."""
+        """Embeddings (N, 1024) of texts, at most 76 tokens each; raises ValueError where no tokenizer was given."""
         if self.text is None:
             raise ValueError("Microsoft CLAP was loaded for sound alone; for texts give GPT-2's tokenizer, `tokenizer`")
-        rows: Tensor = self.text(texts)
-        return rows.float().cpu()
+        embeddings: Tensor = self.text(texts)
+        return embeddings.float().cpu()
 
 
 def _front_end(state: Mapping[str, Tensor]) -> MelDecibels:

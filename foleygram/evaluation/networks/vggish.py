@@ -99,8 +99,8 @@ class VGGish(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """Embeddings (N, 128) of windows (N, 15,600)."""
         patches = self.log_mels(windows.to(self.window.device))[:, None]
-        rows = self.network(patches, activated=self.output != "linear").float().cpu()
-        return rows if self.whitening is None else quantised(rows, self.whitening)
+        embeddings = self.network(patches, activated=self.output != "linear").float().cpu()
+        return embeddings if self.whitening is None else quantised(embeddings, self.whitening)
 
     def log_mels(self, windows: Tensor) -> Tensor:
         """log(mel magnitudes + 0.01), (N, 96, 64): Hann frames of 25 ms every 10 ms, not centred."""
