@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A training on SLURM, one process per GPU, that queues itself again when its time is up and goes on where it stopped:
+# A training on SLURM, one process per GPU, that requeues itself at its time limit and resumes where it stopped:
 #   sbatch configs/cluster/slurm.sh configs/greatest_hits/generation.yaml [--data.init_args.batch_size 2 ...]
 # Give other sizes on the command line (sbatch --nodes=1 --gpus-per-node=4 --ntasks-per-node=4 ...). docs/cluster.md.
 #SBATCH --job-name=foleygram

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A training by torchrun, one process per GPU. The same command on every node, HEAD the name of one of them:
 #   NODES=4 GPUS=8 HEAD=node0 bash configs/cluster/torchrun.sh configs/greatest_hits/generation.yaml [more options]
-# On one machine GPUS alone. A run that was stopped goes on when it is started again. docs/cluster.md.
+# On one machine GPUS alone. A stopped run resumes when it is started again. docs/cluster.md.
 set -euo pipefail
 config=${1:?a YAML of a stage, then further options}
 shift

@@ -100,7 +100,7 @@ def compare_objectives(
     """GRAM, anchor-based, all-pairs and Symile alignment from the same start: retrieval, volume and generation scores.
 
     The start is the base's own space, so it is scored as well. Every space, the start's too, gets fresh projectors
-    trained on the base's backbone, and its ControlNet goes on. Sounds are made and scored on `device`. Writes
+    trained on the base's backbone, and its ControlNet is trained on. Sounds are made and scored on `device`. Writes
     `out`/objectives.json; a killed run resumes.
     """
     spaces = {"start": setup.base}

@@ -54,7 +54,7 @@ class FolderRun:
         self._journal_lock = threading.Lock()
 
     def run(self, batches: Sequence[Sequence[Row]]) -> None:
-        """Render the rows that are to do, batch by batch; an error of a row is recorded, and the others go on."""
+        """Render the rows to do, batch by batch; an error of one row is recorded and does not stop the others."""
         with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
             try:
                 self._run(batches, readers, writers)

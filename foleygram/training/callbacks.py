@@ -98,7 +98,7 @@ class Preemption(Callback):
         trainer.strategy.barrier("requeued")  # SLURM may end the rest when one process has ended
         raise Preempted(
             f"stopped by {self._asked or 'another process'} at step {step}, saved as {checkpoints.last_model_path}"
-            + (f"; SLURM job {requeued} is queued again" if requeued else "; go on with --ckpt_path last")
+            + (f"; SLURM job {requeued} is queued again" if requeued else "; resume with --ckpt_path last")
         )
 
 

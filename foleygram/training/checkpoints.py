@@ -43,7 +43,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             free = shutil.disk_usage(place.parent).free / 2**20
             kept = "the one written before is kept" if place.is_file() else "none was written before"
             raise OSError(
-                f"{place}: checkpoint could not be written ({free:.0f} MiB free there; {kept}); make room, then go on "
+                f"{place}: checkpoint could not be written ({free:.0f} MiB free there; {kept}); make room, then resume "
                 "with --ckpt_path last"
             ) from error
 
@@ -68,7 +68,7 @@ def _remove_abandoned(place: Path) -> None:
 class SameRun(Callback):
     """Refuses to resume with other processes, batches or accumulation, on which data order and negatives depend.
 
-    `allow_change` goes on regardless: optimiser and weights fit, but from there on the run is another one.
+    `allow_change` resumes regardless: optimiser and weights fit, but the run differs from there on.
     """
 
     def __init__(self, allow_change: bool = False) -> None:

@@ -109,9 +109,9 @@ def fetch(
         raise ValueError(f"unknown weights {name!r}; there are {', '.join(SOURCES)}")
     source = SOURCES[name]
     if source.hub_id is None:
-        raise ValueError(f"{name}: not on the hub; get it from {source.page}; docs/weights.md goes on from there")
+        raise ValueError(f"{name}: not on the hub; get it from {source.page}; see docs/weights.md")
     folder, label = out / name, f"{name} ({source.licence})"
-    on = "what has been downloaded is kept: run it again, it goes on"
+    on = "the downloaded part is kept: run it again to resume"
     with explained(label, source.hub_id, again=on):
         info = HfApi().model_info(source.hub_id, revision=revision, files_metadata=True)
     wanted = [file for file in info.siblings or [] if any(fnmatch(file.rfilename, p) for p in source.patterns)]

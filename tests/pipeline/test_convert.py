@@ -87,7 +87,7 @@ def test_a_line_that_breaks_keeps_what_came(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)
     hub.files, hub.breaks = {"model.safetensors": BERT["model.safetensors"]}, 1000
     result = run("fetch", "bert-base", "--out", tmp_path)
-    assert result.exit_code == 1 and "run it again, it goes on" in result.output and "Traceback" not in result.output
+    assert result.exit_code == 1 and "run it again to resume" in result.output and "Traceback" not in result.output
     part = tmp_path / "bert-base" / ".model.safetensors.part"
     kept = part.stat().st_size
     assert 0 < kept < len(BERT["model.safetensors"])

@@ -47,7 +47,7 @@ def test_a_run_asked_to_stop_saves_itself_and_queues_again(job, fit, arguments, 
     assert process.returncode == 1, errors
     saved = torch.load(cut / "last.ckpt", weights_only=True)["global_step"]
     name = "SIGUSR1" if job else "SIGTERM"
-    hint = "SLURM job 77 is queued again" if job else "go on with --ckpt_path last"
+    hint = "SLURM job 77 is queued again" if job else "resume with --ckpt_path last"
     assert errors.splitlines()[-1] == f"foleygram: stopped by {name} at step {saved}, saved as {cut}/last.ckpt; {hint}"
     assert not (cut / "release").exists()
     assert (requeued.read_text() == "requeue 77\n") if job else not requeued.exists()

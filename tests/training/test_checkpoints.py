@@ -82,7 +82,7 @@ def test_a_full_disk_is_an_error_and_the_last_checkpoint_resumes(disk, fit):
     assert stopped.exit_code == 1
     message = stopped.output.splitlines()[-1]
     assert message.startswith(f"foleygram: {folder / 'last.ckpt'}: checkpoint could not be written (")
-    assert "the one written before is kept); make room, then go on with --ckpt_path last" in message
+    assert "the one written before is kept); make room, then resume with --ckpt_path last" in message
     assert stopped.checkpoint["global_step"] == 2
     assert not list(folder.glob(".last.*"))
     resumed = fit("generation", folder, 6, {}, "--ckpt_path", folder / "last.ckpt")

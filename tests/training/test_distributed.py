@@ -83,7 +83,7 @@ def test_stage_two_is_one_run_however_it_is_spread(fit, tmp_path):
 
 
 def test_a_pass_of_two_processes_has_whole_batches_alone(fit, tmp_path):
-    """13 clips: 3 steps of 2 x 2, the last clip left out; and a run goes on only with as many processes."""
+    """13 clips: 3 steps of 2 x 2, the last clip left out; and a run resumes only with as many processes."""
     changes = {"data.init_args.batch_size": 2, "trainer.max_epochs": 1, "trainer.check_val_every_n_epoch": 1}
     run = fit("envelope", tmp_path, -1, changes | TWO | {"trainer.val_check_interval": 1.0})
     assert run.exit_code == 0, run.output

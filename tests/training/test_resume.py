@@ -1,4 +1,4 @@
-"""A run killed at any moment goes on as if nothing had happened; another kind of run is refused."""
+"""A run killed at any moment resumes bit for bit; a run with another arrangement is refused."""
 
 import os
 import random
@@ -66,7 +66,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one_bit_for_bit(stage, fit, argum
     parts = ("global_step", "state_dict", "optimizer_states", "lr_schedulers", "averaging_state", "run")
     expected, obtained = ({name: run.checkpoint[name] for name in parts} for run in (whole, resumed))
     assert expected["global_step"] == steps
-    where = f"killed after checkpoint {num_checkpoints} and {delay:.4f} s, gone on from step {reached}"
+    where = f"killed after checkpoint {num_checkpoints} and {delay:.4f} s, resumed from step {reached}"
     assert differing(expected, obtained) == [], where
     files = [path.relative_to(whole.folder) for path in (whole.folder / "release").rglob("*") if path.is_file()]
     assert files

@@ -36,7 +36,7 @@ def same_weights(sharded: Any, whole: Any) -> None:
 
 @pytest.mark.parametrize("stage", ["alignment_start", "generation", "envelope"])
 def test_sharded_networks_train_as_unsharded_ones(stage, fit, tmp_path):
-    """Over one process; with validation, previews and clipped gradients, and gone on from a checkpoint."""
+    """Over one process; with validation, previews and clipped gradients, and resumed from a checkpoint."""
     changes = {"trainer.accelerator": ACCELERATOR, "trainer.val_check_interval": 2}
     changes |= {"callbacks": [SOUND] if stage == "generation" else []}
     whole = fit(stage, tmp_path / "whole", 4, changes)

@@ -43,7 +43,7 @@ def render_dataset(
 ) -> list[str]:
     """Write `num_videos` videos, sounds and event times below `out`, and both splits' lists; returns the ids.
 
-    Videos already there are kept, so a killed run goes on. With `sounds`, a folder with an index, things sound as
+    Videos already there are kept, so a killed run resumes. With `sounds`, a folder with an index, things sound as
     recorded; those of test videos come from other sources. A scene that fails is drawn anew from the next seed.
     Raises ValueError for a count, share or duration that cannot be rendered, RuntimeError where OpenGL is missing.
     """
