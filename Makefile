@@ -25,7 +25,7 @@ SHOWN := $(firstword $(EXAMPLES))
 demo: $(READY)
 	$(RUN) generate.py data/examples --checkpoint checkpoints/mini --out out/demo --overwrite
 	$(RUN) evaluate.py --checkpoint checkpoints/mini --data data/examples --no-controls --out out/demo/scores.json
-	$(RUN) -m foleygram.benchmark.demo_plot $(SHOWN) out/demo/$(basename $(notdir $(SHOWN))).wav out/demo/demo.png --checkpoint checkpoints/mini
+	$(RUN) -m benchmarks.demo.plot $(SHOWN) out/demo/$(basename $(notdir $(SHOWN))).wav out/demo/demo.png --checkpoint checkpoints/mini
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --cov

@@ -5,7 +5,7 @@ import sys
 
 HELD = """
 import sys
-import foleygram.benchmark.demo_plot, foleygram.benchmark.run
+import foleygram.benchmark.clip_cards, foleygram.benchmark.run
 from foleygram.evaluation import librosa_kernels
 
 class Held:

@@ -1,6 +1,6 @@
-"""One plot of a result: film strip, spectrogram of the generated sound, envelopes asked for and obtained, true hits.
+"""Plot of a result: film strip, spectrogram of the generated sound, envelopes asked for and obtained, true hits.
 
-Run: python -m foleygram.benchmark.demo_plot VIDEO SOUND OUT.png [--checkpoint checkpoints/mini]
+Run: python -m benchmarks.demo.plot VIDEO SOUND OUT.png [--checkpoint checkpoints/mini]
 """
 
 from collections.abc import Sequence
