@@ -26,7 +26,7 @@ def render(
         typer.Option(help="Flat drawings of a drumstick, or scenes simulated and rendered with MuJoCo."),
     ] = "drumstick",
     sounds: Annotated[
-        Path | None, typer.Option(help="Physics: folder of recorded sounds with an index.csv; default: synthesis.")
+        Path | None, typer.Option(help="Folder of recorded sounds with an index.csv; default: synthesis.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
@@ -46,11 +46,9 @@ def render(
         else:
             from foleygram.synthetic.drumstick.render import render_dataset
 
-            if sounds:
-                raise ValueError("--sounds is of --world physics")
             ids = render_dataset(
                 out, num_videos=videos, seed=seed, seconds=span, shares=shares, test_share=test_share,
-                sample_rate=sample_rate or 16_000, num_workers=workers,
+                sample_rate=sample_rate or 16_000, sounds=sounds, num_workers=workers,
             )  # fmt: skip
     typer.echo(f"{len(ids)} videos in {out}")
 

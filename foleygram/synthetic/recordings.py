@@ -6,12 +6,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import librosa
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 from scipy.signal import sosfilt
 
 from foleygram.media.audio import read_audio
@@ -72,6 +74,22 @@ class Voice:
             take *= 0.5 ** (np.arange(len(take)) / self.sample_rate * generator.uniform(0, 3))
         cutoff = 900 * 2 ** (5.0 * strength + generator.uniform(-0.3, 0.3))
         return (10 ** (1.5 * (strength - 1)) * _darken(take, cutoff, self.sample_rate)).astype(np.float32)
+
+    def sustain(self, num_samples: int, generator: np.random.Generator) -> np.ndarray:
+        """A scrape (num_samples,) of unit RMS and even level: grains of one take, as many as needed."""
+        length = round(0.12 * self.sample_rate)
+        one = self.takes[generator.integers(len(self.takes))]
+        take = replace(self, takes=[one]).play(1.0, generator).astype(float)
+        level = np.sqrt(gaussian_filter1d(take**2, 0.03 * self.sample_rate))
+        loud = np.flatnonzero(level > 0.25 * level.max())
+        take = (take / (level + 0.05 * level.max()))[loud[0] : loud[-1] + 1]
+        take = np.resize(take, max(len(take), 2 * length))
+        window = np.sqrt(np.hanning(length + 1)[:length])
+        out = np.zeros(num_samples + length)
+        for start in range(0, num_samples, length // 2):
+            begin = int(generator.integers(len(take) - length))
+            out[start : start + length] += window * take[begin : begin + length]
+        return out[:num_samples] / (out.std() + 1e-9)
 
 
 class RecordedSounds:
@@ -144,14 +162,24 @@ class RecordedSounds:
         """Materials with at least one voice."""
         return sorted({voice.material for voice in self.voices})
 
-    def voice(self, material: str, action: str, generator: np.random.Generator) -> Voice | None:
-        """A voice drawn evenly among those of a material and an action ("hit", "scratch"); None if there is none."""
+    def voice(self, material: str, action: str, generator: np.random.Generator, *, spare: int = 0) -> Voice | None:
+        """A voice drawn evenly among those of a material and an action ("hit", "scratch"); None if there is none.
+
+        `spare` draws of None join them, so that a material with few voices is not always one of those.
+        """
         found = [voice for voice in self.voices if (voice.material, voice.action) == (material, action)]
-        return found[generator.integers(len(found))] if found else None
+        drawn = int(generator.integers(len(found) + spare)) if found else 0
+        return found[drawn] if drawn < len(found) else None
 
     def credits(self) -> list[Credit]:
         """The distinct credits of all recordings used, sorted."""
         return sorted(set(self._credits.values()))
+
+
+@lru_cache(maxsize=2)
+def load_recorded(folder: Path, sample_rate: int, split: Split) -> RecordedSounds:
+    """The recordings of a folder, read once per process."""
+    return RecordedSounds(folder, sample_rate=sample_rate, split=split)
 
 
 def source_of(row: dict[str, str]) -> str:

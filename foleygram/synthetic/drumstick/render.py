@@ -11,7 +11,16 @@ from foleygram.files import atomic_path
 from foleygram.synthetic.drumstick.frames import write_video
 from foleygram.synthetic.drumstick.scene import MATERIALS, Scene, draw_scene
 from foleygram.synthetic.drumstick.sound import render_sound
-from foleygram.synthetic.folder import check_request, run_jobs, video_id, write_events, write_lists, write_sound
+from foleygram.synthetic.folder import (
+    check_request,
+    in_test,
+    run_jobs,
+    video_id,
+    write_events,
+    write_lists,
+    write_sound,
+)
+from foleygram.synthetic.recordings import Split, load_recorded
 
 Shares = Literal["balanced", "real"]
 TWO_MATERIALS = 0.25
@@ -61,31 +70,45 @@ def render_dataset(
     shares: Shares = "balanced",
     test_share: float = 0.25,
     sample_rate: int = 16_000,
+    sounds: Path | None = None,
     num_workers: int = 2,
     progress: bool = True,
 ) -> list[str]:
     """Write `num_videos` videos, sounds and event times below `out`, and both splits' lists; returns the ids.
 
     Videos already there are kept, so a killed run goes on. Every object belongs to one video, so the splits
-    share none. Raises ValueError for a count, share or duration that cannot be rendered.
+    share none. With `sounds`, a folder with an index, objects sound as recorded where there are recordings of their
+    material; those of test videos come from other sources. Raises ValueError for a count, share or duration that
+    cannot be rendered.
     """
     check_request(num_videos, seconds, test_share, sample_rate)
     out.mkdir(parents=True, exist_ok=True)
-    jobs = [(out, seed, index, seconds, shares, sample_rate) for index in range(num_videos)]
+    jobs = [
+        (out, seed, index, seconds, shares, sample_rate, sounds, "test" if in_test(index, test_share) else "train")
+        for index in range(num_videos)
+    ]  # fmt: skip
     ids = run_jobs(_render_video, jobs, num_workers, progress)
     write_lists(out, ids, test_share)
     return ids
 
 
 def _render_video(
-    out: Path, seed: int, index: int, seconds: tuple[float, float], shares: Shares, sample_rate: int
+    out: Path,
+    seed: int,
+    index: int,
+    seconds: tuple[float, float],
+    shares: Shares,
+    sample_rate: int,
+    sounds: Path | None,
+    split: Split,
 ) -> str:
     plan = plan_video(seed, index, seconds=seconds, shares=shares)
     stem = out / plan.video_id
     video, sound, times = (Path(f"{stem}_{end}") for end in ("denoised.mp4", "denoised.wav", "times.txt"))
     if video.exists() and sound.exists() and times.exists():
         return plan.video_id
-    audio = render_sound(plan.scene, sample_rate)
+    recorded = load_recorded(sounds, sample_rate, split) if sounds else None
+    audio = render_sound(plan.scene, sample_rate, recorded)
     write_sound(sound, audio, sample_rate)
     write_events(times, _events(plan.scene))
     with atomic_path(video) as path:

@@ -1,22 +1,47 @@
-"""Sound of a rendered scene: modal synthesis, noise, grains, scrapes driven by speed, a little room."""
+"""Sound of a rendered scene: recorded takes or modal synthesis, scrapes driven by speed, a little room."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.signal import fftconvolve
 
 from foleygram.synthetic.drumstick.scene import MATERIALS, Scene, StickEvent, Thing, scrape_speed
+from foleygram.synthetic.recordings import PRE_ROLL_SEC, RecordedSounds, Voice
 
 GLOBAL_GAIN = 0.42
 FLOOR_DB = -84.0
+RECORDED_GAIN = 1.6
+"""Gain of recorded hits, whose takes peak at 1: about the median level of synthesised ones."""
 
 
-def render_sound(scene: Scene, sample_rate: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Takes:
+    """Recorded takes that one object keeps through its video; None where it is synthesised."""
+
+    hits: Voice | None = None
+    scrapes: Voice | None = None
+
+    @classmethod
+    def draw(cls, thing: Thing, recorded: RecordedSounds) -> "Takes":
+        """Takes for `thing`, a function of its seed; the synthesised sound counts as one more object to draw."""
+        rng = np.random.default_rng((thing.seed, 1))
+        return cls(*(recorded.voice(thing.material, action, rng, spare=1) for action in ("hit", "scratch")))
+
+
+def render_sound(scene: Scene, sample_rate: int, recorded: RecordedSounds | None = None) -> np.ndarray:
     """Mono float32 sound of `scene`, (round(seconds * sample_rate),); soft-limited, never normalised."""
     num_samples = round(scene.seconds * sample_rate)
     dry = np.zeros(num_samples + sample_rate, np.float64)
+    takes = [Takes.draw(thing, recorded) if recorded else Takes() for thing in scene.things]
     for event in scene.events:
-        thing = scene.things[event.thing]
-        sound = _scrape(thing, event, sample_rate) if event.action == "scratch" else strike(thing, event, sample_rate)
-        _add(dry, sound, event.time * sample_rate)
+        thing, voices = scene.things[event.thing], takes[event.thing]
+        if event.action == "scratch":
+            sound, lead = _scrape(thing, event, sample_rate, voices.scrapes), 0.0
+        elif voices.hits:
+            sound, lead = _recorded_hit(voices.hits, event), PRE_ROLL_SEC
+        else:
+            sound, lead = strike(thing, event, sample_rate), 0.0
+        _add(dry, sound, (event.time - lead) * sample_rate)
     rng = np.random.default_rng(scene.seed)
     length = round(scene.room_decay * 1.2 * sample_rate)
     room = rng.standard_normal(length) * 10 ** (-3 * np.arange(length) / (scene.room_decay * sample_rate))
@@ -98,16 +123,25 @@ def _grains(thing: Thing, num_samples: int, sample_rate: int, rng: np.random.Gen
     return track
 
 
-def _scrape(thing: Thing, event: StickEvent, sample_rate: int) -> np.ndarray:
+def _recorded_hit(voice: Voice, event: StickEvent) -> np.ndarray:
+    sound = voice.play(max(event.speed, 0.05), np.random.default_rng(event.seed))
+    return RECORDED_GAIN * sound.astype(np.float64)
+
+
+def _scrape(thing: Thing, event: StickEvent, sample_rate: int, voice: Voice | None) -> np.ndarray:
     ranges, rng = MATERIALS[thing.material], np.random.default_rng(event.seed)
     time = np.arange(round((event.duration + 0.03) * sample_rate)) / sample_rate
     speed = scrape_speed(event, event.time + time)
-    noise = band_noise(rng, len(time), thing.scratch_center, max(ranges.noise_octaves, 0.8), sample_rate)
-    ringing = np.zeros_like(noise)
-    for frequency, gain in zip(thing.frequencies, thing.gains, strict=True):
-        if frequency < 0.47 * sample_rate:
-            ringing += 0.5 * gain * band_noise(rng, len(time), frequency, 0.12, sample_rate)
-    body = (noise * np.sqrt(thing.noise + 0.2) + ringing) * speed / max(event.speed, 1e-6)
+    if voice:
+        friction = voice.sustain(len(time), rng)
+    else:
+        octaves = max(ranges.noise_octaves, 0.8)
+        noise = band_noise(rng, len(time), thing.scratch_center, octaves, sample_rate)
+        friction = np.sqrt(thing.noise + 0.2) * noise
+        for frequency, gain in zip(thing.frequencies, thing.gains, strict=True):
+            if frequency < 0.47 * sample_rate:
+                friction += 0.5 * gain * band_noise(rng, len(time), frequency, 0.12, sample_rate)
+    body = friction * speed / max(event.speed, 1e-6)
     contact = strike(thing, event, sample_rate) / _level(event.speed)
     sound = np.zeros(max(len(body), len(contact)))
     sound[: len(body)] += 0.3 * ranges.level * body

@@ -3,7 +3,6 @@
 import os
 import sys
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from foleygram.synthetic.folder import (
     write_lists,
     write_sound,
 )
-from foleygram.synthetic.recordings import RecordedSounds
+from foleygram.synthetic.recordings import RecordedSounds, Split, load_recorded
 
 SIZES = ((108, 192), (120, 160), (90, 160), (144, 192), (128, 128), (160, 90))
 SIZE_SHARES = (0.42, 0.17, 0.17, 0.1, 0.07, 0.07)
@@ -76,13 +75,8 @@ def check_opengl() -> None:
         ) from error
 
 
-@lru_cache(maxsize=2)
-def _recorded(folder: Path, sample_rate: int, split: str) -> RecordedSounds:
-    return RecordedSounds(folder, sample_rate=sample_rate, split=split)  # type: ignore[arg-type]
-
-
 def _render_video(
-    out: Path, seed: int, index: int, seconds: tuple[float, float], sample_rate: int, sounds: Path | None, split: str
+    out: Path, seed: int, index: int, seconds: tuple[float, float], sample_rate: int, sounds: Path | None, split: Split
 ) -> str:
     name = video_id(seed, index, year=1985)
     video, sound, times, text = (
@@ -92,7 +86,7 @@ def _render_video(
         return name
     import mujoco
 
-    recorded = _recorded(sounds, sample_rate, split) if sounds else None
+    recorded = load_recorded(sounds, sample_rate, split) if sounds else None
     for attempt in range(ATTEMPTS):
         try:
             _write_video(video, sound, times, text, (seed, index, attempt), seconds, sample_rate, recorded)

@@ -1,7 +1,5 @@
 """Sound of a simulated scene: each impact and scrape at the level and brightness that its force and speed ask for."""
 
-from dataclasses import replace
-
 import numpy as np
 import pyroomacoustics
 from scipy.ndimage import gaussian_filter1d
@@ -11,7 +9,7 @@ from foleygram.synthetic.drumstick.scene import MATERIALS, StickEvent, draw_thin
 from foleygram.synthetic.drumstick.sound import band_noise, strike
 from foleygram.synthetic.physics.contacts import MIN_SPEED, STEP, Contact, Impact
 from foleygram.synthetic.physics.stage import TOOL
-from foleygram.synthetic.recordings import RecordedSounds, Voice
+from foleygram.synthetic.recordings import RecordedSounds
 
 LOUD_IMPULSE = 0.4
 """Impulse in newton seconds of a hit at full strength."""
@@ -47,7 +45,7 @@ class ThingSound:
         speed, num_samples = self._loudness(contact), round(len(contact.force) * STEP * self.sample_rate)
         if not speed.any():
             return np.zeros(num_samples)
-        friction = _stretched(self.scrapes, num_samples, rng) if self.scrapes else self._friction(num_samples, rng)
+        friction = self.scrapes.sustain(num_samples, rng) if self.scrapes else self._friction(num_samples, rng)
         level = np.interp(np.arange(num_samples) / self.sample_rate, np.arange(len(speed)) * STEP, speed)
         dark = _lowpass(friction, 2000.0, self.sample_rate)
         bright = level.clip(0, 1)
@@ -143,23 +141,6 @@ def limit(audio: np.ndarray) -> np.ndarray:
     """Sound with peaks above 0.7 bent smoothly to stay under 0.98."""
     over = np.sign(audio) * (0.7 + 0.28 * np.tanh((np.abs(audio) - 0.7) / 0.28))
     return np.where(np.abs(audio) > 0.7, over, audio)
-
-
-def _stretched(voice: Voice, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A recorded scrape's grain (num_samples,) without its own course of level, made as long as needed."""
-    rate = voice.sample_rate
-    length = round(0.12 * rate)
-    take = replace(voice, takes=[voice.takes[rng.integers(len(voice.takes))]]).play(1.0, rng).astype(float)
-    level = np.sqrt(gaussian_filter1d(take**2, 0.03 * rate))
-    loud = np.flatnonzero(level > 0.25 * level.max())
-    take = (take / (level + 0.05 * level.max()))[loud[0] : loud[-1] + 1]
-    take = np.resize(take, max(len(take), 2 * length))
-    window = np.sqrt(np.hanning(length + 1)[:length])
-    out = np.zeros(num_samples + length)
-    for start in range(0, num_samples, length // 2):
-        begin = int(rng.integers(len(take) - length))
-        out[start : start + length] += window * take[begin : begin + length]
-    return out[:num_samples] / (out.std() + 1e-9)
 
 
 def _lowpass(sound: np.ndarray, cutoff: float, sample_rate: int) -> np.ndarray:
