@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foleygram.envelope.rms import envelope_curve, rms_envelope
 from foleygram.generation.autoencoder import encode_audio
+from foleygram.generation.discriminator import SpectralDiscriminator
 from foleygram.generation.spectral import MultiResolutionSpectra, relative_l1
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import cosine_schedule
@@ -72,7 +73,9 @@ class AutoencoderTraining(Stage):
     Latents carry fixed noise of deviation `POSTERIOR_STD`; a channel's mean square above 1 is penalised. A share of
     each batch is replaced by its own RMS curves, because the ControlNet encodes curves (FoleyGRAM, arXiv 2510.05829,
     sec. III-B). At `normalise_at` steps and at the end the latents are made unit variance over the crops trained on;
-    whole clips, quieter than those crops, lie below (the miniature's: 0.69).
+    whole clips, quieter than those crops, lie below (the miniature's: 0.69). With `decoder_only` the encoder is frozen,
+    so that networks trained on its latents stay valid. A `discriminator` adds hinge and feature losses, `level_weight`
+    the distance of band powers. Raises ValueError for `decoder_only` with new weights.
     """
 
     hparams: Any
@@ -91,6 +94,11 @@ class AutoencoderTraining(Stage):
         curve_share: float = 0.125,
         waveform_weight: float = 0.1,
         power_weight: float = 0.1,
+        level_weight: float = 0.0,
+        discriminator: SpectralDiscriminator | None = None,
+        adversarial_weight: float = 0.1,
+        feature_weight: float = 1.0,
+        decoder_only: bool = False,
         frame_length: int = 512,
         hop_length: int = 128,
         compile: bool = False,
@@ -98,12 +106,16 @@ class AutoencoderTraining(Stage):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if decoder_only and initialise:
+            raise ValueError("decoder_only: true keeps the encoder as it is: set initialise: false as well")
         self.autoencoder = initialise_autoencoder(autoencoder) if initialise else autoencoder
         if compile:  # in place, so that weights keep their names; needs a C++ compiler on a CPU
             self.autoencoder.encoder.compile()
             self.autoencoder.decoder.compile()
+        self.autoencoder.encoder.requires_grad_(not decoder_only)
+        self.discriminator = discriminator
         self.distance = MultiResolutionSpectra(sample_rate=autoencoder.config.sampling_rate)
-        self.save_hyperparameters(ignore=["autoencoder"])
+        self.save_hyperparameters(ignore=["autoencoder", "discriminator"])
         channels = autoencoder.config.decoder_input_channels
         self.register_buffer("latent_mean", torch.zeros(channels))
         self.register_buffer("latent_power", torch.ones(channels))
@@ -117,15 +129,28 @@ class AutoencoderTraining(Stage):
         audio_hat = self.autoencoder.decode(latents.mean + POSTERIOR_STD * noise).sample
         # Sounds alone decide the latents' scale: curves have tens of times their energy.
         self._track(latents.mean[self._num_curves(len(audio)) :].detach().float())
-        spectral = self.distance(audio_hat, audio)
-        waveform = relative_l1(audio_hat.float(), audio)
+        losses = self._losses(audio_hat, audio, latents.mean.float())
+        self.log_dict(losses, prog_bar=True, sync_dist=True)
+        return losses["loss"]
+
+    def _losses(self, audio_hat: Tensor, audio: Tensor, latents: Tensor) -> dict[str, Tensor]:
+        options = self.hparams
         # A KL term shrinks latents until the noise hides them, or lets them grow to 38 (docs/log.md): bound the power.
-        excess = (latents.mean.float().square().mean((0, 2)) - 1).relu().mean()
-        loss = spectral + self.hparams.waveform_weight * waveform + self.hparams.power_weight * excess
-        self.log_dict(
-            {"loss": loss, "spectral": spectral, "waveform": waveform, "excess": excess}, prog_bar=True, sync_dist=True
-        )
-        return loss
+        excess = (latents.square().mean((0, 2)) - 1).relu().mean()
+        found = {
+            "spectral": self.distance(audio_hat, audio),
+            "waveform": relative_l1(audio_hat.float(), audio),
+            "level": self.distance.level(audio_hat, audio),
+            "excess": excess,
+        }
+        weighted = {"waveform": options.waveform_weight, "level": options.level_weight, "excess": options.power_weight}
+        loss = found["spectral"] + sum(weight * found[name] for name, weight in weighted.items())
+        if self.discriminator is not None:
+            sides = self.discriminator.losses(audio_hat, audio)
+            found |= sides._asdict()
+            loss = loss + sides.discriminator + options.adversarial_weight * sides.generator
+            loss = loss + options.feature_weight * sides.features
+        return found | {"loss": loss}
 
     def _with_curves(self, audio: Tensor) -> Tensor:
         count = self._num_curves(len(audio))
@@ -147,7 +172,7 @@ class AutoencoderTraining(Stage):
     @torch.no_grad()
     def on_train_start(self) -> None:
         """Give latents unit variance before the first step, by the first items: one batch may be all quiet."""
-        if self.global_step:
+        if self.global_step or self.hparams.decoder_only:
             return
         items: Any = self.trainer.train_dataloader
         audio = [items.dataset[index]["audio"] for index in range(min(FIRST_ITEMS, len(items.dataset)))]
@@ -163,7 +188,9 @@ class AutoencoderTraining(Stage):
             self.normalise_latents()
 
     def normalise_latents(self) -> None:
-        """Fold the tracked statistics into the autoencoder and restart tracking."""
+        """Fold the tracked statistics into the autoencoder and restart tracking; a frozen encoder stays as it is."""
+        if self.hparams.decoder_only:
+            return
         std = (self.latent_power - self.latent_mean**2).clamp(min=1e-8).sqrt()
         fold_latent_statistics(self.autoencoder, self.latent_mean, std)
         self.latent_mean.zero_()
@@ -193,7 +220,10 @@ class AutoencoderTraining(Stage):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and cosine decay, per step."""
         optimizer = torch.optim.AdamW(
-            self.autoencoder.parameters(), lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=1e-4
+            [parameter for parameter in self.parameters() if parameter.requires_grad],
+            lr=self.hparams.lr,
+            betas=(0.9, 0.99),
+            weight_decay=1e-4,
         )
         steps = {"warmup_steps": self.hparams.warmup_steps, "total_steps": self.hparams.total_steps}
         return stepwise(optimizer, cosine_schedule(optimizer, **steps))

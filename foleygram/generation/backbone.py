@@ -96,6 +96,11 @@ def load_backbone(pretrained_model_name_or_path: str, torch_dtype: torch.dtype =
     )
 
 
+def load_autoencoder(pretrained_model_name_or_path: str) -> AutoencoderOobleck:
+    """The autoencoder in a folder, in float32, for LightningCLI to train on; raises as `load_backbone`."""
+    return load_network(AutoencoderOobleck, pretrained_model_name_or_path, torch_dtype=torch.float32)
+
+
 def prompt_folders(root: Path) -> tuple[str, str] | None:
     """The subfolders of a backbone folder's own text encoder and tokenizer; None if it has none.
 

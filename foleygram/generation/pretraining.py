@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from diffusers import StableAudioDiTModel, StableAudioProjectionModel
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import T5Config, T5EncoderModel, T5TokenizerFast  # type: ignore[attr-defined]
 
 from foleygram.datasets.captions import cached_captions
-from foleygram.generation.backbone import PromptTokens, encode_prompts, tokenize_prompts
+from foleygram.generation.backbone import PromptTokens, encode_prompts, load_backbone, tokenize_prompts
 from foleygram.generation.controlnet import controlled_forward
 from foleygram.generation.model import drop_tokens, with_durations
 from foleygram.generation.objective import TimestepDistribution, add_noise, sample_timesteps
@@ -22,8 +22,9 @@ class BackbonePretraining(Stage):
     """v-objective on cached latents with captions as prompts, conditioned as Stable Audio Open (arXiv 2407.14358).
 
     The share `unconditional_share` of the clips loses prompt and duration tokens (`drop_tokens`). Validation logs the
-    loss per decile of t, from which the sampler's noise range is chosen. `gradient_checkpointing` recomputes the DiT's
-    blocks in the backward pass to save memory; `compile` compiles each block.
+    loss per decile of t, from which the sampler's noise range is chosen. `start_from` is a backbone folder, such as one
+    for another autoencoder, whose tensors of the same name and shape are copied first. `gradient_checkpointing`
+    recomputes the DiT's blocks in the backward pass to save memory; `compile` compiles each block.
     """
 
     hparams: Any
@@ -39,6 +40,7 @@ class BackbonePretraining(Stage):
         prompt_tokenizer: T5TokenizerFast,
         *,
         out: str,
+        start_from: str | None = None,
         max_prompt_length: int = 24,
         lr: float = 1e-3,
         warmup_steps: int = 200,
@@ -52,6 +54,12 @@ class BackbonePretraining(Stage):
         super().__init__()
         self.transformer, self.projection_model = transformer, projection_model
         self.prompt_encoder, self.prompt_tokenizer = prompt_encoder, prompt_tokenizer
+        if start_from is not None:
+            start = load_backbone(start_from)
+            copy_matching_tensors(start.transformer, transformer)
+            copy_matching_tensors(start.projection_model, projection_model)
+            if start.prompt_encoder is not None:
+                copy_matching_tensors(start.prompt_encoder, prompt_encoder)
         if gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
         if compile:
@@ -107,6 +115,14 @@ class BackbonePretraining(Stage):
         return stepwise(optimizer, cosine_schedule(optimizer, **steps))
 
 
+def copy_matching_tensors(source: nn.Module, target: nn.Module) -> list[str]:
+    """Copy the tensors of `source` whose name and shape `target` has; returns the names of `target`'s other tensors."""
+    own, given = target.state_dict(), source.state_dict()
+    matching = {name: value for name, value in given.items() if name in own and value.shape == own[name].shape}
+    target.load_state_dict(own | matching)
+    return sorted(own.keys() - matching.keys())
+
+
 def build_prompt_encoder(
     vocab_size: int, hidden_size: int, intermediate_size: int, num_hidden_layers: int, num_attention_heads: int
 ) -> T5EncoderModel:
@@ -130,3 +146,8 @@ def prompt_tokenizer_from_captions(cache: str, vocab_size: int = 256) -> T5Token
     captions = sorted(set(cached_captions(cache)))
     base = T5TokenizerFast(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)], extra_ids=0)
     return base.train_new_from_iterator(captions, vocab_size=vocab_size)
+
+
+def load_prompt_tokenizer(folder: str) -> T5TokenizerFast:
+    """The tokenizer in a folder such as a release's `prompt_tokenizer`."""
+    return T5TokenizerFast.from_pretrained(folder)

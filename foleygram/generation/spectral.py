@@ -3,6 +3,7 @@
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool1d
 from transformers.audio_utils import mel_filter_bank
 
 WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
@@ -55,6 +56,21 @@ class MultiResolutionSpectra(nn.Module):
             logs = ((mel_hat + FLOOR).log() - (mel + FLOOR).log()).abs().mean()
             total = total + logs + (relative_l2(mel_hat, mel) + relative_l2(spectrum_hat, spectrum)) / 2
         return total / len(WINDOWS)
+
+    def level(self, audio_hat: Tensor, audio: Tensor) -> Tensor:
+        """Mean difference (scalar) of the logarithms of band power, averaged over 25 ms and each of 40 mel bands.
+
+        Power is averaged before the logarithm, so noise of the right level has no distance to other noise of it,
+        where every other term here is smallest for a sound that is too quiet.
+        """
+        window = 512
+        with torch.autocast(audio.device.type, enabled=False):
+            pooling = self.get_buffer(f"pooling_{window}")
+            powers = [
+                avg_pool1d((pooling @ self._magnitude(one, window) ** 2).flatten(0, 1), 9, 4)
+                for one in (audio_hat, audio)
+            ]
+        return ((powers[0] + FLOOR**2).log() - (powers[1] + FLOOR**2).log()).abs().mean()
 
     def _magnitude(self, audio: Tensor, window: int) -> Tensor:
         shape = torch.hann_window(window, device=audio.device)

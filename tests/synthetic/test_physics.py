@@ -68,7 +68,10 @@ def test_sound_starts_at_events(world: Path) -> None:
     assert checked >= 0.7 * events - 1
 
 
-def test_options_of_the_other_world_are_refused(tmp_path: Path) -> None:
-    for options in (["--world", "physics", "--shares", "real"], ["--sounds", "x"]):
+def test_options_of_the_other_world_and_absent_recordings_are_refused(tmp_path: Path) -> None:
+    for options, message in (
+        (["--world", "physics", "--shares", "real"], "is of --world"),
+        (["--sounds", str(tmp_path / "none"), "--workers", "1"], "a folder of recordings needs an index.csv"),
+    ):
         result = CliRunner().invoke(app, ["render", str(tmp_path / "out"), "--videos", "1", *options])
-        assert result.exit_code != 0 and "is of --world" in result.output
+        assert result.exit_code == 1 and message in " ".join(result.output.split())

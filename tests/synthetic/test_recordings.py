@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from foleygram.synthetic.drumstick.scene import Scene, StickEvent, draw_thing
+from foleygram.synthetic.drumstick.sound import Takes, render_sound
 from foleygram.synthetic.recordings import COLUMNS, RecordedSounds, one_shots, source_of, split_of
 from foleygram.synthetic.sound_scenes import SoundScenes
 
@@ -61,6 +63,23 @@ def test_only_usable_recordings_are_used_and_the_rest_is_named(folder: Path) -> 
     }  # fmt: skip
     assert sounds.credits() == [("A. Person", "CC0-1.0", "npm:pack")] and good not in sounds.left_out
     assert sounds.voice("drywall", "hit", np.random.default_rng(0)) is None
+
+
+def test_a_drumstick_hit_sounds_as_recorded_at_its_time(tmp_path: Path) -> None:
+    names = in_split("train", 12)
+    for name in names:
+        soundfile.write(tmp_path / name, knock(frequency=700.0), RATE)
+    write_index(tmp_path, [row(name, "wood") for name in names])
+    recorded = RecordedSounds(tmp_path)
+    event = StickEvent(1.0, "hit", 0.8, 0, 0.0, 1.0, 5)
+    thing = draw_thing("wood", np.zeros(2), np.random.default_rng(0))
+    assert Takes.draw(thing, recorded).hits is not None and Takes.draw(thing, recorded).scrapes is None
+    scene = Scene(2.0, (thing,), (event,), (), 0.1, 0.0, 0)
+    sound = render_sound(scene, RATE, recorded)
+    frequency = np.fft.rfftfreq(len(sound), 1 / RATE)[np.abs(np.fft.rfft(sound)).argmax()]
+    assert frequency == pytest.approx(700, rel=0.06)  # a take's pitch varies by 4%
+    assert np.flatnonzero(np.abs(sound) > 0.05)[0] / RATE == pytest.approx(1.0, abs=0.005)
+    np.testing.assert_array_equal(sound, render_sound(scene, RATE, RecordedSounds(tmp_path)))
 
 
 def test_an_index_without_a_column_or_usable_files_is_refused_by_name(tmp_path: Path) -> None:
