@@ -46,7 +46,6 @@ def initialise_autoencoder(vae: Any) -> AutoencoderOobleck:
     """Random weights from which an Oobleck learns quickly: unit variance through every layer, quiet residual branches.
 
     With diffusers' own initialisation a small Oobleck has gradient norms of 100 and learns silence (docs/log.md).
-    The posterior starts narrow, so that latents carry something from the first step.
     """
     layers: list[Any] = [m for m in vae.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
     for layer in layers:
@@ -61,9 +60,16 @@ def initialise_autoencoder(vae: Any) -> AutoencoderOobleck:
             unit.conv2.weight_g.mul_(0.3)
     vae.decoder.conv2.weight_g.mul_(0.1)
     channels = vae.config.decoder_input_channels
-    vae.encoder.conv2.weight_g[channels:].mul_(0.1)
-    vae.encoder.conv2.bias[channels:].fill_(math.log(math.expm1(POSTERIOR_STD)))
+    fix_posterior(vae, torch.full((channels,), POSTERIOR_STD))
     return vae
+
+
+@torch.no_grad()
+def fix_posterior(vae: AutoencoderOobleck, std: Tensor) -> None:
+    """Make the posterior's deviation `std` (C,) for every input: training adds fixed noise and never learns it."""
+    channels, last = len(std), vae.encoder.conv2
+    last.weight_g[channels:] = 0.0
+    last.bias[channels:] = std.expm1().log()
 
 
 class AutoencoderTraining(Stage):
