@@ -1,6 +1,5 @@
 """Trains a small Oobleck autoencoder of its own (Lightning); the full-size one comes trained."""
 
-import math
 from pathlib import Path
 from typing import Any
 
