@@ -80,10 +80,12 @@ def visit(browser: Any, address: str, *, width: int = 1400, height: int = 900, *
 def open_example(page: Any) -> None:
     page.click("#start-example:visible, #example:visible")
     page.wait_for_selector(".onset")
+    settle(page)
 
 
 def start_over(page: Any) -> None:
     """Undo everything, show the whole film, stop playing."""
+    settle(page)
     page.locator("#timeline").focus()
     page.keyboard.press("k")
     page.keyboard.press("Escape")
@@ -102,7 +104,8 @@ def until(page: Any, expression: str) -> None:
 
 
 def settle(page: Any) -> None:
-    """Wait until the page has drawn twice."""
+    """Wait until the page has its answers from the server, and then until it has drawn twice."""
+    until(page, "!document.body.dataset.waiting")
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
@@ -139,7 +142,13 @@ def make_takes(page: Any, count: int) -> None:
     page.fill("#count", str(count))
     page.click("#make")
     until(page, f"document.querySelectorAll('#takes li').length === {before + count}")
+    wait_for_jobs(page)
+
+
+def wait_for_jobs(page: Any) -> None:
+    """Wait until no job runs and the results are shown."""
     until(page, "!document.querySelector('#jobs progress')")
+    settle(page)
 
 
 def screenshot(page: Any, path: Path, *, width: int) -> None:

@@ -30,6 +30,7 @@ from tests.app.browser import (
     until,
     visit,
     wait_for_edit,
+    wait_for_jobs,
 )
 
 ENVELOPE, STRIP, REGIONS, RULER = 230.0, 60.0, 109.0, 10.0
@@ -165,15 +166,14 @@ def test_the_envelope_is_drawn_by_points(page: Any) -> None:
     page.click("#tool-points")
     for time, height in ((1.0, 263), (1.04, 180), (1.3, 263)):
         page.mouse.click(*spot(page, time, height))
-        page.wait_for_timeout(600)  # not a double click
     page.keyboard.press("Enter")
     wait_for_edit(page, "--draw")
     assert any(0.97 < time < 1.1 for time in onsets(page))
     for time, height in ((2.4, 263), (2.5, 200)):
         page.mouse.click(*spot(page, time, height))
-        page.wait_for_timeout(600)
     page.keyboard.press("Escape")
     page.keyboard.press("Enter")
+    settle(page)
     assert page.inner_text("#summary").count("--draw") == 1
 
 
@@ -278,9 +278,9 @@ def test_zoom_and_scroll_by_wheel_and_keys(page: Any) -> None:
 def test_space_and_j_k_l_play_in_sync(page: Any) -> None:
     page.locator("#timeline").focus()
     page.keyboard.press("Space")
-    until(page, "Number(document.querySelector('#clock').value) > 0.6")
-    gap = page.evaluate("document.querySelector('#video').currentTime - Number(document.querySelector('#clock').value)")
-    assert abs(gap) < 0.25 and page.get_attribute("#play", "aria-label") == "Pause"
+    clock, seen = "Number(document.querySelector('#clock').value)", "document.querySelector('#video').currentTime"
+    until(page, f"{clock} > 0.6 && Math.abs({seen} - {clock}) < 0.1")
+    assert page.get_attribute("#play", "aria-label") == "Pause"
     page.keyboard.press("Space")
     settle(page)
     stopped = page.evaluate("Number(document.querySelector('#clock').value)")
@@ -288,7 +288,7 @@ def test_space_and_j_k_l_play_in_sync(page: Any) -> None:
     assert page.evaluate("Number(document.querySelector('#clock').value)") == stopped
     page.keyboard.press("l")
     page.keyboard.press("l")
-    assert page.evaluate("document.querySelector('#video').playbackRate") == 2
+    until(page, "document.querySelector('#video').playbackRate === 2")
     until(page, f"Number(document.querySelector('#clock').value) > {stopped} + 0.3")
     page.keyboard.press("k")
     ahead = page.evaluate("Number(document.querySelector('#clock').value)")
@@ -405,24 +405,26 @@ def take_samples(page: Any, number: int) -> np.ndarray:
 def test_takes_are_compared_and_one_region_is_rendered_again(page: Any) -> None:
     page.fill("#prompt", "metal")
     make_takes(page, 2)
-    pressed = "document.querySelector('#takes .hear[aria-pressed=true]').textContent"
+
+    def heard() -> str:
+        settle(page)
+        return page.inner_text("#takes .hear[aria-pressed=true]")
+
     numbers = [int(item.get_attribute("data-take")) for item in page.locator("#takes li").all()]
-    until(page, pressed)
-    first = page.evaluate(pressed)
+    first = heard()
     page.locator("#timeline").focus()
     page.keyboard.press("b")
-    other = page.evaluate(pressed)
-    assert other != first
+    assert heard() != first
     page.keyboard.press("b")
-    assert page.evaluate(pressed) == first
+    assert heard() == first
     page.keyboard.press(str(numbers[0]))
-    assert page.evaluate(pressed) == f"Take {numbers[0]}"
+    assert heard() == f"Take {numbers[0]}"
 
     drag(page, spot(page, 1.3, STRIP), spot(page, 1.9, STRIP))
     page.locator("#timeline").focus()
     page.keyboard.press("Shift+R")
     page.wait_for_selector(f"#takes li:has-text('take {numbers[0]} with 1.3')")
-    until(page, "!document.querySelector('#jobs progress')")
+    wait_for_jobs(page)
     made = max(int(item.get_attribute("data-take")) for item in page.locator("#takes li").all())
     before, after = take_samples(page, numbers[0]), take_samples(page, made)
     changed = np.flatnonzero((before != after).any(1)) / 16_000
@@ -444,7 +446,7 @@ def test_a_job_is_cancelled_on_the_page(page: Any) -> None:
     page.click("#make")
     page.wait_for_selector("#jobs progress")
     page.locator("#jobs button").click()
-    until(page, "!document.querySelector('#jobs progress')")
+    wait_for_jobs(page)
     page.fill("#steps", "2")
     assert page.locator("#takes li").count() < before + 6
 

@@ -9,11 +9,23 @@ async function answer(response) {
   throw new ServerError(typeof text === "string" ? text : JSON.stringify(text));
 }
 
-async function ask(path, options = {}) {
+let waiting = 0;
+/** Wait for a promise; while any is waited for, the body has the attribute data-waiting. */
+export async function busy(promise) {
+  waiting += 1;
+  document.body.dataset.waiting = "true";
+  try { return await promise; } finally {
+    waiting -= 1;
+    if (!waiting) delete document.body.dataset.waiting;
+  }
+}
+
+async function send(path, options) {
   let response;
   try { response = await fetch(path, options); } catch { throw new ServerError("The server does not answer; is it still running?"); }
   return answer(response);
 }
+const ask = (path, options = {}) => busy(send(path, options));
 
 export const get = (path) => ask(path);
 export const remove = (path) => ask(path, { method: "DELETE" });
@@ -22,7 +34,7 @@ export const post = (path, body) =>
 
 /** Send a file as the body of a request; `progress` is called with a share from 0 to 1. */
 export function upload(path, file, progress = () => {}) {
-  return new Promise((resolve, reject) => {
+  return busy(new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", `${path}?name=${encodeURIComponent(file.name)}`);
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
@@ -35,7 +47,7 @@ export function upload(path, file, progress = () => {}) {
     };
     request.setRequestHeader("content-type", "application/octet-stream");
     request.send(file);
-  });
+  }));
 }
 
 /** Show a job's progress in the page until it ends; returns its result, or null if it was cancelled. */

@@ -1,5 +1,7 @@
 // Plays the film in sync with sound: the audio clock leads, the silent video follows it.
 
+import { busy } from "./api.js";
+
 const PEAK_HOP = 128, FADE_SEC = 0.01, TOLERANCE_SEC = 0.06, SILENT_DB = -40;
 
 export class Player extends EventTarget {
@@ -41,15 +43,16 @@ export class Player extends EventTarget {
   /** Load a sound from the server under the name `take` or `original`; null removes it. */
   async load(name, url) {
     const token = (this.loading ??= {}, (this.loading[name] = Symbol(name)));
-    let sound = null;
-    if (url) {
-      const response = await fetch(url);
-      if (response.ok) sound = withPeaks(await this.context.decodeAudioData(await response.arrayBuffer()));
-    }
+    const sound = url ? await busy(this.read(url)) : null;
     if (this.loading[name] !== token) return; // another was asked for meanwhile
     this.sounds[name] = sound;
     if (this.speed > 0) this.begin(name, this.time);
     this.dispatchEvent(new Event("sound"));
+  }
+
+  async read(url) {
+    const response = await fetch(url);
+    return response.ok ? withPeaks(await this.context.decodeAudioData(await response.arrayBuffer())) : null;
   }
 
   setFader(name, decibels) {
