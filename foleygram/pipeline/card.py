@@ -71,6 +71,8 @@ def _stored_numbers(path: Path) -> int:
 def _training(trained_on: Mapping[str, Any]) -> str:
     if not trained_on:
         return "Not recorded (`foleygram weights export --trained-on` records it)."
+    if not trained_on["video_ids"]:
+        return f"{trained_on['data']}; the videos' names are not recorded."
     return f"{trained_on['data']}: {len(trained_on['video_ids'])} videos, listed in model_index.json."
 
 

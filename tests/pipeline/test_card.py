@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from foleygram import FoleyGRAMPipeline
 from foleygram.cli import app
 from foleygram.files import file_hash
-from foleygram.pipeline.card import SHOWN
+from foleygram.pipeline.card import SHOWN, read_scores
 from foleygram.pipeline.release import read_index
 from tests.hub import ask_at, running_hub
 
@@ -55,6 +55,16 @@ def test_an_exported_release_has_a_card_with_its_parts_and_licences(release, tmp
         assert rows[name][3].strip() == f"{sum(tensor.numel() for tensor in network.state_dict().values()):,}", name
     assert "ids.txt: 3 videos" in text
     assert "Not recorded: `foleygram evaluate" in text
+
+
+def test_the_shipped_miniature_s_card_is_current_and_has_its_scores(tmp_path):
+    shipped = Path(__file__).parents[2] / "checkpoints" / "mini"
+    copy = Path(shutil.copytree(shipped, tmp_path / "mini"))
+    assert run("card", copy).exit_code == 0
+    text = (shipped / "README.md").read_text()
+    assert (copy / "README.md").read_text() == text and "Not recorded" not in text
+    scores = read_scores(shipped)
+    assert scores["sha256"] == read_index(shipped)["sha256"] and f"{scores['num_clips']} clips of" in text
 
 
 def test_a_release_of_one_licence_names_it(release):
