@@ -31,6 +31,10 @@ def read_input(video: Any | None, images: Tensor | None, fps: float, spec: ClipS
         raise ValueError("connect either video or images, one of them")
     if images is not None:
         return read_images(images, fps, spec)
+    # ComfyUI before cropping has no such method: its videos show their stream's frames.
+    if getattr(video, "has_pending_frame_edits", lambda: False)():
+        shown = video.get_components()
+        return read_images(shown.images, float(shown.frame_rate), spec)
     with stream_of(video) as path:
         start, seconds = trim_window(video)
         return read_video(path, spec, start=start, seconds=seconds)

