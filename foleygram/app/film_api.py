@@ -12,7 +12,14 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
 from foleygram.app.films import Film, Films, clean_name
-from foleygram.app.messages import EditRequest, EnvelopeMessage, FilmMessage, OpenRequest, ReferenceMessage
+from foleygram.app.messages import (
+    EditRequest,
+    EnvelopeMessage,
+    FilmMessage,
+    OpenRequest,
+    ProjectMessage,
+    ReferenceMessage,
+)
 from foleygram.app.reading import MAX_STRIP_FRAMES, read_mono, read_strip
 from foleygram.envelope.editing.edits import apply_edits
 from foleygram.envelope.editing.files import check_levels, read_envelope
@@ -90,6 +97,8 @@ def film_routes(films: Films) -> APIRouter:
             raise ValueError("give either a name, or example: true")
         if asked.name is not None:
             path = films.library_film(asked.name)
+            if (already := films.opened(path)) is not None:
+                return film_message(films.get(already.id))
         elif films.example is not None:
             path = films.example
         else:
@@ -103,6 +112,14 @@ def film_routes(films: Films) -> APIRouter:
     @router.delete("/{film}", status_code=204, summary="Close a film and remove its takes")
     def close(film: FilmId) -> None:
         found(films.close, film, "film")
+
+    @router.get("/{film}/project", summary="The editor's state that was kept for a film, or null")
+    def get_project(film: FilmId) -> ProjectMessage | None:
+        return film_of(film).project
+
+    @router.put("/{film}/project", status_code=204, summary="Keep the editor's state for a film")
+    def keep_project(film: FilmId, project: ProjectMessage) -> None:
+        film_of(film).project = project
 
     @router.get("/{film}/video", response_class=FileResponse, summary="The film itself, by byte ranges")
     def video(film: FilmId) -> FileResponse:

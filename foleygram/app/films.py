@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from foleygram.app.limits import MAX_FILMS, MAX_REFERENCES, Limits
+from foleygram.app.messages import ProjectMessage
 from foleygram.app.proxy import write_proxy
 from foleygram.app.reading import FilmContent, extract_sound, read_content, read_mono
 from foleygram.envelope.envelope import Envelope
@@ -45,7 +46,10 @@ class KeptTake:
 
 @dataclass
 class Film:
-    """An open film: the file, what is known of it, its takes by number, and uploaded reference sounds by id."""
+    """An open film: the file, what is known of it, its takes by number, and uploaded reference sounds by id.
+
+    `project` is the state of the editor, kept for the page.
+    """
 
     id: str
     name: str
@@ -57,6 +61,8 @@ class Film:
     envelopes: dict[str, Envelope] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     next_take: int = 1
+    modified_ns: int = 0
+    project: ProjectMessage | None = None
 
     @property
     def seconds(self) -> float:
@@ -86,11 +92,13 @@ class Film:
 
     def reference(self, key: str | None, limits: Limits) -> Tensor | None:
         """An uploaded reference sound, mono (samples,); None for None. Raises ValueError for an unknown id."""
-        if key is None:
-            return None
+        return None if key is None else read_mono(self.reference_file(key), REFERENCE_RATE, limits)
+
+    def reference_file(self, key: str) -> Path:
+        """The file of an uploaded reference sound; raises ValueError for an unknown id."""
         if key not in self.references:
             raise ValueError(f"no reference sound {key!r}; upload it first")
-        return read_mono(self.references[key], REFERENCE_RATE, limits)
+        return self.references[key]
 
     def add_reference(self, path: Path) -> str:
         """Keep an uploaded reference sound; returns its id. Raises ValueError if there are too many."""
@@ -127,7 +135,7 @@ class Films:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        film = Film(secrets.token_urlsafe(12), name, path, folder, content)
+        film = Film(secrets.token_urlsafe(12), name, path, folder, content, modified_ns=path.stat().st_mtime_ns)
         with self._lock:
             while len(self._films) >= MAX_FILMS:
                 self._remove(next(iter(self._films)))
@@ -140,6 +148,12 @@ class Films:
             film = self._films.pop(key)
             self._films[key] = film
             return film
+
+    def opened(self, path: Path) -> Film | None:
+        """The open film that was read from this file as it is now, the one used last if there are several."""
+        modified_ns = path.stat().st_mtime_ns
+        same = [film for film in self.all() if (film.path, film.modified_ns) == (path, modified_ns)]
+        return same[-1] if same else None
 
     def all(self) -> list[Film]:
         """Every open film, the one used longest ago first."""

@@ -125,13 +125,34 @@ class OpenRequest(Message):
     example: bool = False
 
 
+class RegionMessage(SegmentMessage):
+    """A region of the editor, also without prompt and reference; `reference_name` is the name of the uploaded file."""
+
+    reference_name: Annotated[str, Field(max_length=300)] = ""
+
+
+class ProjectMessage(TakesRequest):
+    """The state of the editor for a film: what takes are made from, and how the envelope came about."""
+
+    segments: Annotated[list[RegionMessage], Field(max_length=500)] = []  # type: ignore[assignment]
+    reference_name: Annotated[str, Field(max_length=300)] = ""
+    source: EnvelopeMessage | None = None
+    edits: Annotated[list[Annotated[str, Field(max_length=200_000)]], Field(max_length=5000)] = []
+    take: int | None = None
+    other: int | None = None
+
+
 class QueueRequest(SoundOptions):
-    """Films of the server's folder to generate sound for, by name; none means all."""
+    """Films of the server's folder to generate sound for, by name; none means all.
+
+    A film whose editor's state the server keeps is made with that state, every other with these options; `reference`
+    is a sound that was uploaded for the open film `film`.
+    """
 
     names: list[str] | None = None
     takes: Annotated[int, Field(ge=1, le=MAX_TAKES)] = 1
     overwrite: bool = False
-    reference: None = None
+    film: str | None = None
     segments: Annotated[list[SegmentMessage], Field(max_length=0)] = []
 
 

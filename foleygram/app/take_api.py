@@ -161,7 +161,7 @@ def folder_routes(films: Films, jobs: JobQueue, checkpoint: Path) -> APIRouter:
     @router.post("/queue", status_code=202, summary="Generate sound for films of the folder: a job")
     def queue(asked: QueueRequest) -> JobMessage:
         folder = library()
-        return job_message(jobs.add("folder", lambda job: run_folder(films.pipeline, folder, checkpoint, asked, job)))
+        return job_message(jobs.add("folder", lambda job: run_folder(films, folder, checkpoint, asked, job)))
 
     @router.get("/results/{name:path}", response_class=FileResponse, summary="A file of a result")
     def result(name: str) -> FileResponse:

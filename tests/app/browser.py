@@ -65,13 +65,15 @@ def served(folder: Path, *options: str, command: str = "serve") -> Iterator[Serv
 
 
 def visit(browser: Any, address: str, *, width: int = 1400, height: int = 900, **options: Any) -> Any:
-    """The page, with its errors and requests recorded."""
+    """The page without an open film, with its errors and requests recorded."""
     page = browser.new_page(viewport={"width": width, "height": height}, accept_downloads=True, **options)
     page.set_default_timeout(120_000)  # tests may share two cores
     page.failures, page.asked = [], []
     page.on("pageerror", lambda error: page.failures.append(str(error)))
     page.on("console", lambda line: page.failures.append(line.text) if line.type == "error" else None)
     page.on("request", lambda request: page.asked.append(request.url))
+    for film in page.request.get(f"{address}/api/films").json():
+        page.request.delete(f"{address}/api/films/{film['id']}")
     page.goto(address)
     page.wait_for_selector("body[data-ready]")
     return page

@@ -253,3 +253,21 @@ def test_exact_times_pass_through_messages() -> None:
     assert message.envelope(2.0).onsets().tolist() == [0.5, 1.26]
     faster = Envelope(HITS.at(np.arange(500) / 250), 250.0)
     assert EnvelopeMessage(rate=250.0, values=faster.values.tolist()).envelope(1.0).rate == 125.0
+
+
+def test_the_editor_s_state_is_kept(client: Any, film: Any) -> None:
+    url = f"/api/films/{film['id']}/project"
+    assert client.get(url).json() is None
+    envelope = EnvelopeMessage.of(HITS).model_dump()
+    region = {"start": 0.25, "end": 1.0, "prompt": "wood", "reference": "abc", "reference_name": "wood.wav"}
+    state = {
+        "envelope": envelope, "source": envelope, "edits": ["--mute 1.0:1.1"], "segments": [region], "prompt": "metal",
+        "reference": "abc", "reference_name": "wood.wav", "take": 3, "other": None, "seed": 5, "count": 2,
+    }  # fmt: skip
+    assert client.put(url, json=state).status_code == 204
+    kept = client.get(url).json()
+    assert {name: kept[name] for name in state} == state
+    for change in ({"sparkle": 1}, {"edits": "all"}, {"envelope": {"values": []}}, {"seed": -1}):
+        assert client.put(url, json=state | change).status_code == 422, change
+    assert client.get(url).json() == kept
+    assert client.put("/api/films/none/project", json=state).status_code == 404

@@ -30,6 +30,7 @@ from tests.app.browser import (
     until,
     visit,
     wait_for_edit,
+    wait_for_jobs,
 )
 
 ENVELOPE, STRIP, REGIONS = 230.0, 60.0, 109.0
@@ -172,6 +173,94 @@ def test_two_fingers_zoom_and_a_finger_selects(browser: Any, running: Served) ->
     page.close()
 
 
+def shown(page: Any) -> dict[str, Any]:
+    """What a user sees of the film's state."""
+    settle(page)
+    fields = ("#prompt", "#negative", "#seed", "#count", "#w-video")
+    return {
+        "film": page.inner_text("#film-name"),
+        "onsets": onsets(page),
+        "edits": page.inner_text("#summary"),
+        "regions": [field.input_value() for field in page.locator("#regions li input:not([type=file])").all()],
+        "references": [page.inner_text("#reference-name"), *page.locator("#regions label").all_inner_texts()],
+        "fields": [page.input_value(field) for field in fields],
+        "takes": page.locator("#takes .hear").all_inner_texts(),
+        "heard": page.inner_text("#takes .hear[aria-pressed=true]"),
+    }
+
+
+def test_a_reload_and_another_tab_come_back_to_the_same_state(browser: Any, running: Served) -> None:
+    page = visit(browser, running.address)
+    open_example(page)
+    page.mouse.dblclick(*spot(page, 2.6, ENVELOPE))
+    wait_for_edit(page, "--add-hit")
+    drag(page, spot(page, 1.0, REGIONS), spot(page, 2.0, REGIONS))
+    page.get_by_label("Prompt of region 1").fill("wood")
+    page.get_by_label("Prompt of region 1").blur()
+    page.set_input_files("#regions input[type=file]", str(EXAMPLE.with_suffix(".wav")))
+    page.wait_for_selector("#regions label:has-text('.wav')")
+    page.set_input_files("#reference", str(EXAMPLE.with_suffix(".wav")))
+    page.wait_for_selector("#reference-name:has-text('.wav')")
+    page.fill("#seed", "7")
+    make_takes(page, 2)
+    page.locator("#takes .hear[aria-pressed=false]").click()
+    page.fill("#prompt", "metal")  # still being typed when the page goes
+    before = shown(page)
+    assert before["regions"][2] == "wood" and before["fields"][0] == "metal"
+
+    def reloaded() -> None:
+        page.wait_for_selector("body[data-ready]")
+        page.wait_for_selector(".onset")
+
+    page.reload()
+    reloaded()
+    assert shown(page) == before
+    page.keyboard.press("Control+z")  # undo begins anew
+    assert shown(page) == before
+
+    page.click("#example")
+    page.wait_for_selector("#takes:not(:has(li))", state="attached")
+    page.fill("#prompt", "stone")
+    settle(page)
+    assert page.locator("#reference-name").inner_text() == "" and page.locator("#films option").count() == 2
+    page.locator("#films").select_option(index=0)
+    page.wait_for_selector("#takes li")
+    assert shown(page) == before
+    other = browser.new_page(viewport={"width": 1400, "height": 900})
+    other.set_default_timeout(120_000)
+    other.goto(running.address)
+    other.wait_for_selector("body[data-ready]")
+    assert shown(other) == before  # the film that was used last
+    other.on("dialog", lambda dialog: dialog.accept())
+    other.click("#close")
+    other.wait_for_selector("#takes:not(:has(li))", state="attached")
+    settle(other)
+    assert other.input_value("#prompt") == "stone"
+    other.click("#close")
+    other.wait_for_selector("#start", state="visible")
+    page.reload()
+    page.wait_for_selector("#message:has-text('no longer open')")
+    assert page.is_visible("#start") and page.is_hidden("#editor")
+    assert page.failures == []
+    for one in (page, other):
+        one.close()
+
+
+def test_a_reload_during_a_job_shows_it_to_its_end(browser: Any, running: Served) -> None:
+    page = visit(browser, running.address)
+    open_example(page)
+    page.fill("#steps", "40")
+    page.fill("#count", "2")
+    page.click("#make")
+    page.wait_for_selector("#jobs progress")
+    page.reload()
+    page.wait_for_selector("#jobs progress")
+    until(page, "document.querySelectorAll('#takes li').length === 2")
+    until(page, "!document.querySelector('#jobs progress')")
+    page.wait_for_selector("#takes .hear[aria-pressed=true]")
+    page.close()
+
+
 def test_a_folder_is_made_in_one_run(browser: Any, running: Served, library: Path) -> None:
     page = visit(browser, running.address)
     assert page.locator("#folder-films li").count() == 2
@@ -184,6 +273,19 @@ def test_a_folder_is_made_in_one_run(browser: Any, running: Served, library: Pat
     assert Path(waiting.value.path()).read_bytes() == (library / "foley" / "one.mp4").read_bytes()
     page.get_by_label("Edit one.mp4").click()
     page.wait_for_selector(".onset")
+    drag(page, spot(page, 1.3, STRIP), spot(page, 1.9, STRIP))
+    page.locator("#timeline").focus()
+    page.keyboard.press("Delete")
+    wait_for_edit(page, "--mute 1.3")
+    page.locator("#folder-films input").last.check()
+    page.locator("#folder-films input").first.uncheck()
+    before = (library / "foley" / "one.wav").read_bytes()
+    page.click("#folder-run")
+    page.wait_for_selector("#jobs progress")
+    wait_for_jobs(page)
+    assert page.is_hidden("#message") and (library / "foley" / "one.wav").read_bytes() != before
+    made = read_envelope(library / "foley" / "settings" / "one" / "envelope.csv")
+    assert not made.slice(1.32, 0.56).values.any() and made.values.any()
     page.close()
 
 

@@ -1,6 +1,7 @@
 """Takes by HTTP: generated, one region rendered again, exported for other programs; jobs are followed and cancelled."""
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -198,3 +199,33 @@ def test_the_folder_s_films_are_generated_by_one_job_that_resumes(client: Any, l
     assert client.get(f"/api/folder/results/{film}").content == (library / "foley" / film).read_bytes()
     for name in ("../" + names[0], names[0] + "x", "manifest.csv", "%2e%2e/notes.txt"):
         assert client.get(f"/api/folder/results/{name}").status_code in (404, 422)
+
+
+def test_a_film_of_the_folder_is_made_as_it_was_edited(
+    client: Any, library: Path, finish: Any, tmp_path: Path, video: Path
+) -> None:
+    edited, other = sorted(path.name for path in library.glob("*.mp4"))
+    film = client.post("/api/films/open", json={"name": edited}).json()
+    assert client.post("/api/films/open", json={"name": edited}).json()["id"] == film["id"]
+    sound = video.with_suffix(".wav")
+    reference = client.post(
+        f"/api/films/{film['id']}/references", params={"name": "knock.wav"}, content=sound.read_bytes()
+    ).json()["id"]
+    segment = {"start": 0.0, "end": 1.0, "prompt": "wood", "reference": reference}
+    regions = [segment, {"start": 1.0, "end": 1.5}]  # the second is marked only
+    state = {"envelope": HITS, "prompt": "metal", "seed": 9, "segments": regions, "edits": ["--mute 1:1.1"]}
+    assert client.put(f"/api/films/{film['id']}/project", json=state).status_code == 204
+    body = {"steps": 2, "prompt": "stone", "reference": reference, "overwrite": True}
+    assert "give the film" in finish(client.post("/api/folder/queue", json=body))["error"]
+    done = finish(client.post("/api/folder/queue", json=body | {"film": film["id"]}))
+    assert sorted(done["result"]["done"]) == [edited, other], done
+    results = library / "foley"
+    mine, theirs = (json.loads((results / name).with_suffix(".json").read_text()) for name in (edited, other))
+    assert (mine["options"]["prompt"], mine["options"]["seed"]) == ("metal", 9)
+    assert [(one["from"], one["to"], one["prompt"]) for one in mine["options"]["segments"]] == [(0.0, 1.0, "wood")]
+    copied = Path(mine["options"]["segments"][0]["reference"])
+    assert copied.parent == results / "settings" / Path(edited).stem and copied.read_bytes() == sound.read_bytes()
+    assert read_envelope(mine["options"]["envelope"]).onsets() == pytest.approx([0.5, 1.26], abs=1e-3)
+    assert (theirs["options"]["prompt"], theirs["options"]["envelope"]) == ("stone", "predicted")
+    assert theirs["options"]["segments"] == []
+    assert Path(theirs["options"]["reference"]).read_bytes() == sound.read_bytes()

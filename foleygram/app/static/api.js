@@ -1,5 +1,7 @@
 // The server's HTTP API: JSON in and out, uploads with progress, jobs followed until they end.
 
+const KEEPALIVE_BYTES = 60_000; // browsers finish a request of at most 64 KiB after the page has gone
+
 export class ServerError extends Error {}
 
 async function answer(response) {
@@ -29,6 +31,8 @@ const ask = (path, options = {}) => busy(send(path, options));
 
 export const get = (path) => ask(path);
 export const remove = (path) => ask(path, { method: "DELETE" });
+export const put = (path, body) =>
+  ask(path, { method: "PUT", headers: { "content-type": "application/json" }, body, keepalive: body.length < KEEPALIVE_BYTES });
 export const post = (path, body) =>
   ask(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 

@@ -13,6 +13,7 @@ export async function showFolder(open) {
   $("#folder-films").replaceChildren(...films.map((film) => {
     const item = document.createElement("li"), chosen = Object.assign(document.createElement("input"), { type: "checkbox", value: film.name, checked: film.state !== "done" });
     const label = document.createElement("label"), button = Object.assign(document.createElement("button"), { textContent: "Edit" });
+    chosen.dataset.state = film.state;
     label.append(chosen, film.name);
     button.setAttribute("aria-label", `Edit ${film.name}`);
     button.onclick = () => open(film.name);
@@ -23,17 +24,19 @@ export async function showFolder(open) {
   }));
 }
 
-/** Generate the chosen films in one job, with the prompts and options of the sound panel. */
+/**
+ * Generate the chosen films in one job, a finished one again: a film that was edited here as it stands, every other with
+ * the sound panel's fields.
+ */
 export async function runFolder(project, open) {
-  const names = [...document.querySelectorAll("#folder-films input:checked")].map((box) => box.value);
+  const chosen = [...document.querySelectorAll("#folder-films input:checked")], names = chosen.map((box) => box.value);
   if (!names.length) throw new Error("Choose a film of the folder first.");
-  const options = project ? soundOptions(project) : {};
-  const { prompt, negative_prompt, weights, control_scale, seed, steps, guidance } = options;
-  const body = project ? { prompt, negative_prompt, weights, control_scale, seed, steps, guidance } : {};
-  const takes = Number($("#count").value) || 1;
-  const job = await post("/api/folder/queue", { ...body, takes, names, overwrite: false });
+  const options = project ? { ...soundOptions(project), segments: [], film: project.film.id } : {};
+  const takes = Number($("#count").value) || 1, overwrite = chosen.some((box) => box.dataset.state === "done");
+  const job = await post("/api/folder/queue", { ...options, takes, names, overwrite });
   try {
     const found = await follow(job, "Folder");
     if (found?.failed.length) throw new Error(`Not made: ${found.failed.join(", ")}`);
+    if (found?.skipped.length) throw new Error(`Not made, because results of another run are there: ${found.skipped.join(", ")}`);
   } finally { await showFolder(open); }
 }

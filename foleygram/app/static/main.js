@@ -1,15 +1,16 @@
 // Starts the page: opens films, and connects project, player, timeline, panels and keys.
 
-import { get, post, upload } from "./api.js";
+import { follow, get, post, remove, upload } from "./api.js";
 import { readColours } from "./draw.js";
 import { runFolder, showFolder } from "./folder.js";
+import { keep } from "./keep.js";
 import { listenToKeys, showHelp } from "./keys.js";
-import { addReference, compare, listen, makeTakes, renderRegion, showExports, showRegions, showTakes } from "./panels.js";
+import { addReference, compare, fillSound, listen, makeTakes, renderRegion, resume, showExports, showRegions, showTakes, soundOptions } from "./panels.js";
 import { Player } from "./player.js";
 import { Project } from "./project.js";
 import { Timeline } from "./timeline.js";
 
-const $ = (selector) => document.querySelector(selector);
+const $ = (selector) => document.querySelector(selector), KEEP_DELAY_MS = 300;
 const player = new Player($("#video")), projects = new Map();
 let server, project = null, heard = null;
 
@@ -26,16 +27,23 @@ const run = (action) => async (...values) => {
 const timeline = new Timeline(player, report);
 
 // ---- films ----
-async function openFilm(film) {
-  const opened = new Project(film);
-  projects.set(film.id, opened);
-  opened.addEventListener("change", (event) => opened === project && show(event.detail));
-  await opened.start("predicted");
-  await switchTo(opened);
+function addFilm(film) {
+  const added = new Project(film);
+  projects.set(film.id, added);
+  added.addEventListener("change", (event) => added === project && show(event.detail));
+  return added;
 }
+const openFilm = (film) => switchTo(projects.get(film.id) ?? addFilm(film));
 
 async function switchTo(opened) {
   player.pause();
+  if (project) {
+    keep(project, report);
+    project.fields = { ...soundOptions(project), count: $("#count").value };
+  }
+  const kept = opened.now ? null : await opened.restore();
+  if (!opened.now) await opened.start("predicted");
+  if (kept ?? opened.fields) fillSound(kept ?? opened.fields);
   project = opened;
   heard = undefined;
   player.seconds = opened.seconds;
@@ -44,13 +52,51 @@ async function switchTo(opened) {
   $("#start").hidden = true;
   $("#editor").hidden = false;
   $("#film-name").textContent = `${opened.film.name} · ${opened.film.width} × ${opened.film.height} · ${opened.seconds.toFixed(2)} s · ${opened.film.frame_rate.toPrecision(4)} frames/s`;
-  $("#films").hidden = projects.size < 2;
-  $("#films").replaceChildren(...[...projects.values()].map((one) => new Option(one.film.name, one.film.id, false, one === opened)));
+  history.replaceState(null, "", `#${opened.film.id}`);
+  showFilms();
+  showReference();
   showVideo(opened);
   timeline.open(opened);
   await player.load("original", opened.film.has_sound ? `${opened.path}/sound` : null);
   await opened.refreshTakes();
   show("edit");
+}
+
+function showFilms() {
+  $("#close").hidden = !project;
+  $("#films").hidden = projects.size < 2;
+  $("#films").replaceChildren(...[...projects.values()].map((one) => new Option(one.film.name, one.film.id, false, one === project)));
+}
+
+/** Close the film, and go to another one that is open, or to the start. */
+async function closeFilm() {
+  if (project.takes.length && !confirm(`Close ${project.film.name} and remove its takes?`)) return;
+  await remove(project.path);
+  projects.delete(project.film.id);
+  const [other] = projects.values();
+  player.pause();
+  project = timeline.project = null;
+  if (other) return switchTo(other);
+  $("#start").hidden = false;
+  $("#editor").hidden = true;
+  $("#film-name").textContent = "";
+  history.replaceState(null, "", location.pathname);
+  showFilms();
+}
+
+/** Open the films that the server has open, the address's or the one used last first, and follow its work. */
+async function comeBack() {
+  const films = await get("/api/films"), wanted = location.hash.slice(1);
+  films.forEach(addFilm);
+  const chosen = wanted ? projects.get(wanted) : projects.get(films.at(-1)?.id);
+  if (chosen) await switchTo(chosen);
+  for (const job of await get("/api/jobs")) {
+    if (!["waiting", "running"].includes(job.state)) continue;
+    const shown = projects.get(job.film);
+    if (shown) run(resume)(shown, job);
+    else if (job.kind === "folder") run(async () => { await follow(job, "Folder"); await showFolder(openOfFolder); })();
+  }
+  if (wanted && !chosen) throw new Error("The film of this address is no longer open: it was closed, or the server was started again.");
 }
 
 /** Play the film itself, or a copy where the browser cannot decode it. */
@@ -86,6 +132,7 @@ function show(what) {
   showTakes(project);
   showRegions(project, regionActions);
   showExports(project, player, server.exports);
+  keep(project, report);
   if (heard !== project.take) {
     heard = project.take;
     run(() => player.load("take", heard ? `${project.path}/takes/${heard}/sound` : null))();
@@ -137,6 +184,8 @@ const actions = {
   quantise: () => project.edit("quantise", String(project.film.frame_rate)),
   "from-predicted": () => project.start("predicted"),
   "from-audio": () => project.start("audio"),
+  close: closeFilm,
+  "no-reference": () => setReference(null),
   "take-envelope": () => { const take = project.chosenTake(); if (take) project.startFrom("take", take.obtained); },
   make: () => makeTakes(project),
 };
@@ -173,9 +222,24 @@ $("#load").onchange = run(async (event) => {
 });
 $("#reference").onchange = run(async (event) => {
   const [file] = event.target.files;
-  project.reference = file ? await addReference(project, file) : null;
-  $("#reference-name").textContent = project.reference ? `Reference: ${project.reference.name}` : "";
+  event.target.value = "";
+  if (file) setReference(await addReference(project, file));
 });
+function setReference(reference) {
+  project.reference = reference;
+  showReference();
+  keep(project, report);
+}
+function showReference() {
+  $("#reference-name").textContent = project.reference?.name ?? "";
+  $("#no-reference").hidden = !project.reference;
+}
+let keeping;
+$("#panels").addEventListener("input", () => {
+  clearTimeout(keeping);
+  keeping = setTimeout(() => keep(project, report), KEEP_DELAY_MS);
+});
+addEventListener("pagehide", () => keep(project, report));
 for (const id of ["#from", "#to"]) $(id).addEventListener("change", () => {
   typing = true;
   project.select(Number($("#from").value), Number($("#to").value));
@@ -191,12 +255,13 @@ function showFaders() {
 }
 $("#theme").onclick = () => {
   const dark = getComputedStyle(document.documentElement).colorScheme.includes("dark");
-  document.documentElement.dataset.theme = dark ? "light" : "dark";
+  document.documentElement.dataset.theme = localStorage.theme = dark ? "light" : "dark";
   readColours();
   timeline.draw();
 };
 $("#help-open").onclick = () => $("#help").showModal();
-$("#folder-run").onclick = run(() => runFolder(project, (name) => openNamed({ name })));
+const openOfFolder = (name) => openNamed({ name });
+$("#folder-run").onclick = run(() => { keep(project, report); return runFolder(project, openOfFolder); });
 player.addEventListener("state", () => {
   $("#play").textContent = player.speed ? "❚❚" : "▶";
   $("#play").setAttribute("aria-label", player.speed ? "Pause" : "Play");
@@ -219,6 +284,7 @@ function showMeter() {
   requestAnimationFrame(showMeter);
 }
 
+if (["light", "dark"].includes(localStorage.theme)) document.documentElement.dataset.theme = localStorage.theme;
 run(async () => {
   showHelp($("#help-table"));
   showFaders();
@@ -230,6 +296,6 @@ run(async () => {
   $("#guidance").value = server.guidance;
   $("#example").hidden = $("#start-example").hidden = !server.has_example;
   showLimits();
-  if (server.has_folder) await showFolder((name) => openNamed({ name }));
-  document.body.dataset.ready = "true";
+  if (server.has_folder) await showFolder(openOfFolder);
+  try { await comeBack(); } finally { document.body.dataset.ready = "true"; }
 })();

@@ -14,15 +14,28 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+const FIELDS = {
+  "#prompt": (kept) => kept.prompt, "#negative": (kept) => kept.negative_prompt, "#seed": (kept) => kept.seed,
+  "#steps": (kept) => kept.steps, "#guidance": (kept) => kept.guidance, "#count": (kept) => kept.count,
+  "#w-envelope": (kept) => kept.control_scale, "#w-video": (kept) => kept.weights.video,
+  "#w-text": (kept) => kept.weights.text, "#w-audio": (kept) => kept.weights.audio,
+};
+
+/** Fill the sound panel with what the server keeps of a film. */
+export function fillSound(kept) {
+  for (const [id, value] of Object.entries(FIELDS)) $(id).value = value(kept) ?? "";
+}
+
 /** The fields of the sound panel and the regions, as the server takes them. */
 export function soundOptions(project) {
   const number = (id) => ($(id).value === "" ? null : Number($(id).value));
+  const weight = (id) => number(id) ?? Number($(id).defaultValue);
   return {
     prompt: $("#prompt").value || null,
     negative_prompt: $("#negative").value || null,
     reference: project.reference?.id ?? null,
-    weights: { video: number("#w-video"), text: number("#w-text"), audio: number("#w-audio") },
-    control_scale: number("#w-envelope") ?? 1,
+    weights: { video: weight("#w-video"), text: weight("#w-text"), audio: weight("#w-audio") },
+    control_scale: weight("#w-envelope"),
     seed: number("#seed") ?? 0,
     steps: number("#steps"),
     guidance: number("#guidance"),
@@ -43,7 +56,13 @@ export async function makeTakes(project) {
   });
   await project.refreshTakes();
   if (made && (!known || !project.take)) await listen(project, bestOf(project, made));
-  return made;
+}
+
+/** Show the progress of a job that began before the page was loaded. */
+export async function resume(project, job) {
+  const made = await follow(job, project.film.name, () => project.refreshTakes());
+  await project.refreshTakes();
+  if (made && !project.take) await listen(project, bestOf(project, made));
 }
 
 const bestOf = (project, numbers) =>

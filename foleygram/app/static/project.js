@@ -11,6 +11,7 @@ export class Project extends EventTarget {
     this.takes = [];
     this.take = null; // number of the take that is heard
     this.other = null; // number of the take heard before, for A/B
+    this.reference = null; // the uploaded sound: {id, name}
     this.selection = null; // {start, end} in seconds
     this.tool = "select";
     this.points = []; // of the polyline being drawn: [seconds, level]
@@ -53,6 +54,18 @@ export class Project extends EventTarget {
     });
     this.pending = done.catch(() => {});
     return done;
+  }
+
+  /** Begin where the server says that the editor stood; returns what it keeps, or null. */
+  async restore() {
+    const kept = await get(`${this.path}/project`);
+    if (!kept?.envelope) return null;
+    const regions = kept.segments.map(({ start, end, prompt, reference, reference_name }) =>
+      ({ ...newRegion(start, end), prompt: prompt ?? "", reference, referenceName: reference_name }));
+    this.reference = kept.reference ? { id: kept.reference, name: kept.reference_name } : null;
+    Object.assign(this, { take: kept.take, other: kept.other });
+    this.step("kept", { envelope: kept.envelope, source: kept.edits.length ? kept.source : kept.envelope, regions, edits: kept.edits });
+    return kept;
   }
 
   /** Begin anew from the envelope that `source` names. */
