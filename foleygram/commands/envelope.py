@@ -58,7 +58,8 @@ def envelope(
         list[str] | None, typer.Option(metavar="EDIT", help="LEVEL of the peak: 0.3 or -10dB.")
     ] = None,
     frame_rate: Annotated[
-        float | None, typer.Option(min=1, help="Frames per second of time code in files; default: the video's.")
+        float | None,
+        typer.Option(min=1, max=1000, help="Frames per second of time code in files; default: the video's."),
     ] = None,
     timecode: Annotated[
         str | None,
@@ -66,7 +67,9 @@ def envelope(
             help="Time code of the first frame in an .edl: 01:00:00:00, drop-frame 01:00:00;00; default: the video's."
         ),
     ] = None,
-    decay: Annotated[float, typer.Option(min=0.001, help="Seconds in which a hit from MIDI decays by 20 dB.")] = 0.1,
+    decay: Annotated[
+        float, typer.Option(min=0.001, max=60, help="Seconds in which a hit from MIDI decays by 20 dB.")
+    ] = 0.1,
     checkpoint: Checkpoint = MINI,
     device: Device = "auto",
     quiet: Quiet = False,

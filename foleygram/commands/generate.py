@@ -45,7 +45,9 @@ def generate(
             "weights, from, to."
         ),
     ] = None,
-    takes: Annotated[int, typer.Option(min=1, help="Takes per file; the best one becomes the video's sound.")] = 1,
+    takes: Annotated[
+        int, typer.Option(min=1, max=100, help="Takes per file; the best one becomes the video's sound.")
+    ] = 1,
     max_e_l1: Annotated[
         float | None,
         typer.Option(
@@ -82,7 +84,8 @@ def generate(
     offload: Offload = False,
     dtype: Precision = "float32",
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Clips of the model's length per batch; a longer video counts as several.")
+        int,
+        typer.Option(min=1, max=1000, help="Clips of the model's length per batch; a longer video counts as several."),
     ] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Generate files again that are done.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done; write nothing.")] = False,
@@ -124,6 +127,8 @@ def generate(
         from foleygram.production.job import JobOptions, parse_segment, parse_weights, read_job_options
 
         chosen_envelope(envelope)  # an unreadable file fails before anything starts
+        if reference_audio is not None and not reference_audio.is_file():
+            raise FileNotFoundError(f"{reference_audio}: no such file; check the path")
         segments = tuple(parse_segment(text) for text in segment or ())
         options = JobOptions(prompt, negative_prompt, envelope, seed, reference_audio, parse_weights(weights), segments)
         original_db = None if mix_original is None else parse_level(mix_original)

@@ -263,6 +263,10 @@ GRIDS: dict[str, Callable[..., Tensor]] = {"ping_pong": log_snr_sigmas}
 """Noise levels of solvers that have their own; the others use `exponential_sigmas`."""
 
 
+MOST_STEPS, HIGHEST_GUIDANCE = 1000, 1000
+"""Far beyond what helps; a larger number is a slip of the keyboard."""
+
+
 @dataclass(frozen=True)
 class SamplerSettings:
     """Sampler settings of a release, stored in its index; these defaults apply to a release without them.
@@ -280,10 +284,10 @@ class SamplerSettings:
         if self.solver not in SOLVERS:
             raise ValueError(f"unknown solver {self.solver!r}; there are {', '.join(SOLVERS)}")
         steps = self.num_inference_steps
-        if isinstance(steps, bool) or steps != int(steps) or steps < 1:
-            raise ValueError(f"{steps} sampling steps: give a whole number, 1 or more")
-        if not math.isfinite(self.guidance_scale):
-            raise ValueError(f"guidance scale {self.guidance_scale:g}: give a finite number")
+        if isinstance(steps, bool) or steps != int(steps) or not 1 <= steps <= MOST_STEPS:
+            raise ValueError(f"{steps} sampling steps: give a whole number from 1 to {MOST_STEPS}")
+        if not 0 <= self.guidance_scale <= HIGHEST_GUIDANCE:
+            raise ValueError(f"guidance scale {self.guidance_scale:g}: give a number from 0 to {HIGHEST_GUIDANCE}")
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
             raise ValueError(
                 f"noise levels from {self.sigma_max} down to {self.sigma_min}: give 0 < sigma_min < sigma_max"

@@ -1,6 +1,5 @@
 """FoleyGRAMPipeline: video, and perhaps text, reference sound and an envelope, to a waveform."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
@@ -39,6 +38,7 @@ from foleygram.pipeline.request import (
     Segment,
     SoundRequest,
     VideoInput,
+    check_control_scale,
     check_kind,
     make_requests,
     total_latents,
@@ -274,9 +274,8 @@ class FoleyGRAMPipeline:
     def _velocity(
         self, conditions: Conditions, null: Conditions, guidance_scale: float, control_scale: float
     ) -> Velocity:
-        """v of the controlled DiT under guidance; raises ValueError for a control scale that is not finite."""
-        if not math.isfinite(control_scale):
-            raise ValueError(f"control scale {control_scale:g}: give a finite number")
+        """v of the controlled DiT under guidance; raises ValueError for a control scale beyond sense."""
+        check_control_scale(control_scale)
         self.parts.bring("transformer", "controlnet")
         velocity = partial(self.model.velocity, control_scale=control_scale)
         return guided(velocity, conditions, null, guidance_scale, rows_at_once=WINDOWS_AT_ONCE)

@@ -52,6 +52,14 @@ class ModalityWeights(NamedTuple):
 
 
 DEFAULT_WEIGHTS = ModalityWeights()
+HIGHEST_WEIGHT = 100
+"""Of a modality and of the envelope; a larger number is a slip of the keyboard."""
+
+
+def check_control_scale(scale: float) -> None:
+    """Raise ValueError for a weight of the envelope condition below 0, above `HIGHEST_WEIGHT`, or not finite."""
+    if not 0 <= scale <= HIGHEST_WEIGHT:
+        raise ValueError(f"control scale {scale:g}: give a number from 0 to {HIGHEST_WEIGHT}")
 
 
 @dataclass(frozen=True)

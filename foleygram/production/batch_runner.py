@@ -8,7 +8,7 @@ from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline.conditions import EncodedRequest
 from foleygram.pipeline.parts import DTYPES
 from foleygram.pipeline.pipeline import BatchPlaceholder, FoleyGRAMPipeline, FoleyOutput
-from foleygram.pipeline.request import SoundRequest, total_latents, window_seconds
+from foleygram.pipeline.request import SoundRequest, check_control_scale, total_latents, window_seconds
 from foleygram.production.inputs import clip_seed
 from foleygram.production.takes import TakeScore, rank_takes, score_take
 from foleygram.spec import ClipSpec
@@ -33,6 +33,7 @@ class Sampling:
     """Name in `DTYPES` of what the networks compute in."""
 
     def __post_init__(self) -> None:
+        check_control_scale(self.controlnet_conditioning_scale)
         if self.dtype not in DTYPES:
             raise ValueError(f"unknown dtype {self.dtype!r}; give one of {', '.join(DTYPES)}")
 

@@ -10,7 +10,7 @@ import yaml
 
 from foleygram.envelope.editing.files import CHOICES
 from foleygram.files import read_csv
-from foleygram.pipeline.request import DEFAULT_WEIGHTS, ModalityWeights
+from foleygram.pipeline.request import DEFAULT_WEIGHTS, HIGHEST_WEIGHT, ModalityWeights
 
 FIELDS = ("prompt", "negative_prompt", "envelope", "seed", "reference", "weights")
 """Fields that a table or a YAML file can override, besides `segments`."""
@@ -134,8 +134,8 @@ def parse_weights(value: Any) -> ModalityWeights:
         weights = ModalityWeights(**{str(name).strip(): float(number) for name, number in parts})
     except (TypeError, ValueError):
         weights = ModalityWeights(math.nan)
-    if not all(math.isfinite(weight) and weight >= 0 for weight in weights):
-        raise ValueError(f"weights {value!r}: write video=1,text=0.5,audio=0 with numbers of at least 0")
+    if not all(0 <= weight <= HIGHEST_WEIGHT for weight in weights):
+        raise ValueError(f"weights {value!r}: write video=1,text=0.5,audio=0 with numbers from 0 to {HIGHEST_WEIGHT}")
     return weights
 
 

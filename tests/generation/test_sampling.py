@@ -198,10 +198,12 @@ def test_settings_choose_the_grid_of_their_solver():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"num_inference_steps": 0}, "0 sampling steps: give a whole number, 1 or more"),
+        ({"num_inference_steps": 0}, "0 sampling steps: give a whole number from 1 to 1000"),
         ({"num_inference_steps": 2.5}, "2.5 sampling steps: give a whole number"),
         ({"num_inference_steps": True}, "True sampling steps: give a whole number"),
         ({"guidance_scale": float("nan")}, "guidance scale nan"),
+        ({"guidance_scale": -3.0}, "guidance scale -3: give a number from 0 to 1000"),
+        ({"num_inference_steps": 10**9}, "1000000000 sampling steps: give a whole number from 1 to 1000"),
         ({"solver": "heun"}, "unknown solver 'heun'; there are dpmpp_2m"),
         ({"sigma_min": 90.0}, "noise levels from 80.0 down to 90.0"),
         ({"sigma_max": float("inf")}, "noise levels from inf"),

@@ -90,8 +90,7 @@ async function comeBack() {
   films.forEach(addFilm);
   const chosen = wanted ? projects.get(wanted) : projects.get(films.at(-1)?.id);
   if (chosen) await switchTo(chosen);
-  for (const job of await get("/api/jobs")) {
-    if (!["waiting", "running"].includes(job.state)) continue;
+  for (const job of (await get("/api/jobs")).filter((one) => ["waiting", "running"].includes(one.state))) {
     const shown = projects.get(job.film);
     if (shown) run(resume)(shown, job);
     else if (job.kind === "folder") run(async () => { await follow(job, "Folder"); await showFolder(openOfFolder); })();

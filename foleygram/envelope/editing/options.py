@@ -18,6 +18,9 @@ from foleygram.envelope.editing.edits import (
 )
 from foleygram.envelope.editing.hits import DECAY_SEC, Hit
 
+MOST_DECIBELS, HIGHEST_FRAME_RATE = 200, 1000
+"""Larger numbers are refused as slips of the keyboard."""
+
 
 def parse_edit(name: str, text: str) -> Edit:
     """The edit of a command's option `--NAME TEXT`; `FORMS` shows how each is written.
@@ -82,8 +85,8 @@ def _parse_quantise(text: str) -> Edit:
         frame_rate = float(Fraction(text.strip()))
     except (ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(f"{text!r} is not a frame rate") from None
-    if frame_rate <= 0:
-        raise ValueError("a frame rate must be above 0")
+    if not 0 < frame_rate <= HIGHEST_FRAME_RATE:
+        raise ValueError(f"a frame rate must be above 0 and at most {HIGHEST_FRAME_RATE}")
     return lambda envelope: quantise(envelope, frame_rate)
 
 
@@ -152,7 +155,10 @@ def _seconds(text: str) -> float:
 def _decibels(text: str) -> float:
     if not text.strip().lower().endswith("db"):
         raise ValueError(f"{text!r} has no unit dB")
-    return _number(text.strip()[:-2], "")
+    decibels = _number(text.strip()[:-2], "")
+    if abs(decibels) > MOST_DECIBELS:
+        raise ValueError(f"{text.strip()} is beyond {MOST_DECIBELS} dB")
+    return decibels
 
 
 def _level(text: str) -> float:

@@ -288,6 +288,8 @@ def test_edits_apply_in_the_order_given() -> None:
         ("remove-hit", "soon", "'soon' is not a number"),
         ("quantise", "30/0", "not a frame rate"),
         ("quantise", "-30", "above 0"),
+        ("quantise", "1e9", "at most 1000"),
+        ("gain", "1:2:1e9dB", "beyond 200 dB"),
         ("scale-peak", "1e999", "not a number"),
     ],
 )
