@@ -91,6 +91,16 @@ def from_all(value: Any) -> list[Any]:
     return values
 
 
+def to_first(value: Any) -> list[Any] | None:
+    """Every process's value, in the order of their ranks, in the first process; None in the others."""
+    if not distributed.is_initialized():
+        return [value]
+    first = distributed.get_rank() == 0
+    values: list[Any] | None = [None] * distributed.get_world_size() if first else None
+    distributed.gather_object(value, values)
+    return values
+
+
 @contextmanager
 def progress_bar(description: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
     """A bar on standard error with the time left; call what it yields with the number of items that are done."""

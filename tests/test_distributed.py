@@ -8,10 +8,11 @@ import sys
 from foleygram.distributed import ALONE, Place, process_place
 
 MEET = """
-from foleygram.distributed import from_all, from_first, joined_processes
+from foleygram.distributed import from_all, from_first, joined_processes, to_first
 
 with joined_processes() as place:
     print(place.rank, place.share([1, 2, 3]), from_first(place.rank), from_all(place.rank * 10), flush=True)
+    print(to_first(place.rank), flush=True)
 """
 LAUNCHERS = ("SLURM_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_")
 
@@ -49,4 +50,4 @@ def test_processes_of_srun_meet():
         for rank in "01"
     ]  # fmt: skip
     message = [process.communicate(timeout=120)[0].strip() for process in processes]
-    assert message == ["0 [1, 3] 0 [0, 10]", "1 [2] 0 [0, 10]"]
+    assert message == ["0 [1, 3] 0 [0, 10]\n[0, 1]", "1 [2] 0 [0, 10]\nNone"]

@@ -12,8 +12,8 @@ from foleygram.alignment.augmentation import augment_audio, augment_frames, draw
 from foleygram.alignment.encoders import MAX_TOKENS, AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.alignment.losses import ContrastiveObjective
 from foleygram.alignment.matching import DataAnchorMatching
-from foleygram.alignment.retrieval import Embeddings, equal_pairs, retrieval_report
-from foleygram.distributed import from_all
+from foleygram.alignment.retrieval import Embeddings, loss_over_blocks, retrieval_report
+from foleygram.distributed import from_first, to_first
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import compile_blocks, linear_schedule
 
@@ -129,16 +129,19 @@ class AlignmentModule(Stage):
         self._collected.append((on_cpu, batch["caption"], batch["materials"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log retrieval over all validation clips, and the objective with each of them against all others."""
-        collected, self._collected = [clips for part in from_all(self._collected) for clips in part], []
-        embeddings = Embeddings(*(torch.cat(parts) for parts in zip(*(part for part, _, _ in collected), strict=True)))
+        """Log retrieval over all validation clips, and the objective; the first process computes them for all."""
+        gathered, self._collected = to_first(self._collected), []
+        values = from_first(None if gathered is None else self._judged([clips for part in gathered for clips in part]))
+        for name, value in values.items():
+            self.log(name, value, prog_bar=name in SHOWN, sync_dist=True)  # equal everywhere
+
+    def _judged(self, collected: list[tuple[Embeddings, list[str], list[str]]]) -> dict[str, float]:
+        parts = zip(*(part for part, _, _ in collected), strict=True)
+        embeddings = Embeddings(*(torch.cat(part).to(self.device) for part in parts))
         captions = [caption for _, part, _ in collected for caption in part]
         materials = [name for _, _, part in collected for name in part]
-        parts = (part.to(self.device) for part in embeddings)
-        excluded = equal_pairs(captions).to(self.device) if self.objective.mask_equal else None
-        self.log("val_loss", self.objective.loss(*parts, excluded=excluded), sync_dist=True)
-        for name, value in retrieval_report(embeddings, captions, materials).items():
-            self.log(name, value, prog_bar=name in SHOWN, rank_zero_only=True)
+        loss = loss_over_blocks(self.objective, embeddings, captions)
+        return {"val_loss": loss} | retrieval_report(embeddings, captions, materials)
 
     def export(self) -> None:
         """Save what was trained, in transformers' layout."""

@@ -9,11 +9,13 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 from safetensors.torch import save_file
+from torch.nn.functional import normalize
 
 from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder, load_tokenizer, train_wordpiece
 from foleygram.alignment.losses import PairwiseInfoNCE
 from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.module import AlignmentModule, linear_schedule
+from foleygram.alignment.retrieval import Embeddings, retrieval_report
 from foleygram.datasets.cache import CachedClips
 from foleygram.datasets.captions import caption
 from foleygram.datasets.clip import Event
@@ -101,6 +103,23 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     fit(resumed, cache, 4, resume=tmp_path / "run" / "last.ckpt")
     for (name, ours), theirs in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_validation_counts_every_clip_once_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of the blocks' losses by their clips, however the clips came in batches; the first process's alone."""
+    training, logged = module(tmp_path, total_steps=1), dict[str, float]()
+    generator = torch.Generator().manual_seed(3)
+    parts = Embeddings(*(normalize(torch.randn(11, 6, generator=generator), dim=-1) for _ in range(3)))
+    names = [str(n % 5) for n in range(11)]
+    training._collected = [(parts.rows(rows), names[rows], names[rows]) for rows in (slice(0, 8), slice(8, 11))]
+    monkeypatch.setattr("foleygram.alignment.retrieval.CLIPS_PER_LOSS", 6)
+    monkeypatch.setattr(training, "log", lambda name, value, **_: logged.update({name: value}))
+    with torch.no_grad():
+        training.on_validation_epoch_end()
+        halves = [training.objective(*parts.rows(rows), names[rows]) for rows in (slice(0, 6), slice(6, 11))]
+    assert logged.pop("val_loss") == pytest.approx(float(6 * halves[0] + 5 * halves[1]) / 11, rel=1e-5)
+    assert logged == pytest.approx(retrieval_report(parts, names, names))
+    assert training._collected == []
 
 
 def test_encoders_loaded_for_fine_tuning_are_in_training_mode(tmp_path: Path) -> None:

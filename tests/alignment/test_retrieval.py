@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from foleygram.alignment.retrieval import Embeddings, recall_at, retrieval_report, separation
-from foleygram.alignment.volume import gram_volume
+from foleygram.alignment import retrieval
+from foleygram.alignment.retrieval import Embeddings, equal_pairs, recall_at, retrieval_report, separation
+from foleygram.alignment.volume import gram_volume, volume_matrix
 
 
 def report(video: torch.Tensor, text: torch.Tensor, audio: torch.Tensor, names: list[str]) -> dict[str, float]:
@@ -64,8 +65,23 @@ def test_a_collapsed_space_gains_nothing_from_ties() -> None:
 
 def test_any_clip_with_an_equal_caption_counts_as_right() -> None:
     scores = torch.tensor([[0.1, 0.9, 0.5], [0.3, 0.2, 0.9], [0.0, 0.4, 0.3]])
-    relevant = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
-    assert recall_at(scores, relevant, (1, 2)) == pytest.approx({1: 1 / 3, 2: 1.0})
+    assert recall_at(scores.__getitem__, torch.tensor([5, 5, 2]), (1, 2)) == pytest.approx({1: 1 / 3, 2: 1.0})
+
+
+def test_parts_of_a_table_give_what_the_whole_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(2)
+    parts = Embeddings(*(normalize(torch.randn(50, 6, generator=generator), dim=-1) for _ in range(3)))
+    captions, materials = [str(n % 20) for n in range(50)], [str(n % 7) if n % 3 else "" for n in range(50)]
+    whole = retrieval_report(parts, captions, materials)
+    volumes = volume_matrix(parts.text, parts.video, parts.audio)
+    differs = ~equal_pairs(captions)
+    assert whole["auc_other_text"] == pytest.approx(separation(volumes.diagonal(), volumes[differs]))
+    drawn = torch.randperm(50, generator=torch.Generator().manual_seed(0))
+    mixed = volume_matrix(parts.text, parts.video, parts.audio[drawn])
+    apart = differs & differs[:, drawn] & differs[:, drawn].diagonal()
+    assert whole["auc_all_mixed"] == pytest.approx(separation(volumes.diagonal(), mixed[apart]))
+    monkeypatch.setattr(retrieval, "QUERIES_AT_ONCE", 7)
+    assert retrieval_report(parts, captions, materials) == pytest.approx(whole, abs=1e-6)
 
 
 def test_material_agreement_leaves_out_clips_of_several_or_no_materials() -> None:
@@ -87,6 +103,8 @@ def test_separation_is_the_share_of_ordered_pairs() -> None:
     low, high = torch.tensor([0.1, 0.4, 0.8]), torch.tensor([0.4, 0.5])
     pairs = [1.0 if a < b else 0.5 if a == b else 0.0 for a in low.tolist() for b in high.tolist()]
     assert separation(low, high) == pytest.approx(sum(pairs) / 6)
+    with pytest.raises(ValueError, match="3 and 0 values"):
+        separation(low, high[:0])
 
 
 def test_mixed_triplets_are_of_three_captions() -> None:
