@@ -1,6 +1,5 @@
 """Envelope ControlNet for Stable Audio's DiT, and the DiT's forward pass with residuals (arXiv 2510.05829, III-B)."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,7 +113,14 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         sizes = {name: self.config[name] for name in SHARED_SIZES}
-        self._adopt(StableAudioDiTModel(num_layers=num_layers, out_channels=in_channels, **sizes))
+        dit = StableAudioDiTModel(num_layers=num_layers, out_channels=in_channels, **sizes)
+        self.time_proj = dit.time_proj
+        self.timestep_proj = dit.timestep_proj
+        self.global_proj = dit.global_proj
+        self.cross_attention_proj = dit.cross_attention_proj
+        self.preprocess_conv = dit.preprocess_conv
+        self.proj_in = dit.proj_in
+        self.transformer_blocks = dit.transformer_blocks
         width = num_attention_heads * attention_head_dim
         self.control_in = nn.Conv1d(control_channels, in_channels, 1)
         self.control_out = nn.ModuleList(nn.Conv1d(width, width, 1) for _ in range(num_layers))
@@ -122,15 +128,6 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
             nn.init.zeros_(convolution.weight)
             nn.init.zeros_(convolution.bias)
         self.gradient_checkpointing = False
-
-    def _adopt(self, dit: StableAudioDiTModel) -> None:
-        self.time_proj = dit.time_proj
-        self.timestep_proj = dit.timestep_proj
-        self.global_proj = dit.global_proj
-        self.cross_attention_proj = dit.cross_attention_proj
-        self.preprocess_conv = dit.preprocess_conv
-        self.proj_in = dit.proj_in
-        self.transformer_blocks = dit.transformer_blocks[: self.config.num_layers]
 
     @classmethod
     def from_transformer(cls, dit: StableAudioDiTModel, depth_factor: float = 0.2) -> "EnvelopeControlNet":
@@ -147,7 +144,10 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
             **{name: config[name] for name in SHARED_SIZES},
         )
         nn.Module.to(controlnet, dit.dtype)  # diffusers' own warns of modules kept in float32, of which there is none
-        controlnet._adopt(copy.deepcopy(dit))
+        own = controlnet.state_dict().keys()
+        controlnet.load_state_dict(
+            {name: value for name, value in dit.state_dict().items() if name in own}, strict=False
+        )
         return controlnet.requires_grad_(True)
 
     def forward(
