@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from foleygram.commands.errors import reported
-from foleygram.commands.options import Device, Guidance, Offload, Precision, Seed, Solver, Steps
+from foleygram.commands.options import ApgScale, Device, Guidance, Offload, Precision, Seed, Solver, Steps
 from foleygram.files import shipped
 
 
@@ -56,6 +56,7 @@ def generate(
     ] = None,
     steps: Steps = None,
     guidance: Guidance = None,
+    apg_scale: ApgScale = None,
     solver: Solver = None,
     control_scale: Annotated[float, typer.Option(help="Weight of the envelope condition.")] = 1.0,
     seed: Seed = 0,
@@ -135,7 +136,7 @@ def generate(
         release = shipped(checkpoint or "checkpoints/mini")
         sampling = sampling_of(
             sampler_of(release), control_scale, dtype=dtype, num_inference_steps=steps, guidance_scale=guidance,
-            solver=solver,
+            apg_scale=apg_scale, solver=solver,
         )  # fmt: skip
         videos = {video.resolve(): video for source in sources for video in find_videos(source)}
         outcome = generate_with_progress(

@@ -19,6 +19,10 @@ Precision = Annotated[
 Split = Annotated[str, typer.Option(help="train, test, or a list of ids.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps; default: the release's.")]
 Guidance = Annotated[float | None, typer.Option(help="Guidance scale, 1 for none; default: the release's.")]
+ApgScale = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="1: adaptive projected guidance, 0: plain guidance; default: the release's."),
+]
 Solver = Annotated[str | None, typer.Option(help="Solver; default: the release's.")]
 Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many clips, spread over the split.")]

@@ -62,8 +62,9 @@ class TrajectoryEncoder:
         embeddings = [batch[name] for name in EMBEDDINGS]
         conditions = self.model.conditions(embeddings, present, control, batch["seconds_start"], batch["seconds_total"])
         velocity = guided(
-            self.model.velocity, conditions, conditions.null(), self.sampler.guidance_scale, rows_at_once=count
-        )
+            self.model.velocity, conditions, conditions.null(), self.sampler.guidance_scale, rows_at_once=count,
+            apg_scale=self.sampler.apg_scale,
+        )  # fmt: skip
         denoise = denoiser_from_v(velocity)
         states: list[Tensor] = []
         times: list[Tensor] = []

@@ -78,8 +78,12 @@ def guided(
     guidance_scale: float,
     *,
     rows_at_once: int,
+    apg_scale: float = 0.0,
 ) -> Velocity:
-    """v (B, C, T) under classifier-free guidance (arXiv 2207.12598), `rows_at_once` rows at a time; 1 is none."""
+    """v (B, C, T) under classifier-free guidance (arXiv 2207.12598), `rows_at_once` rows at a time; 1 is none.
+
+    `apg_scale` as in `projected_guidance`; 0 is plain guidance.
+    """
 
     def guided_velocity(latents: Tensor, timestep: Tensor) -> Tensor:
         rows = []
@@ -91,10 +95,30 @@ def guided(
                 continue
             both = Conditions.joined([present, null.rows(span)])
             positive, negative = velocity(torch.cat([some, some]), torch.cat([times, times]), both).float().chunk(2)
-            rows.append(negative + guidance_scale * (positive - negative))
+            if apg_scale == 0:
+                rows.append(negative + guidance_scale * (positive - negative))
+                continue
+            angles = (torch.pi / 2 * times.float())[:, None, None]
+            clean = angles.cos() * some - angles.sin() * positive
+            update = projected_guidance(positive - negative, clean, apg_scale)
+            rows.append(positive + (guidance_scale - 1) * update)
         return torch.cat(rows)
 
     return guided_velocity
+
+
+def projected_guidance(update: Tensor, clean: Tensor, apg_scale: float) -> Tensor:
+    """`update` (B, C, T) without the share `apg_scale` of its part along `clean` (B, C, T), clip by clip.
+
+    The projection of adaptive projected guidance (APG, arXiv 2410.02416, sec. 4; its eta is 1 - apg_scale), as
+    stable-audio-tools 0.0.20 has it: the paper's rescaling and momentum are left out. `update` is the conditional
+    output minus the unconditional one, of v or of clean latents alike, since the two differ by a factor. Computed in
+    float64; where `clean` is zero, nothing is taken away.
+    """
+    direction, change = clean.double().flatten(1), update.double().flatten(1)
+    length = torch.linalg.vecdot(direction, direction).clamp(min=torch.finfo(torch.float64).tiny)
+    share = torch.linalg.vecdot(change, direction) / length
+    return (update.double() - apg_scale * share[:, None, None] * clean.double()).to(update.dtype)
 
 
 def denoiser_from_v(velocity: Velocity) -> Denoiser:
@@ -279,6 +303,8 @@ class SamplerSettings:
     solver: str = "dpmpp_2m"
     sigma_min: float = 0.05
     sigma_max: float = 80.0
+    apg_scale: float = 0.0
+    """0 is plain guidance, 1 adaptive projected guidance (`projected_guidance`)."""
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
@@ -288,6 +314,8 @@ class SamplerSettings:
             raise ValueError(f"{steps} sampling steps: give a whole number from 1 to {MOST_STEPS}")
         if not 0 <= self.guidance_scale <= HIGHEST_GUIDANCE:
             raise ValueError(f"guidance scale {self.guidance_scale:g}: give a number from 0 to {HIGHEST_GUIDANCE}")
+        if not 0 <= self.apg_scale <= 1:
+            raise ValueError(f"APG scale {self.apg_scale:g}: give a number from 0 (plain guidance) to 1")
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
             raise ValueError(
                 f"noise levels from {self.sigma_max} down to {self.sigma_min}: give 0 < sigma_min < sigma_max"

@@ -145,14 +145,15 @@ class FoleyGRAMPipeline:
         solver: str | None = None,
         callback: Callable[[int], None] | None = None,
         *,
+        apg_scale: float | None = None,
         weights: ModalityWeights = DEFAULT_WEIGHTS,
         segments: Sequence[Segment] = (),
     ) -> Any:
         """Generate a track as long as `video`; for a list of videos, a list of tracks.
 
-        Steps, guidance and solver that are None are the release's own. `video` is a path or what `read_video` returns.
-        With a list, `prompt`, `negative_prompt`, `reference_audio`, `envelope` and `generator` are for all videos or
-        lists with one for each; the videos are sampled together.
+        Steps, guidance, APG scale and solver that are None are the release's own. `video` is a path or what
+        `read_video` returns. With a list, `prompt`, `negative_prompt`, `reference_audio`, `envelope` and `generator`
+        are for all videos or lists with one for each; the videos are sampled together.
         `reference_audio` is (samples,) or (channels, samples) at 16 kHz, of any length; `generator` a CPU generator, a
         seed, or None for torch's own generator; `envelope` "predicted", "audio" for that of the video's own sound, or
         an Envelope; `callback` is called with the number of each finished step. Raises MediaError for a video that
@@ -165,7 +166,8 @@ class FoleyGRAMPipeline:
         )  # fmt: skip
         outputs = self.generate(
             requests, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
-            controlnet_conditioning_scale=controlnet_conditioning_scale, solver=solver, callback=callback,
+            controlnet_conditioning_scale=controlnet_conditioning_scale, solver=solver, apg_scale=apg_scale,
+            callback=callback,
         )  # fmt: skip
         return outputs if several else outputs[0]
 
@@ -178,26 +180,29 @@ class FoleyGRAMPipeline:
         guidance_scale: float | None = None,
         controlnet_conditioning_scale: float = 1.0,
         solver: str | None = None,
+        apg_scale: float | None = None,
         callback: Callable[[int], None] | None = None,
     ) -> list[FoleyOutput]:
         """Tracks for several videos of any length, sampled together; one per request, none for a BatchPlaceholder.
 
         A clip's sound depends on the others of its batch by rounding alone. A request may be encoded already. Steps,
-        guidance and solver that are None are the release's own. Raises ValueError without any request, TypeError for
-        steps or scales that are not numbers.
+        guidance, APG scale and solver that are None are the release's own. Raises ValueError without any request,
+        TypeError for steps or scales that are not numbers.
         """
         check_kind("num_inference_steps", num_inference_steps)
         check_kind("guidance_scale", guidance_scale)
+        check_kind("apg_scale", apg_scale)
         check_kind("controlnet_conditioning_scale", controlnet_conditioning_scale)
         sampler = self.sampler.override(
-            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver=solver
-        )
+            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver=solver,
+            apg_scale=apg_scale,
+        )  # fmt: skip
         slots = [self.encode(one) if isinstance(one, SoundRequest) else one for one in requests]
         sounding = [slot for slot in slots if isinstance(slot, EncodedRequest)]
         if not sounding:
             raise ValueError("no clip to generate: give at least one request")
         conditions, null, windows, lengths = self._gathered(slots, sounding[0])
-        velocity = self._velocity(conditions, null, sampler.guidance_scale, controlnet_conditioning_scale)
+        velocity = self._velocity(conditions, null, sampler, controlnet_conditioning_scale)
         latents = sampler.sample(
             _counted(windowed(denoiser_from_v(velocity), windows), callback),
             ClipNoise([p.request.seed if isinstance(p, EncodedRequest) else 0 for p in slots], lengths),
@@ -248,15 +253,17 @@ class FoleyGRAMPipeline:
         controlnet_conditioning_scale: float = 1.0,
         seeds: Sequence[int],
         solver: str | None = None,
+        apg_scale: float | None = None,
     ) -> Tensor:
         """Audio (B, channels, samples) for a batch of clips of `spec.seconds`.
 
         `envelopes` (B, values) or "predicted"; `present` names the modalities whose tokens are kept; one seed per clip.
-        Steps, guidance and solver that are None are the release's own.
+        Steps, guidance, APG scale and solver that are None are the release's own.
         """
         sampler = self.sampler.override(
-            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver=solver
-        )
+            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver=solver,
+            apg_scale=apg_scale,
+        )  # fmt: skip
         embedded, count = self.parts.embed(batch), len(seeds)
         keep = torch.tensor([modality in present for modality in MODALITIES]).expand(count, -1)
         if isinstance(envelopes, str):
@@ -265,20 +272,23 @@ class FoleyGRAMPipeline:
             envelopes = self.parts.envelope_predictor.predict(motion, ages)
         control = self.encoder.control_latents(envelopes)
         conditions = self.encoder.conditions([embedded[modality] for modality in MODALITIES], keep, control)
-        velocity = self._velocity(conditions, conditions.null(), sampler.guidance_scale, controlnet_conditioning_scale)
+        velocity = self._velocity(conditions, conditions.null(), sampler, controlnet_conditioning_scale)
         like = torch.empty(count, self.parts.transformer.config.in_channels, self.spec.num_latents, device=self.device)
         latents = sampler.sample(denoiser_from_v(velocity), ClipNoise(seeds), like)
         self.parts.bring("vae")
         return self.model.decode(latents, self.spec.num_samples)
 
     def _velocity(
-        self, conditions: Conditions, null: Conditions, guidance_scale: float, control_scale: float
+        self, conditions: Conditions, null: Conditions, sampler: SamplerSettings, control_scale: float
     ) -> Velocity:
         """v of the controlled DiT under guidance; raises ValueError for a control scale beyond sense."""
         check_control_scale(control_scale)
         self.parts.bring("transformer", "controlnet")
         velocity = partial(self.model.velocity, control_scale=control_scale)
-        return guided(velocity, conditions, null, guidance_scale, rows_at_once=WINDOWS_AT_ONCE)
+        return guided(
+            velocity, conditions, null, sampler.guidance_scale, rows_at_once=WINDOWS_AT_ONCE,
+            apg_scale=sampler.apg_scale,
+        )  # fmt: skip
 
 
 def _counted(denoise: Denoiser, callback: Callable[[int], None] | None) -> Denoiser:

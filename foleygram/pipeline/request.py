@@ -221,6 +221,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "weights": ((ModalityWeights,), "ModalityWeights(video=, text=, audio=)"),
     "num_inference_steps": ((Integral, type(None)), "a whole number of steps, 1 or more"),
     "guidance_scale": ((Real, type(None)), "a number; 1 turns guidance off"),
+    "apg_scale": ((Real, type(None)), "a number from 0, plain guidance, to 1, adaptive projected guidance"),
     "controlnet_conditioning_scale": ((Real,), "a number; 0 ignores the envelope"),
     "segments": ((Segment,), "Segment(start, end, prompt)"),
 }

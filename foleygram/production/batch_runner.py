@@ -31,6 +31,7 @@ class Sampling:
     solver: str = SamplerSettings.solver
     dtype: str = "float32"
     """Name in `DTYPES` of what the networks compute in."""
+    apg_scale: float = SamplerSettings.apg_scale
 
     def __post_init__(self) -> None:
         check_control_scale(self.controlnet_conditioning_scale)
@@ -47,7 +48,9 @@ def sampling_of(
 ) -> Sampling:
     """A release's sampling options with those of `overrides` that are not None; raises ValueError for unusable ones."""
     chosen = release.override(**overrides)
-    return Sampling(chosen.num_inference_steps, chosen.guidance_scale, control_scale, chosen.solver, dtype)
+    return Sampling(
+        chosen.num_inference_steps, chosen.guidance_scale, control_scale, chosen.solver, dtype, chosen.apg_scale
+    )
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,22 @@ def test_arguments_override_the_sampler_settings_of_a_release(pipeline, tmp_path
     assert torch.equal(same_range(video, **theirs).audio, pipeline(video).audio)
 
 
+def test_projected_guidance_is_an_option_of_call_and_release(pipeline):
+    """With guidance it changes the sound, by as much as is asked for; without guidance there is nothing to project."""
+    video = seen(pipeline, 2.0)
+    plain, half, full = (pipeline(video, apg_scale=scale).audio for scale in (None, 0.5, 1.0))
+    assert torch.equal(plain, pipeline(video, apg_scale=0.0).audio)
+    assert 0 < (half - plain).norm() < (full - plain).norm()
+    projecting = FoleyGRAMPipeline(pipeline.parts, pipeline.spec, replace(TINY_SAMPLER, apg_scale=1.0))
+    assert torch.equal(projecting(video).audio, full)
+    unguided = (pipeline(video, guidance_scale=1, apg_scale=scale).audio for scale in (0.0, 1.0))
+    assert torch.equal(*unguided)
+    with pytest.raises(ValueError, match=r"APG scale 1.5: give a number from 0 \(plain guidance\) to 1"):
+        pipeline(video, apg_scale=1.5)
+    with pytest.raises(TypeError, match="apg_scale is 'full'"):
+        pipeline(video, apg_scale="full")
+
+
 def test_a_release_of_an_earlier_version_keeps_its_noise_levels(tiny_release, tmp_path):
     folder = shutil.copytree(tiny_release, tmp_path / "earlier")
     index = json.loads((folder / "model_index.json").read_text())

@@ -118,5 +118,7 @@ def test_options_are_the_releases_own_unless_given():
     assert sampling_of(release, 0.5, dtype="bfloat16") == Sampling(4, 1.0, 0.5, "ping_pong", "bfloat16")
     given = sampling_of(release, num_inference_steps=25, guidance_scale=None, solver="dpmpp_2m")
     assert given == Sampling(25, 1.0, 1.0, "dpmpp_2m")
+    assert sampling_of(replace(release, apg_scale=0.5)).options()["apg_scale"] == 0.5
+    assert sampling_of(release, apg_scale=1.0) == Sampling(4, 1.0, 1.0, "ping_pong", apg_scale=1.0)
     with pytest.raises(ValueError, match="unknown solver 'euler'"):
         sampling_of(release, solver="euler")
