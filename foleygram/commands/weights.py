@@ -20,6 +20,7 @@ def export(
     sigma_max: Annotated[float | None, typer.Option(help="First noise level of the sampler (80).")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampling steps (25).")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale (5).")] = None,
+    apg_scale: Annotated[float | None, typer.Option(help="APG scale, 0 to 1 (0: plain guidance).")] = None,
     solver: Annotated[str | None, typer.Option(help="Solver (dpmpp_2m).")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store weights as float16.")] = False,
     backbone: Annotated[
@@ -41,19 +42,21 @@ def export(
     from foleygram.pipeline.convert import seen_videos, unpack_checkpoint
     from foleygram.pipeline.release import INDEX, export_release, read_index, sampler_settings
     from foleygram.spec import read_spec
+    from foleygram.weights.shards import is_sharded
 
     with reported():
         if spec is None and base is None:
             raise ValueError("the clip's rates are missing: give --spec or --base")
         known: dict[str, Any] = read_index(base) if base else {}
         sampler = (sampler_settings(known) or SamplerSettings()).override(
-            num_inference_steps=steps, guidance_scale=guidance, solver=solver, sigma_min=sigma_min, sigma_max=sigma_max
-        )
+            num_inference_steps=steps, guidance_scale=guidance, apg_scale=apg_scale, solver=solver,
+            sigma_min=sigma_min, sigma_max=sigma_max,
+        )  # fmt: skip
         rates = read_spec(spec or base / INDEX)  # type: ignore[operator]
         licences = dict(_part_and_licence(text) for text in licence or ())
         seen = seen_videos(trained_on or (), known.get("trained_on"))
         with tempfile.TemporaryDirectory() as unpacked:
-            if run.is_file():
+            if run.is_file() or is_sharded(run):
                 unpack_checkpoint(run, Path(unpacked))
                 run = Path(unpacked)
             export_release(

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from foleygram.weights.shards import read_shards
 from foleygram.weights.state_dict import below, read_weights
 
 PARTS = "parts"
@@ -29,9 +30,10 @@ def described(part: Any, prefix: str) -> dict[str, Any]:
 def parts_of(path: Path) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, Tensor]]]:
     """Config files and weights of each part of the checkpoint `path`, averaged weights where it has them.
 
-    No code in the file is run. Raises FileNotFoundError, and ValueError for a file that describes no parts.
+    `path` is a file or a folder of shards; no code in it is run. Raises FileNotFoundError, and ValueError where it
+    describes no parts.
     """
-    checkpoint = read_weights(path)
+    checkpoint = read_shards(path) if path.is_dir() else read_weights(path)
     try:
         state = dict(checkpoint["state_dict"])
         averaged = below("module.", checkpoint.get(AVERAGED, {}))

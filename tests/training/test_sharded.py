@@ -10,6 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from foleygram.pipeline.convert import unpack_checkpoint
+from foleygram.weights.shards import check_index, is_sharded, read_shards
+
 ROOT = Path(__file__).parents[2]
 FSDP = ("--config", ROOT / "configs" / "cluster" / "fsdp.yaml")
 ACCELERATOR = "gpu" if torch.cuda.is_available() else "cpu"
@@ -45,6 +48,37 @@ def test_sharded_networks_train_as_unsharded_ones(stage, fit, tmp_path):
     folder = tmp_path / "sharded"
     assert fit(stage, folder, 2, changes, *more).exit_code == 0
     same_weights(fit(stage, folder, 4, changes, *more, "--ckpt_path", folder / "last.ckpt"), whole)
+
+
+def test_each_process_can_write_its_shards(fit, tmp_path):
+    """Into a folder, from which a run goes on as from a whole file, and from which networks are exported."""
+    more = (*FSDP, "--trainer.devices", 1, "--trainer.accelerator", ACCELERATOR)
+    more = (*more, "--trainer.strategy.init_args.data_parallel_size", 1)
+    changes = {"trainer.accelerator": ACCELERATOR, "trainer.limit_val_batches": 0}
+    whole = fit("generation", tmp_path / "whole", 4, changes, *more)
+    more = (*more, "--trainer.strategy.init_args.save_distributed_checkpoint", "true")
+    folder = tmp_path / "shards"
+    assert fit("generation", folder, 2, changes, *more).exit_code == 0
+    assert is_sharded(folder / "last.ckpt")
+    resumed = fit("generation", folder, 4, changes, *more, "--ckpt_path", folder / "last.ckpt")
+    assert resumed.exit_code == 0, resumed.output
+    assert not list(folder.glob(".last*"))
+    torch.testing.assert_close(exported(folder), exported(whole.folder), atol=1e-5, rtol=1e-4)
+    read = read_shards(folder / "last.ckpt")
+    torch.testing.assert_close(read["state_dict"], whole.checkpoint["state_dict"], atol=1e-5, rtol=1e-4)
+    unpack_checkpoint(folder / "last.ckpt", tmp_path / "release" / "release")
+    torch.testing.assert_close(exported(tmp_path / "release"), exported(folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "named"), [(b"cos\nsystem\n(S'exit 1'\ntR.", "os.system"), (b"\x80\x04", "Ran out")]
+)
+def test_an_index_of_shards_that_holds_code_or_is_damaged_is_refused(content, named, tmp_path):
+    (tmp_path / ".metadata").write_bytes(content)
+    (tmp_path / "meta.pt").touch()
+    for read in (check_index, read_shards):
+        with pytest.raises(ValueError, match=f"{tmp_path}.*never run here.*{named}"):
+            read(tmp_path)
 
 
 @pytest.mark.slow
