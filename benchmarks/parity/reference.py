@@ -5,6 +5,7 @@ package made of them (`out.*`).
 """
 
 import argparse
+import inspect
 import json
 import sys
 import warnings
@@ -20,13 +21,14 @@ from torch import Tensor
 
 IMPORTED_UNUSED = (
     "torchaudio", "torchaudio.transforms", "torchvision", "torchvision.transforms", "skimage", "jsonmerge", "cleanfid",
-    "cleanfid.inception_torchscript", "clip", "dctorch",
+    "cleanfid.inception_torchscript", "clip", "dctorch", "pywt",
+    "pytorch_lightning", "pytorch_lightning.callbacks",
 )  # fmt: skip
 """What the package and k-diffusion import at the top of their files, and these models never call."""
 
 
 class Placeholder(ModuleType):
-    """A module of which everything can be imported and nothing called."""
+    """A module of which everything can be imported and derived from, and nothing called."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -35,7 +37,7 @@ class Placeholder(ModuleType):
         def unusable(*_: Any, **__: Any) -> None:
             raise RuntimeError(f"{self.__name__}.{name} is a placeholder here")
 
-        return unusable
+        return type(name, (), {"__new__": unusable})
 
 
 @contextmanager
@@ -43,6 +45,9 @@ def placeholders() -> Iterator[None]:
     """Placeholders for `IMPORTED_UNUSED`, gone again at the end, lest transformers take them for real."""
     for name in IMPORTED_UNUSED:
         sys.modules[name] = Placeholder(name)
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, sys.modules[name])
     try:
         yield
     finally:
@@ -52,8 +57,8 @@ def placeholders() -> Iterator[None]:
 
 with placeholders(), warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import k_diffusion
     import stable_audio_tools.models.autoencoders  # noqa: F401  else imported when the first model is made
+    from stable_audio_tools.inference import sampling
     from stable_audio_tools.inference.generation import generate_diffusion_cond
     from stable_audio_tools.models.conditioners import T5Conditioner
     from stable_audio_tools.models.factory import create_model_from_config
@@ -93,6 +98,9 @@ def run(model: Any, options: dict[str, Any]) -> dict[str, Tensor]:
     conditions = model.get_conditioning_inputs(tensors)
     both = {name: torch.cat([conditions[name]] * 2) for name in ("cross_attn_cond", "global_cond")}
     autoencoder = model.pretransform.model
+    # 0.0.20 has adaptive projected guidance, and on unless it is switched off.
+    projects = "apg_scale" in inspect.signature(model.model.model.forward).parameters
+    plain = {"apg_scale": 0.0} if projects else {}
     torch.manual_seed(seed)  # as the package draws its first noise
     found = {
         "in.audio": audio,
@@ -103,17 +111,21 @@ def run(model: Any, options: dict[str, Any]) -> dict[str, Tensor]:
         "out.prompt": tensors["prompt"][0],
         "out.durations": torch.cat([tensors["seconds_start"][0], tensors["seconds_total"][0]], dim=1),
         "out.dit": model.model(latents, timestep, **both),
-        "out.dit_guided": model.model(latents, timestep, **both, cfg_scale=options["guidance"]),
+        "out.dit_guided": model.model(latents, timestep, **both, cfg_scale=options["guidance"], **plain),
         "out.encoded": autoencoder.encoder(audio),
         "out.decoded": autoencoder.decode(latents),
     }
+    for scale in options["apg_scales"] if projects else ():
+        found[f"out.dit_apg_{scale}"] = model.model(
+            latents, timestep, **both, cfg_scale=options["guidance"], apg_scale=scale
+        )
     for solver in options["solvers"]:
         handed = iter(noises)
-        k_diffusion.sampling.BrownianTreeNoiseSampler = lambda *_, h=handed: lambda *_: next(h)
+        sampling.K.sampling.BrownianTreeNoiseSampler = lambda *_, h=handed: lambda *_: next(h)
         found[f"out.sampled_{solver}"] = generate_diffusion_cond(
             model, steps=steps, cfg_scale=options["guidance"], conditioning=conditioning, seed=seed, device="cpu",
             sample_size=options["num_latents"] * hop, sampler_type=solver.replace("_", "-"),
-            sigma_min=options["sigma_min"], sigma_max=options["sigma_max"],
+            sigma_min=options["sigma_min"], sigma_max=options["sigma_max"], **plain,
         )  # fmt: skip
     return found
 

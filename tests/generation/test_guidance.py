@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foleygram.generation.conditioning import Conditions
+from foleygram.generation.model import Conditions
 from foleygram.generation.sampling import guided, projected_guidance
 
 
