@@ -108,7 +108,8 @@ def mismatch_auc(embeddings: Embeddings, codes: Tensor) -> dict[str, float]:
     """
     video, text, audio = embeddings
     drawn = torch.randperm(len(text), generator=torch.Generator().manual_seed(0)).to(text.device)
-    matched = [_volumes(embeddings, rows).diagonal(rows.start) for rows in _slices(len(text))]
+    # Clones, because a view of the diagonal would keep the whole part in memory.
+    matched = [_volumes(embeddings, rows).diagonal(rows.start).clone() for rows in _slices(len(text))]
 
     def other_text() -> Iterator[Tensor]:
         for rows in _slices(len(text)):
