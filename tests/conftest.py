@@ -68,6 +68,19 @@ def tiny_parts() -> dict:
     }  # fmt: skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what needs a GPU or published weights where there are none."""
+    reasons = {}
+    if not torch.cuda.is_available():
+        reasons["gpu"] = "no CUDA device"
+    if not os.environ.get("FOLEYGRAM_WEIGHTS"):
+        reasons["weights"] = "FOLEYGRAM_WEIGHTS does not name a folder of published weights (docs/weights.md)"
+    for item in items:
+        for name, reason in reasons.items():
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
 LENT: dict[Path, dict[str, tuple[int, int]]] = {}
 
 
