@@ -37,21 +37,31 @@ lint: $(READY)
 	.venv/bin/lint-imports --no-cache --no-logo
 
 bench: $(READY)  # but those that take long: python -m benchmarks.NAME
-	for benchmark in $(filter-out autoencoder full_size compile damaged steps takes conflict throughput long_video training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	for benchmark in $(filter-out autoencoder full_size compile damaged steps takes conflict retrieval throughput long_video training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
 		echo "== $$benchmark"; $(RUN) -m benchmarks.$$benchmark; done
 
 full-size: $(READY)  # the paper's sizes with random weights: up to 20 GB of memory and some minutes
 	$(RUN) -m benchmarks.full_size
 
 # A second opinion: stable-audio-tools on the same random weights, in an environment of its own. --no-deps, because its
-# pins and ours exclude each other (README.md); of what it asks for, this is what its models need.
-parity: $(READY) .parity/.installed
-	$(RUN) -m benchmarks.parity --python .parity/bin/python
+# pins and ours exclude each other (docs/weights.md); of what it asks for, this is what its models need.
+PYTHON310 ?= python3.10
+SIZE ?= small
+parity: $(READY) .parity/.installed .parity-0.0.20/.installed
+	$(RUN) -m benchmarks.parity --python .parity/bin/python --size $(SIZE)
+	$(RUN) -m benchmarks.parity --python .parity-0.0.20/bin/python --size $(SIZE)
 
 .parity/.installed: constraints.txt | $(READY)
 	test -x .parity/bin/python || $(RUN) -m venv .parity
 	.parity/bin/python -m pip install --quiet -c constraints.txt torch transformers safetensors einops scipy torchsde pillow
 	.parity/bin/python -m pip install --quiet --no-deps stable-audio-tools==0.0.19 k-diffusion==0.1.1 einops-exts==0.0.4 alias-free-torch==0.0.6 torchdiffeq==0.2.5
+	touch $@
+
+.parity-0.0.20/.installed: Makefile | $(READY)
+	@$(PYTHON310) --version >/dev/null || { echo "stable-audio-tools 0.0.20 needs Python 3.10: make parity PYTHON310=/path/to/python3.10"; exit 1; }
+	test -x .parity-0.0.20/bin/python || $(PYTHON310) -m venv .parity-0.0.20
+	.parity-0.0.20/bin/python -m pip install --quiet torch==2.7.1 transformers==5.20.2 safetensors einops scipy torchsde
+	.parity-0.0.20/bin/python -m pip install --quiet --no-deps stable-audio-tools==0.0.20 einops-exts==0.0.4 alias-free-torch==0.0.6
 	touch $@
 
 msclap-parity: $(READY) .msclap/.installed  # the package `msclap` on the same random weights, likewise
