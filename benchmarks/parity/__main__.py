@@ -1,9 +1,9 @@
 """stable-audio-tools and this project on the same random weights: every part, whole sampling runs, and the way back.
 
-Run: `make parity`, which makes .parity (0.0.19) and .parity-0.0.20 (with Python 3.10) for it: environments of their own,
-because that package's pins and ours exclude each other. Or: python -m benchmarks.parity [--python .parity/bin/python]
-[--size full]; `full` has Stable Audio Open 1.0's sizes and takes 10 GB. Then the backbone that was trained here is taken there. Prints the largest differences and
-exits with 1 where one is past its tolerance.
+Run: `make parity`, which makes .parity (0.0.19) and .parity-0.0.20 (with Python 3.10) for it, environments of their
+own, because that package's pins and ours exclude each other. Or: python -m benchmarks.parity [--python
+.parity/bin/python] [--size full]; `full` has Stable Audio Open 1.0's sizes and takes 10 GB. Then the backbone that was
+trained here is taken there. Prints the largest differences and exits with 1 where one is past its tolerance.
 """
 
 import argparse
