@@ -13,7 +13,7 @@ from foleygram.alignment.volume import gram_volume, volume_matrix
 from foleygram.cli import app
 from foleygram.distributed import from_all, from_first, to_first
 from foleygram.envelope.rms import rms_envelope
-from foleygram.generation.backbone import decode_latents, encode_audio
+from foleygram.generation.autoencoder import decode_latents, encode_audio
 from foleygram.media.audio import kaldi_fbank
 from foleygram.pipeline.parts import DTYPES
 from tests.pipeline.test_pipeline import seen

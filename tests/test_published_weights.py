@@ -25,7 +25,8 @@ from foleygram.evaluation.networks.laion_clap import LaionClap
 from foleygram.evaluation.networks.microsoft_clap import MicrosoftClap
 from foleygram.evaluation.networks.pwc import PWCNet
 from foleygram.evaluation.networks.vggish import VGGish
-from foleygram.generation.backbone import decode_latents, encode_audio, load_backbone
+from foleygram.generation.autoencoder import decode_latents, encode_audio
+from foleygram.generation.backbone import load_backbone
 from foleygram.media.audio import read_audio
 
 pytestmark = pytest.mark.weights
