@@ -102,7 +102,7 @@ def test_every_form_at_once_and_back(video: Path, drawn: Path, tmp_path: Path) -
         np.testing.assert_allclose(back.onsets(), read_envelope(drawn).onsets(), atol=0.012)
 
 
-def test_the_picture_shows_frames_curve_and_what_was_before(video: Path, drawn: Path, tmp_path: Path) -> None:
+def test_the_plot_shows_frames_envelope_and_the_previous_envelope(video: Path, drawn: Path, tmp_path: Path) -> None:
     def count(name: str, colour: str) -> int:
         pixels = matplotlib.image.imread(tmp_path / name)[..., :3]
         assert pixels.shape[1] == 150 * film_strip.WIDTH_IN

@@ -35,7 +35,7 @@ def test_embeddings_are_unit_vectors_that_survive_saving(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["video", "text", "audio"])
-def test_a_random_start_tells_inputs_apart(name: str) -> None:
+def test_random_weights_embed_different_inputs_differently(name: str) -> None:
     encoder, inputs = encoders()[name]
     first, second = encoder.eval()(*inputs)
     assert (first - second).norm() > 1e-3  # weights of almost zero (a default of a library's) would not

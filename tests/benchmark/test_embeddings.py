@@ -59,7 +59,7 @@ def numbers(summary):
     return {name: value for name, value in summary.items() if value is not None}
 
 
-def test_distances_are_those_of_the_rows_and_the_floor_is_real_against_real(folders, tiny_release, tmp_path):
+def test_distances_match_the_embeddings_and_the_floor_is_real_against_real(folders, tiny_release, tmp_path):
     report = score(folders, tiny_release, cache=tmp_path / "features")
     found, floor = (report.scores[name].summary for name in ("system", "reference"))
     ear = load_class(f"{EMBEDDER}={tiny_release}")
@@ -141,7 +141,7 @@ def test_features_come_from_the_cache_until_a_file_changes(folders, tiny_release
     assert len(sorted(cache.rglob("*.safetensors"))) == len(files) + 1
 
 
-def test_few_rows_have_no_frechet_distance_and_one_clip_no_floor(folders, tiny_release):
+def test_few_embeddings_have_no_frechet_distance_and_one_clip_no_floor(folders, tiny_release):
     report = score(folders, tiny_release, limit=3)
     assert report.scores["system"].summary[f"fad_{EAR}"] is None
     assert report.scores["system"].summary[f"kad_{EAR}"] is not None
@@ -152,7 +152,7 @@ def test_few_rows_have_no_frechet_distance_and_one_clip_no_floor(folders, tiny_r
     assert floor[f"fad_{EAR}"] is None and floor[f"kad_{EAR}"] is None
 
 
-def test_a_longer_file_is_cut_and_a_bad_one_left_out_of_every_figure(folders, tiny_release):
+def test_a_longer_file_is_cut_and_a_bad_one_left_out_of_every_metric(folders, tiny_release):
     whole = numbers(score(folders, tiny_release).scores["system"].summary)
     sound, rate = soundfile.read(folders[0] / "v03.wav", dtype="float32")
     soundfile.write(folders[0] / "v03.wav", np.concatenate([sound, sound[::-1]]), rate)
@@ -238,11 +238,11 @@ def test_changes_between_different_clips_have_a_note(folders, tmp_path, capsys):
             earlier=whole.content())  # fmt: skip
     assert "different clips" in capsys.readouterr().out
     notes = json.loads((tmp_path / "less.json").read_text())["notes"]
-    assert "compared, system: 11 clips now, 12 in the earlier report (v03 at 0 s is in one of both alone)" in notes[-1]
+    assert "compared, system: 11 clips now, 12 in the earlier report (v03 at 0 s is only in one of them)" in notes[-1]
 
 
 class Eye:
-    """Rows of a picture by its brightness."""
+    """Embeddings of a frame from its brightness."""
 
     def __init__(self):
         self.identity = {"name": "eye"}
@@ -251,7 +251,7 @@ class Eye:
         return stacks.float().mean((2, 3, 4))[:, :3]
 
 
-def test_favd_pairs_each_picture_with_both_sounds(rendered, tmp_path, monkeypatch):
+def test_favd_pairs_each_video_with_both_sounds(rendered, tmp_path, monkeypatch):
     torch.manual_seed(0)
     ear = VGGish(VGGishNetwork((2, 2, 2, 2, 2, 2), 4), {"checkpoint": "tiny"}, output="raw")
     monkeypatch.setattr(scoring, "load_profile", lambda name, weights: (Eye(), ear))
@@ -281,7 +281,7 @@ def small(rows):
     return lambda name, **options: FrechetAudioVisualDistance(name, min_embeddings=rows, **options)
 
 
-def test_the_picture_is_the_reference_or_the_video_beside_it(rendered, tmp_path):
+def test_video_comes_from_the_reference_or_the_file_beside_it(rendered, tmp_path):
     assert all(pair.video.suffix == ".mp4" for pair in match_folders(rendered, rendered).pairs)
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, np.zeros(100), 16_000)

@@ -138,16 +138,16 @@ def test_a_phone_shows_all_of_the_header(folders, tmp_path, browser):
     page.close()
 
 
-def test_a_click_on_a_picture_plays_from_there(out, browser):
+def test_a_click_on_a_timeline_plays_from_there(out, browser):
     page = browser.new_page()
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto((out / "report.html").as_uri())
-    picture = page.locator(".picture").first
-    box = picture.bounding_box()
-    picture.click(position={"x": box["width"] / 2, "y": 20})
+    timeline = page.locator(".timeline").first
+    box = timeline.bounding_box()
+    timeline.click(position={"x": box["width"] / 2, "y": 20})
     page.wait_for_function("document.querySelector('audio').currentTime >= 1")
     now = page.evaluate("document.querySelector('.now').getAttribute('x1')")
     assert 480 < float(now) <= 1000

@@ -101,7 +101,7 @@ class Slow(Numbers):
         return super().__getitem__(index)
 
 
-def test_two_processes_killed_go_on_to_what_one_would_have_written(tmp_path):
+def test_two_killed_processes_resume_to_the_output_of_one(tmp_path):
     def start(dataset):
         options = {"identity": {}, "shard_size": 3, "world_size": 2, "progress": False}
         fork = multiprocessing.get_context("fork")

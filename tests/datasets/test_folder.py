@@ -68,7 +68,7 @@ def test_video_folder_with_captions(greatest_hits, tmp_path, caplog):
         VideoFolder(greatest_hits, spec=ClipSpec(seconds=9.0), fields=("frames",))
 
 
-def test_what_cannot_be_used_is_left_out_and_counted(recording, tmp_path, caplog):
+def test_unusable_videos_are_left_out_and_counted(recording, tmp_path, caplog):
     folder = tmp_path / "mine"
     recording(folder, "silent", 2.2, wav=False)
     (folder / "broken.mp4").write_bytes(b"no video")
@@ -142,7 +142,7 @@ class Damaged(torch.utils.data.Dataset):
         return {"index": index % 10}
 
 
-def test_in_training_others_take_the_place_of_what_cannot_be_read(caplog):
+def test_unreadable_clips_are_replaced_in_training(caplog):
     module = ClipDataModule(Damaged({3, 4, 9}), Damaged({3}), batch_size=5)
     for _ in range(2):
         seen = sorted(int(i) for batch in module.train_dataloader() for i in batch["index"])

@@ -74,7 +74,7 @@ def test_the_same_clips_make_the_same_bytes(tmp_path):
     shuffled=st.booleans(),
     draws=st.randoms(use_true_random=False),
 )
-def test_stretches_share_out_every_clip_once(counts, world_size, num_workers, batch_size, shuffled, draws):
+def test_each_clip_is_in_exactly_one_share(counts, world_size, num_workers, batch_size, shuffled, draws):
     total, order = sum(counts), draws.sample(range(len(counts)), len(counts))
     seen = []
     for rank in range(world_size):

@@ -73,7 +73,7 @@ def test_a_set_is_at_no_distance_from_itself():
     assert clap_score(clip_rows(0), clip_rows(0)) == pytest.approx(1)
 
 
-def test_too_few_rows_have_no_figure_but_a_reason():
+def test_too_few_embeddings_give_none_and_a_note():
     metric = FrechetAudioDistance()
     metric.update(clip_rows(0, 100), real=True, clip="a")
     metric.update(clip_rows(1, DIM), real=False, clip="a")
@@ -89,7 +89,7 @@ def test_too_few_rows_have_no_figure_but_a_reason():
     assert any("FAD-infinity" in note for note in allowed.compute().notes)
 
 
-def test_the_fewest_rows_that_carry_a_figure_give_it():
+def test_the_minimum_number_of_embeddings_gives_a_distance():
     generated, reference = clip_rows(0, 1000), clip_rows(1, 1200)
     for count, infinity in ((DIM + 1, None), (999, None), (1000, frechet_infinity(generated, reference, seed=3))):
         metric = FrechetAudioDistance(seed=3)
@@ -115,7 +115,7 @@ def test_a_kernel_distance_of_few_embeddings_has_a_note(count, noted):
     assert any("99 embeddings: it scatters" in note for note in metric.compute().notes) == noted
 
 
-def test_without_rows_there_is_no_figure():
+def test_without_embeddings_the_distance_is_none():
     assert FrechetAudioDistance().compute().value is None
     assert "0 embeddings" in KernelAudioDistance().compute().notes[0]
 
@@ -136,7 +136,7 @@ def test_rows_that_are_none_are_refused_with_the_clips_name(rows, message):
         metric.update(rows, real=False, clip="second")
 
 
-def test_infinity_takes_the_bias_of_few_rows_away():
+def test_frechet_infinity_removes_the_bias_of_few_embeddings():
     rng = np.random.default_rng(0)
     reference = rng.standard_normal((20_000, 20))
     generated = rng.standard_normal((1500, 20))

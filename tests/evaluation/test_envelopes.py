@@ -56,7 +56,7 @@ def test_a_silent_generated_clip_correlates_with_nothing_and_has_no_lag():
     assert leak_db(silent, reference) == -120
 
 
-def test_an_inaudible_reference_gives_no_figure():
+def test_an_inaudible_reference_gives_none():
     hiss = envelope(2e-5 * torch.randn(4 * RATE, generator=torch.Generator().manual_seed(0)))
     assert envelope_correlation(envelope(bursts()), hiss) is None
     assert envelope_lag(envelope(bursts()), hiss) is None
@@ -64,7 +64,7 @@ def test_an_inaudible_reference_gives_no_figure():
 
 
 @pytest.mark.parametrize("num_samples", [1, 128, 512, 639])
-def test_a_clip_shorter_than_its_windows_gives_no_figure(num_samples):
+def test_a_clip_shorter_than_its_windows_gives_none(num_samples):
     short = envelope(torch.full((num_samples,), 0.3))
     assert envelope_l1(short, short) == 0
     assert envelope_correlation(short, short) is envelope_lag(short, short) is leak_db(short, short) is None

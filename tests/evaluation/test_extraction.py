@@ -54,7 +54,7 @@ def test_a_stretch_of_a_file_has_its_times(clips):
     assert torch.equal(part.covered, whole.embeddings[1:3])
 
 
-def test_a_stretch_past_the_end_is_padded_so_that_sets_have_clips_of_one_length(clips):
+def test_a_segment_past_the_end_is_padded_to_one_length(clips):
     found = extract([AudioClip(clips[1].path, 0.0, 3.0)], Counting()).features[0]
     assert len(found.embeddings) == 3 and found.num_covered == 2
     assert found.embeddings[0, 0] == extract(clips[1:2], Counting()).features[0].embeddings[0, 0]

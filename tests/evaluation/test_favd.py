@@ -45,7 +45,7 @@ def test_rows_are_stacks_of_24_frames_at_25_a_second(clips, monkeypatch):
     assert min(network.asked[0][-2:]) == 256
 
 
-def test_a_stretch_is_a_stretch_and_what_is_cached_is_not_made_again(clips, tmp_path):
+def test_segments_are_embedded_once_and_then_cached(clips, tmp_path):
     cache, network = FeatureCache(tmp_path), Seen()
     (whole,) = extract_videos(clips[:1], network, cache=cache).features
     assert torch.equal(extract_videos(clips[:1], Seen(), cache=cache).features[0].embeddings, whole.embeddings)
@@ -79,7 +79,7 @@ def rows(seed, count, dim, shift=0.0):
     return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)) + shift
 
 
-def test_favd_is_the_distance_of_rows_side_by_side_cut_to_the_shorter():
+def test_favd_concatenates_embeddings_cut_to_the_shorter():
     metric = FrechetAudioVisualDistance("favd-rgb-vggish", infinity=False)
     sets = {True: [], False: []}
     for clip in range(8):
@@ -95,7 +95,7 @@ def test_favd_is_the_distance_of_rows_side_by_side_cut_to_the_shorter():
     assert metric.profile == "favd-rgb-vggish"
 
 
-def test_favd_of_a_set_with_itself_is_zero_and_without_enough_rows_none():
+def test_favd_of_a_set_with_itself_is_zero_and_with_few_embeddings_none():
     metric = FrechetAudioVisualDistance("favd-rgb-vggish")
     for real in (True, False):
         metric.update(rows(0, 9, 3), rows(1, 9, 2), real=real, clip="a")

@@ -128,7 +128,7 @@ def test_the_median_of_an_even_number_is_between_the_middle_two():
     assert float(metric.compute()) == 30
 
 
-def test_a_clip_is_scored_by_the_groups_that_are_asked_for_and_refused_where_it_cannot_be():
+def test_a_clip_is_scored_by_the_selected_groups_or_refused():
     class Judge:
         def hear(self, audio, rate):
             return ["wood"]

@@ -5,7 +5,7 @@ from foleygram.experiments.training_reports import control_report, objectives_re
 PROTOCOL = {"seed": 0, "clips": 2}
 
 
-def test_objectives_stand_in_two_tables_with_dashes_where_a_figure_is_missing() -> None:
+def test_objectives_are_reported_in_two_tables_with_dashes_for_missing_metrics() -> None:
     metrics = {
         "start": {"auc_all_mixed": 0.9, "v+true: onset_f1_50": 0.5},
         "GRAM": {"auc_all_mixed": 0.95, "volume_matched": 0.2},

@@ -206,7 +206,7 @@ def test_damaged_storage_starts_afresh(browser: Any, page_folder: Path, kept: st
     page.context.close()
 
 
-def test_pictures_are_seen_with_each_sound(browser: Any, tmp_path: Path) -> None:
+def test_video_is_shown_with_each_sound(browser: Any, tmp_path: Path) -> None:
     for system, level in (("good", 0.3), ("poor", 0.05)):
         (tmp_path / system).mkdir()
         silent_film(tmp_path / system / "clip.mp4")
@@ -225,7 +225,7 @@ def test_pictures_are_seen_with_each_sound(browser: Any, tmp_path: Path) -> None
         page.keyboard.press("Space")
         page.wait_for_selector(".player.done")
         page.keyboard.press("4")
-        assert page.is_disabled("#next")  # with a picture, its timing is asked as well
+        assert page.is_disabled("#next")  # with a video, its timing is asked as well
         page.keyboard.press("5")
         page.keyboard.press("Enter")
     content = download(page, tmp_path / "answers.json")

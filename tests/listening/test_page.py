@@ -92,15 +92,15 @@ def test_videos_are_shown_and_lose_their_names(rendered: Path, tmp_path: Path) -
     assert plan.scales.keys() == {"timing", "quality"}
 
 
-def test_one_folder_of_pictures_serves_systems_that_are_sounds_alone(folders, rendered: Path, tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
+def test_one_folder_of_videos_serves_systems_with_audio_only(folders, rendered: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
     for clip, video in zip(("knock", "tap"), sorted(rendered.glob("*.mp4")), strict=False):
-        (tmp_path / "pictures" / f"{clip}.mp4").write_bytes(video.read_bytes())
+        (tmp_path / "videos" / f"{clip}.mp4").write_bytes(video.read_bytes())
     assert match_systems(folders).sources["secret-alpha", "tap"].video is None
-    match = match_systems(folders, videos=tmp_path / "pictures")
+    match = match_systems(folders, videos=tmp_path / "videos")
     assert {source.video.name for source in match.sources.values()} == {"knock.mp4", "tap.mp4"}
     assert match.sources["secret-alpha", "tap"].sound == folders[0] / "tap.wav"
-    alone = match_systems(folders, videos=tmp_path / "pictures", media="audio")
+    alone = match_systems(folders, videos=tmp_path / "videos", media="audio")
     assert all(source.video is None for source in alone.sources.values())
 
 
@@ -184,7 +184,7 @@ def test_impossible_arguments_are_refused_with_a_message(folders, tmp_path: Path
     assert code == 1 and words in message and not (tmp_path / "page").exists()
 
 
-def test_pictures_that_no_browser_shows_are_refused(tmp_path: Path) -> None:
+def test_codecs_that_browsers_do_not_play_are_refused(tmp_path: Path) -> None:
     for system in ("one", "two"):
         (tmp_path / system).mkdir()
         with av.open(str(tmp_path / system / "clip.mp4"), "w") as target:

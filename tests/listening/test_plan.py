@@ -54,7 +54,7 @@ def test_the_page_holds_no_names_of_systems_clips_or_checks() -> None:
         assert secret not in text
 
 
-def test_the_seed_decides_and_the_salt_tells_tests_apart() -> None:
+def test_same_seed_gives_the_same_plan_and_salt_changes_only_the_page_id() -> None:
     assert plan() == plan() != plan(seed=2)
     assert plan().page != plan(salt="other files").page
     assert plan().media == plan(salt="other files").media
@@ -95,7 +95,7 @@ def test_only_what_is_asked_for_is_planned() -> None:
         ({"num_checks": 5}, "5 attention checks on 4 clips"),
     ],
 )
-def test_a_test_that_cannot_be_is_refused(options, words) -> None:
+def test_invalid_plan_options_raise(options, words) -> None:
     with pytest.raises(ValueError, match=words):
         plan(**options)
 

@@ -94,7 +94,7 @@ def test_sound_of_a_video_is_at_its_moment(tmp_path, videos, suffix):
     assert part.shape == (1, 8_000) and loudest(part, 16_000) == pytest.approx(0.1, abs=0.003)
 
 
-def test_sound_and_picture_share_one_clock(tmp_path, videos):
+def test_audio_and_video_share_one_clock(tmp_path, videos):
     """The file starts at 1.4 s, its sound half a second after its video: half a second of silence comes first."""
     path = videos.write(
         tmp_path / "v.mkv",

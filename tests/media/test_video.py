@@ -76,7 +76,7 @@ def test_any_ascending_times(tmp_path_factory, videos, times):
     assert np.allclose(ages, np.maximum(times - relative[numbers], 0), atol=1e-4)
 
 
-def test_both_decoders_agree_and_turn_the_picture_upright(tmp_path, videos):
+def test_both_decoders_agree_and_apply_rotation(tmp_path, videos):
     path = videos.write(tmp_path / "turned.mp4", videos.constant(30, 20), rotation=90)
     slow, fast = (read_frames(path, np.array([0.35]), size=64, fast=fast).frames[0] for fast in (False, True))
     assert (slow.float() - fast.float()).abs().mean() < 2
@@ -116,7 +116,7 @@ def test_grids():
     assert len(motion_times(0.0, 4.0, 30)) == 120
 
 
-def test_probe_tells_what_is_there(tmp_path, videos):
+def test_probe_reads_size_codec_audio_and_duration(tmp_path, videos):
     sound = np.zeros((2, 16_000))
     path = videos.write(tmp_path / "une vidéo 鼓 #1%d?.mp4", videos.constant(15, 30), audio=sound)
     info = probe(path)

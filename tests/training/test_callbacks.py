@@ -30,7 +30,7 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(look_every, message, 
 
 
 @pytest.mark.parametrize("job", [{}, {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "foley"}])
-def test_a_run_asked_to_stop_saves_itself_and_queues_again(job, fit, arguments, tmp_path):
+def test_a_preempted_run_saves_a_checkpoint_and_requeues(job, fit, arguments, tmp_path):
     cut, requeued = tmp_path / "cut", tmp_path / "requeued"
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f'#!/bin/sh\necho "$@" > {requeued}\n')

@@ -165,7 +165,7 @@ def test_a_deterministic_run_depends_on_its_seed_alone(stage, fit, tmp_path):
     assert any(not torch.equal(value, other[name]) for name, value in first.items())
 
 
-def test_the_table_tells_trained_from_frozen(fit, tmp_path):
+def test_the_table_counts_trained_and_frozen_parameters(fit, tmp_path):
     run = fit("generation", tmp_path, 2)
     rows = {words[0]: words[-2:] for line in run.output.splitlines() if len(words := line.split()) >= 3}
     trained = sum(value.numel() for value in run.checkpoint["state_dict"].values())

@@ -350,7 +350,7 @@ def test_a_name_without_a_known_form_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_choice_is_a_word_or_a_file(tmp_path: Path) -> None:
+def test_an_envelope_option_is_a_source_or_a_file(tmp_path: Path) -> None:
     assert (chosen_envelope("predicted"), chosen_envelope("audio")) == ("predicted", "audio")
     write_envelope(tmp_path / "clip.csv", struck())
     given_ = chosen_envelope(str(tmp_path / "clip.csv"))

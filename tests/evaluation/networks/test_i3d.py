@@ -124,7 +124,7 @@ def test_motion_is_clipped_rounded_and_added(paths, stack):
     assert pictures.identity["name"] == "i3d-rgb"
 
 
-def test_frames_move_a_row_and_the_last_counts_for_motion_alone(paths, stack):
+def test_the_rgb_embedding_ignores_only_the_last_frame(paths, stack):
     network, other = I3D.from_weights(paths[0]), stack.clone()
     other[:, 24] = 0
     assert torch.equal(network(stack), network(other))

@@ -80,7 +80,7 @@ def test_a_fetched_checkpoint_is_named_by_hub_id_and_revision(folder, tmp_path):
     assert (identity["checkpoint"], identity["revision"]) == ("laion/another", "abc")
 
 
-def test_a_row_does_not_depend_on_its_batch(clap):
+def test_an_embedding_does_not_depend_on_its_batch(clap):
     torch.testing.assert_close(clap(sounds()), torch.cat([clap(one[None]) for one in sounds()]), rtol=0, atol=1e-5)
 
 

@@ -77,7 +77,7 @@ def test_rows_equal_the_layers_taken_one_by_one(path, state):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".npz"])
-def test_quantised_rows_are_whitened_clipped_and_rounded(path, tmp_path, suffix):
+def test_quantised_embeddings_are_whitened_clipped_and_rounded(path, tmp_path, suffix):
     rng = np.random.default_rng(0)
     arrays = {"pca_eigen_vectors": rng.standard_normal((128, 128)) * 0.1, "pca_means": rng.standard_normal((128, 1))}
     file = tmp_path / f"pca{suffix}"
@@ -97,7 +97,7 @@ def test_quantised_rows_are_whitened_clipped_and_rounded(path, tmp_path, suffix)
     assert embedder.identity["pca_sha256"]
 
 
-def test_stretches_follow_each_other_every_96_hundredths(path):
+def test_windows_start_every_0_96_seconds(path):
     embedder = VGGish.from_weights(path)
     assert [len(sound_windows(noise(seconds), embedder)) for seconds in (10, 1.934, 1.935, 0.5)] == [10, 1, 2, 1]
     sound = noise(2.5)
