@@ -268,7 +268,7 @@ def train_wordpiece(captions: Iterable[str], vocab_size: int = 256) -> BertToken
     characters = sorted({*ascii_lowercase, *digits, *"".join(words)})
     pieces = [*SPECIAL_TOKENS, *characters, *("##" + character for character in characters)]
     if len(pieces) > vocab_size:
-        raise ValueError(f"vocab_size is {vocab_size}, but the captions' characters alone need {len(pieces)}")
+        raise ValueError(f"vocab_size is {vocab_size}, but the captions' characters already need {len(pieces)}")
     frequent = sorted(words.keys() - set(pieces), key=lambda word: (-words[word], word))
     vocabulary = {piece: index for index, piece in enumerate([*pieces, *frequent][:vocab_size])}
     return BertTokenizer(vocab=vocabulary, model_max_length=MAX_TOKENS)

@@ -55,7 +55,7 @@ def comparison_notes(report: Report, earlier: Mapping[str, Any]) -> list[str]:
             video, start = min(ours ^ theirs)
             notes.append(
                 f"compared, {name}: {len(ours)} clips now, {len(theirs)} in the earlier report ({video} at {start:g} s "
-                "is in one of both alone): the changes are between different clips, and have no interval"
+                "is only in one of them): the changes are between different clips, and have no interval"
             )
     others = sorted(_changed_networks(report.protocol, earlier["protocol"]))
     return notes + [f"not compared: metrics of {name}, another network in the earlier report" for name in others]

@@ -30,8 +30,8 @@ def read_report(path: Path) -> dict[str, Any]:
         if not {"protocol", "summary", "clips"} <= content.keys():
             raise ValueError("it lacks protocol, summary or clips")
         clips = {name: [(row["video_id"], row["start"]) for row in rows] for name, rows in content["clips"].items()}
-        figures = {name: summary.items() for name, summary in content["summary"].items()}
-        if clips.keys() != figures.keys() or not isinstance(content["protocol"].get("embedders", {}), dict):
+        summaries = {name: summary.items() for name, summary in content["summary"].items()}
+        if clips.keys() != summaries.keys() or not isinstance(content["protocol"].get("embedders", {}), dict):
             raise ValueError("its protocol, summary and clips do not match")
         return content
     except FileNotFoundError:

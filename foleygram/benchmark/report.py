@@ -122,7 +122,7 @@ class Report:
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """One table of what is scored against its own clip alone, one of what borrows from another; remarks below."""
+    """One table of what is scored against its own clip, one of what uses other clips; remarks below."""
     console = console or Console()
     own = {report.marked(name): value for name, value in report.scores.items() if name not in report.borrowed}
     for first in range(0, len(own), COLUMNS):

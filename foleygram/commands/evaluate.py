@@ -55,7 +55,7 @@ def evaluate(
     batch_size: options.BatchSize = 8,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for report.json, per_clip.csv, report.html; FILE.json for the metrics alone."),
+        typer.Option(help="Folder for report.json, per_clip.csv, report.html; FILE.json for only the metrics."),
     ] = None,
     compare: Annotated[Path | None, typer.Option(help="An earlier report.json to compare with.")] = None,
     report_clips: Annotated[int, typer.Option(min=0, help="Clips to hear in report.html, best and worst.")] = 12,

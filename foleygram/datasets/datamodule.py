@@ -1,4 +1,4 @@
-"""Feeds any clip data set to Lightning in an order that depends on the seed and the epoch alone."""
+"""Feeds any clip data set to Lightning in an order that depends only on the seed and the epoch."""
 
 import logging
 from collections.abc import Callable, Iterator

@@ -29,7 +29,7 @@ def conditioning(run: Run, *, true_envelope: bool = False) -> Report:
     envelope = "the reference's, as in the paper" if true_envelope else "predicted from the video, whatever the letters"
     text = (
         "a: the reference sound itself, v: the video, t: the caption; the letters choose the semantic tokens. The "
-        f"envelope is {envelope}. {ORACLE}: uses the reference sound, so an oracle that a system with the video alone "
+        f"envelope is {envelope}. {ORACLE}: uses the reference sound, so an oracle that a system with only the video "
         f"cannot reach. {OWN} is the encoder that makes a's token, so it is no independent judge of those conditions."
     )
     return replace(report, findings=(_finding("Conditioning", text, report, names),))

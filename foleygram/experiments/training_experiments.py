@@ -203,9 +203,9 @@ def _generation_metrics(
         judge=setup.base / "judge", device=device,
     )  # fmt: skip
     return {
-        f"{name}: {figure}": value
+        f"{name}: {metric}": value
         for name in names
-        for figure, value in report.scores[name].summary.items()
+        for metric, value in report.scores[name].summary.items()
         if value is not None
     }
 

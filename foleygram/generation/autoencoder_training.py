@@ -218,7 +218,7 @@ class AutoencoderTraining(Stage):
         self.log("val_latent_std", latents.float().std(), **over)
 
     def export(self) -> None:
-        """Save the trained part alone, its latents at unit variance."""
+        """Save only the trained part, its latents at unit variance."""
         self.normalise_latents()
         self.autoencoder.save_pretrained(Path(self.hparams.out) / "vae")
 

@@ -77,7 +77,7 @@ class DistillationModule(GenerationModule):
         return [*super().parameter_groups(), *more]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Describe the parts for export; those of a run with adapters come from the folder `out` alone."""
+        """Describe the parts for export; those of a run with adapters come from the folder `out` only."""
         if not self._adapters:
             super().on_save_checkpoint(checkpoint)
 

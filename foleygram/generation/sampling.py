@@ -24,7 +24,7 @@ PING_PONG_LOG_SNR = (-6.2, 2.0)
 
 
 class ClipNoise:
-    """Gaussian noise from one CPU generator per clip: a clip's sound depends on its seed alone, not on its batch.
+    """Gaussian noise from one CPU generator per clip: a clip's sound depends only on its seed, not on its batch.
 
     Clips are the rows of a batch (B, C, T), or with `lengths` stretches of one row (1, C, T), one after another.
     """

@@ -152,7 +152,7 @@ def _check(
     if not clips:
         raise ValueError("no clip that every system has")
     if tasks != "pairs" and not scales:
-        raise ValueError("nothing to rate on: give a scale, or ask for pairs alone")
+        raise ValueError("nothing to rate on: give a scale or choose only pairs")
     if not 0 <= num_checks <= len(clips):
         raise ValueError(f"{num_checks} attention checks on {len(clips)} clips: one per clip at most")
 

@@ -41,7 +41,7 @@ def write_card(folder: Path, index: Mapping[str, Any]) -> None:
 def _facts(index: Mapping[str, Any]) -> Iterator[str]:
     spec = index["spec"]
     if "projectors" not in index["parts"]:
-        yield f"Parts of a FoleyGRAM release ({PAPER}); alone they generate nothing."
+        yield f"Parts of a FoleyGRAM release ({PAPER}); they do not generate sound without the missing parts."
         return
     yield (
         f"Generates synchronised sound for silent video: FoleyGRAM ({PAPER}), implemented in foleygram "
@@ -63,7 +63,7 @@ def _parts(folder: Path, parts: Mapping[str, Mapping[str, str]]) -> Iterator[str
 
 
 def _stored_numbers(path: Path) -> int:
-    """Numbers in a safetensors file, from its header alone."""
+    """Numbers in a safetensors file, read from its header only."""
     with safe_open(path, "pt") as file:
         return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
 

@@ -184,7 +184,7 @@ def load_release(folder: Path, torch_dtype: torch.dtype = torch.float32) -> tupl
     missing, sampler = missing_parts(index["parts"]), sampler_settings(index)
     if missing or sampler is None:
         needed = ", ".join(missing) or "sampler settings"
-        raise FileNotFoundError(f"{folder}: holds {', '.join(index['parts'])} alone; generating needs {needed} too")
+        raise FileNotFoundError(f"{folder}: holds only {', '.join(index['parts'])}; generating needs {needed} too")
     parts, spec = load_parts(folder, torch_dtype), ClipSpec(**index["spec"])
     _check_rates(folder, spec)
     return Parts(**parts), spec, sampler

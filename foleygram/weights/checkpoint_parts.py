@@ -1,4 +1,4 @@
-"""Descriptions of the networks in a training checkpoint, so that they can be built from the file alone."""
+"""Descriptions of the networks in a training checkpoint, so that they can be built from the file only."""
 
 import tempfile
 from pathlib import Path

@@ -1,11 +1,11 @@
 "use strict";
-// One sound at a time; a line follows it through its picture, and a click on the picture goes there.
+// One sound at a time; a line follows it through its timeline, and a click on the timeline goes there.
 for (const sound of document.querySelectorAll(".sound")) {
   const audio = sound.querySelector("audio");
-  const picture = sound.querySelector(".picture");
-  const now = picture.querySelector(".now");
-  const seconds = Number(picture.dataset.seconds);
-  const width = picture.viewBox.baseVal.width;
+  const timeline = sound.querySelector(".timeline");
+  const now = timeline.querySelector(".now");
+  const seconds = Number(timeline.dataset.seconds);
+  const width = timeline.viewBox.baseVal.width;
   const follow = () => {
     const x = width * Math.min(1, audio.currentTime / seconds);
     now.setAttribute("x1", x);
@@ -14,13 +14,13 @@ for (const sound of document.querySelectorAll(".sound")) {
   };
   audio.addEventListener("play", () => {
     for (const other of document.querySelectorAll("audio")) if (other !== audio) other.pause();
-    picture.classList.add("playing");
+    timeline.classList.add("playing");
     follow();
   });
   audio.addEventListener("seeked", follow);
-  audio.addEventListener("ended", () => picture.classList.remove("playing"));
-  picture.addEventListener("click", (event) => {
-    const box = picture.getBoundingClientRect();
+  audio.addEventListener("ended", () => timeline.classList.remove("playing"));
+  timeline.addEventListener("click", (event) => {
+    const box = timeline.getBoundingClientRect();
     audio.currentTime = (seconds * (event.clientX - box.left)) / box.width;
     audio.play();
   });

@@ -99,7 +99,7 @@ class MicrosoftClap(nn.Module):
 
     @classmethod
     def from_weights(cls, path: str | Path, *, tokenizer: str | Path | None = None) -> "MicrosoftClap":
-        """From `CLAP_weights_2023.pth`; `tokenizer`, a folder or hub id with GPT-2's, is for text alone.
+        """From `CLAP_weights_2023.pth`; `tokenizer`, a folder or hub id with GPT-2's, is needed only for text.
 
         Raises FileNotFoundError with how to get them, ValueError for a file that is damaged or holds other weights.
         """
@@ -129,7 +129,7 @@ class MicrosoftClap(nn.Module):
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings (N, 1024) of texts, at most 76 tokens each; raises ValueError where no tokenizer was given."""
         if self.text is None:
-            raise ValueError("Microsoft CLAP was loaded for sound alone; for texts give GPT-2's tokenizer, `tokenizer`")
+            raise ValueError("Microsoft CLAP was loaded without a tokenizer; for texts give GPT-2's tokenizer, `tokenizer`")
         embeddings: Tensor = self.text(texts)
         return embeddings.float().cpu()
 

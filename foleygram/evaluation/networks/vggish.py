@@ -70,7 +70,7 @@ class VGGish(nn.Module):
         """Raises ValueError for an unknown `output`, or `quantised` without `whitening`."""
         super().__init__()
         if output not in get_args(Output) or (output == "quantised") != (whitening is not None):
-            raise ValueError(f"output {output!r}: one of {get_args(Output)}; quantised, and it alone, needs the PCA")
+            raise ValueError(f"output {output!r}: one of {get_args(Output)}; only quantised needs the PCA")
         self.network = network.eval().requires_grad_(False)
         self.output, self.whitening = output, whitening
         self.identity = {**identity, "name": f"vggish-{output}"}
