@@ -63,7 +63,7 @@ def main() -> None:
             for triple, output in zip(some, generate_each(pipeline, places, Sampling(options.steps)), strict=True):
                 if output is None or isinstance(output, Exception):
                     raise RuntimeError(f"{triple['A']['video_id']}: {output}")
-                material = judge.hear(output.audio.mean(0)[None], spec.sample_rate)[0]
+                material = judge.classify(output.audio.mean(0)[None], spec.sample_rate)[0]
                 heard[next((name for name, clip in triple.items() if clip["materials"] == material), "other")] += 1
         shares = "  ".join(f"{name} {heard[name] / len(triples):.3f}" for name in ("A", "B", "C", "other"))
         print(f"{case:32} {shares}", flush=True)

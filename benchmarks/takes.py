@@ -26,7 +26,7 @@ def main() -> None:
             if not isinstance(takes, list):
                 raise RuntimeError(f"{clip['video_id']}: {takes}")
             sounds = [take.output.audio.mean(0) for take in takes]
-            heard = [judge.hear(sound[None], spec.sample_rate)[0] == clip["materials"] for sound in sounds]
+            heard = [judge.classify(sound[None], spec.sample_rate)[0] == clip["materials"] for sound in sounds]
             reference = clip_envelope(clip["audio"].mean(0), spec.sample_rate)
             true = [envelope_l1(clip_envelope(sound, spec.sample_rate), reference) for sound in sounds]
             rows.append(([take.score.envelope_l1 for take in takes], heard, true, [t.score.volume for t in takes]))

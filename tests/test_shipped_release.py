@@ -53,6 +53,6 @@ def test_the_judge_recognises_the_material(report):
     for path in sorted((report / "sounds" / "vt").glob("*.wav")):
         events = ROOT / "data" / "examples" / f"{path.stem.rpartition('_')[0]}_times.txt"
         sound, rate = soundfile.read(path, always_2d=True, dtype="float32")
-        heard = judge.hear(torch.from_numpy(sound.mean(1))[None], rate)[0]
+        heard = judge.classify(torch.from_numpy(sound.mean(1))[None], rate)[0]
         right += heard in {line.split()[1] for line in events.read_text().splitlines()}
     assert right >= 2

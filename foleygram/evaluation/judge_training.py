@@ -119,7 +119,7 @@ def _gain(decibels: float) -> float:
 
 def judge_accuracy(judge: MaterialJudge, sounds: Sequence[LabelledSound]) -> float:
     """Share of `sounds`, at the judge's rate, that it classifies correctly."""
-    answers = [judge.hear(sound.audio[None], judge.config.sample_rate)[0] for sound in sounds]
+    answers = [judge.classify(sound.audio[None], judge.config.sample_rate)[0] for sound in sounds]
     return sum(heard == sound.material for heard, sound in zip(answers, sounds, strict=True)) / len(sounds)
 
 

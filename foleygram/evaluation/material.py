@@ -70,7 +70,7 @@ class MaterialJudge(PreTrainedModel):
         return self.head(self.dropout(pooled))
 
     @torch.inference_mode()
-    def hear(self, audio: Tensor, sample_rate: int) -> list[str | None]:
+    def classify(self, audio: Tensor, sample_rate: int) -> list[str | None]:
         """Material of each mono sound (B, samples); None for one that is inaudible."""
         self.eval()
         sound = resample(audio.cpu(), sample_rate, self.config.sample_rate)

@@ -57,7 +57,7 @@ def score_clip(clip: ScoredClip, metrics: Sequence[str] = CLIP_METRICS, judge: M
     if "envelope" in metrics:
         row |= _envelope_values(clip)
     if "material" in metrics and judge is not None:
-        heard = judge.hear(clip.generated[None], clip.sample_rate)[0] if clip.material else None
+        heard = judge.classify(clip.generated[None], clip.sample_rate)[0] if clip.material else None
         row |= {"material": clip.material, "heard": heard}
     if "condfoleygen" in metrics:
         agreement = onset_agreement(clip.generated, clip.reference, clip.sample_rate)

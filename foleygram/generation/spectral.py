@@ -32,7 +32,7 @@ def relative_l2(obtained: Tensor, wanted: Tensor) -> Tensor:
 class MultiResolutionSpectra(nn.Module):
     """Mean over windows of log-mel L1 (Kumar et al. 2023, section 3.4) and relative L2 of mel bands and of bins.
 
-    Mel bands ask for a sound's energy before its exact partials can be met.
+    Mel bands give gradients for the energy before single partials fit.
     """
 
     def __init__(self, *, sample_rate: int) -> None:

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 class Judge(MaterialJudge):
     """Hears by pitch, so that a test knows what is right."""
 
-    def hear(self, audio, sample_rate):
+    def classify(self, audio, sample_rate):
         peaks = torch.fft.rfft(audio).abs().argmax(-1) * sample_rate / audio.shape[-1]
         return ["metal" if pitch > 1000 else "wood" for pitch in peaks.tolist()]
 
@@ -102,7 +102,7 @@ def videos_unread(monkeypatch):
 
 
 class Pipeline:
-    """Strikes where the envelope rises; sounds as the frames' video does. It can hear nothing else."""
+    """Strikes where the envelope rises; sounds as the frames' video does. It uses nothing else."""
 
     spec = SPEC
 

@@ -67,14 +67,14 @@ def test_the_judge_works_at_any_rate_and_returns_none_for_silence(judge):
 
     sound = toy_sound("ring", 9).audio
     fast = torch.from_numpy(soxr.resample(sound.numpy(), RATE, 44_100))
-    assert judge.hear(fast[None], 44_100) == ["ring"]
-    assert judge.hear(torch.stack([torch.zeros(RATE), sound[:RATE]]), RATE)[0] is None
+    assert judge.classify(fast[None], 44_100) == ["ring"]
+    assert judge.classify(torch.stack([torch.zeros(RATE), sound[:RATE]]), RATE)[0] is None
 
 
 def test_the_judge_resamples_and_uses_no_dropout(judge, monkeypatch):
     heard, score = [], type(judge).forward
     monkeypatch.setattr(type(judge), "forward", lambda self, audio: heard.append(audio) or score(self, audio))
-    judge.train().hear(torch.rand(1, 44_100), 44_100)
+    judge.train().classify(torch.rand(1, 44_100), 44_100)
     assert heard[0].shape == (1, RATE) and not judge.training
 
 

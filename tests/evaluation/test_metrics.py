@@ -130,7 +130,7 @@ def test_the_median_of_an_even_number_is_between_the_middle_two():
 
 def test_a_clip_is_scored_by_the_selected_groups_or_refused():
     class Judge:
-        def hear(self, audio, rate):
+        def classify(self, audio, rate):
             return ["wood"]
 
     sound = torch.zeros(32_000)
