@@ -38,7 +38,7 @@ REENCODINGS: Mapping[str, Reencoding] = {
 
 
 def cut(clip: Clip, out: Path) -> Path:
-    """The clip's video without sound: the file itself where the clip is all of it, else its frames encoded again at `out`."""
+    """The clip's video without sound: the file itself if the clip is all of it, else frames encoded again at `out`."""
     frames, times, ended = _frames(clip)
     if clip.start == 0 and ended:
         return clip.video_path

@@ -129,7 +129,7 @@ class MicrosoftClap(nn.Module):
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings (N, 1024) of texts, at most 76 tokens each; raises ValueError where no tokenizer was given."""
         if self.text is None:
-            raise ValueError("Microsoft CLAP was loaded without a tokenizer; for texts give GPT-2's tokenizer, `tokenizer`")
+            raise ValueError("Microsoft CLAP was loaded without a tokenizer; for texts give GPT-2's, `tokenizer`")
         embeddings: Tensor = self.text(texts)
         return embeddings.float().cpu()
 
