@@ -28,6 +28,10 @@ def render(
     sounds: Annotated[
         Path | None, typer.Option(help="Folder of recorded sounds with an index.csv; default: synthesis.")
     ] = None,
+    scenes: Annotated[
+        Literal["plain", "two-sources", "speech", "music"],
+        typer.Option(help="Drumstick: one stick, two sticks at once, or speech or music beneath the sound."),
+    ] = "plain",
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Render videos with sound, in Greatest Hits' own layout."""
@@ -39,6 +43,8 @@ def render(
 
             if shares != "balanced":
                 raise ValueError("--shares real is of --world drumstick")
+            if scenes != "plain":
+                raise ValueError(f"--scenes {scenes} is of --world drumstick")
             ids = render_physics(
                 out, num_videos=videos, seed=seed, seconds=span, test_share=test_share,
                 sample_rate=sample_rate or 44_100, sounds=sounds, num_workers=workers,
@@ -47,7 +53,7 @@ def render(
             from foleygram.synthetic.drumstick.render import render_dataset
 
             ids = render_dataset(
-                out, num_videos=videos, seed=seed, seconds=span, shares=shares, test_share=test_share,
+                out, num_videos=videos, seed=seed, seconds=span, shares=shares, scenes=scenes, test_share=test_share,
                 sample_rate=sample_rate or 16_000, sounds=sounds, num_workers=workers,
             )  # fmt: skip
     typer.echo(f"{len(ids)} videos in {out}")

@@ -8,7 +8,10 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+from foleygram.cli import app
+from foleygram.synthetic.beneath import LEVEL_DB, music, speech
 from foleygram.synthetic.drumstick.frames import Picture
 from foleygram.synthetic.drumstick.render import plan_video, render_dataset
 from foleygram.synthetic.drumstick.scene import MATERIALS, scrape_speed, tip_height, tip_position
@@ -171,7 +174,7 @@ def test_a_frame_shows_the_stick_over_its_exposure() -> None:
             continue
         inside = abs(event.time - index / float(picture.rate)) < picture.exposure / 2
         if inside and event.action == "hit":
-            lifts = picture.lifts[index]
+            lifts = picture.sticks[0].lifts[index]
             assert lifts.min() < 0.5 * lifts.max() or lifts.max() < 1
     first = plan.scene.events[0]
     up, down = (max(0, round((first.time - early) * float(picture.rate))) for early in (0.2, 0.0))
@@ -203,3 +206,71 @@ def test_gaps_are_spread_as_in_the_real_set() -> None:
 def test_an_impossible_request_raises_with_the_value(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"\d"):
         render_dataset(tmp_path, **{"num_videos": 1, "seed": 0, "progress": False, **wrong})
+
+
+def test_two_sticks_strike_their_own_objects_and_may_strike_together() -> None:
+    scenes = [plan_video(5, index, seconds=(12.0, 12.0), scenes="two-sources").scene for index in range(8)]
+    together = 0
+    for scene in scenes:
+        first, second = scene.players
+        assert [len(p.things) for p in scene.players] == [1, 1] and first.things[0].material != second.things[
+            0
+        ].material
+        times = [np.array([event.time for event in player.events]) for player in scene.players]
+        assert sorted(np.concatenate(times)) == [event.time for event in scene.events]
+        for player, own in zip(scene.players, times, strict=True):
+            np.testing.assert_allclose(tip_height(player, own), 0)
+            on_object = np.abs(tip_position(player, own)[:, 0] - player.things[0].position[0])
+            assert on_object.max() < 0.15
+        together += int((np.abs(times[0][:, None] - times[1]) < 0.15).sum())
+    assert together > 4  # a single stick never strikes twice within 0.16 s
+    plain = plan_video(5, 0).scene
+    assert plain.players == (plain,)
+
+
+def test_two_sticks_are_both_in_the_picture() -> None:
+    plan = plan_video(5, 1, seconds=(4.0, 4.0), scenes="two-sources")
+    both, alone = Picture(plan.scene, plan.seed), Picture(plan.scene, plan.seed)
+    for number in (0, 1):
+        alone.sticks = both.sticks[number : number + 1]
+        changed = np.abs(both.frame(10).astype(int) - alone.frame(10)).max(-1) > 30
+        assert changed.sum() > 20  # the other stick's pixels
+
+
+@pytest.mark.parametrize("kind", ["speech", "music"])
+def test_what_is_beneath_changes_the_sound_alone(kind: str, tmp_path: Path) -> None:
+    options = {"num_videos": 1, "seed": 5, "seconds": SHORT, "num_workers": 1, "progress": False}
+    (name,) = render_dataset(tmp_path / "plain", **options)
+    render_dataset(tmp_path / kind, scenes=kind, **options)
+    files = [(tmp_path / folder / f"{name}_times.txt").read_bytes() for folder in ("plain", kind)]
+    assert files[0] == files[1]
+    plain, mixed = (soundfile.read(tmp_path / folder / f"{name}_denoised.wav")[0] for folder in ("plain", kind))
+    scale = np.dot(plain, mixed) / np.dot(plain, plain)  # a mix that would clip is turned down
+    beneath = mixed / scale - plain
+    assert 20 * np.log10(np.std(beneath) / np.std(plain)) == pytest.approx(LEVEL_DB, abs=0.5)
+
+
+def test_render_refuses_complex_scenes_of_the_other_world(tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(
+        app, ["render", str(tmp_path), "--videos", "1", "--world", "physics", "--scenes", "music"]
+    )
+    assert outcome.exit_code == 1 and "--scenes music is of --world drumstick" in outcome.output
+
+
+def test_speech_has_a_pitch_and_formants_and_music_keeps_a_beat() -> None:
+    rate = 16_000
+    for make in (speech, music):
+        one, same = (make(4 * rate, rate, np.random.default_rng(3)) for _ in range(2))
+        np.testing.assert_array_equal(one, same)
+        assert np.sqrt(np.mean(one**2)) == pytest.approx(1.0)
+        assert not np.array_equal(one, make(4 * rate, rate, np.random.default_rng(4)))
+    voice = speech(4 * rate, rate, np.random.default_rng(3))
+    spectrum = np.abs(np.fft.rfft(voice)) ** 2
+    low = spectrum[: len(spectrum) * 3200 // 8000].sum() / spectrum.sum()
+    assert low > 0.9  # the three formants lie below 3.1 kHz
+    tune = music(8 * rate, rate, np.random.default_rng(3))
+    level = np.array([np.sqrt(np.mean(block**2)) for block in tune.reshape(-1, rate // 50)])
+    rises = np.maximum(np.diff(level), 0) - np.maximum(np.diff(level), 0).mean()
+    strength = np.correlate(rises, rises, "full")[len(rises) :]
+    beat = (np.argmax(strength[20:45]) + 21) / 50  # 80 to 130 beats a minute: 0.46 to 0.75 s
+    assert 60 / 131 <= beat <= 60 / 79

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -54,6 +55,14 @@ def write_video(
         container.mux(sound.encode(None))
 
 
+class Stick(NamedTuple):
+    """What one stick does, and its path through every exposure, in pixels."""
+
+    scene: Scene
+    path: np.ndarray  # (F, M, 2) contact points
+    lifts: np.ndarray  # (F, M) heights
+
+
 class Picture:
     """Draws any frame of a scene; frame i is stamped i / rate and exposed around that moment.
 
@@ -83,7 +92,7 @@ class Picture:
         self._draw_stick(rng)
         movers = rng.choice([0, 1, 2], p=[0.4, 0.45, 0.15])
         self.movers = [_Mover(rng, self.width, self.height, self.light) for _ in range(movers)]
-        self._follow_stick()
+        self.sticks = [self._follow(player) for player in scene.players]
 
     def _draw_stick(self, rng: np.random.Generator) -> None:
         wood = np.array([0.78, 0.62, 0.42]) * (1 + 0.1 * rng.standard_normal(3))
@@ -97,14 +106,13 @@ class Picture:
         self.length = rng.uniform(0.6, 1.2) * self.height
         self.hand = (SKIN * rng.uniform(0.35, 1.05) * self.light).clip(0, 255).astype(np.float32)
 
-    def _follow_stick(self) -> None:
-        """The stick's path through every exposure: contact points and heights, in pixels."""
+    def _follow(self, player: Scene) -> Stick:
         inside = (np.arange(MOMENTS) + 0.5) / MOMENTS - 0.5
         moments = np.arange(self.num_frames)[:, None] / float(self.rate) + self.exposure * inside  # (F, M)
         shape = (self.num_frames, MOMENTS)
-        position = tip_position(self.scene, moments.ravel()) * (self.width, self.height)
-        self.path = position.reshape(*shape, 2)
-        self.lifts = (tip_height(self.scene, moments.ravel()) * self.height).reshape(shape)
+        position = tip_position(player, moments.ravel()) * (self.width, self.height)
+        lifts = tip_height(player, moments.ravel()) * self.height
+        return Stick(player, position.reshape(*shape, 2), lifts.reshape(shape))
 
     def _object_layer(self, thing: Thing) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(thing.seed)
@@ -150,8 +158,11 @@ class Picture:
         offset = np.array([MARGIN - dx, MARGIN - dy])
         for mover in self.movers:
             mover.draw(image, time, self.grid_x, self.grid_y)
-        self._debris(image, time, offset)
-        self._stick(image, index, offset)
+        for number, stick in enumerate(self.sticks):
+            self._debris(image, stick.scene, time, offset)
+            # Two sticks lean away from each other.
+            angle = self.angle if len(self.sticks) == 1 else abs(self.angle) * (2 * number - 1)
+            self._stick(image, stick.path[index], stick.lifts[index], angle, offset)
         if self.flicker:
             image *= np.float32(1 + self.flicker * np.sin(37 * time + index))
         start = index * 1_327 % 4096
@@ -170,28 +181,31 @@ class Picture:
                 lift += 3.5 * event.speed * np.exp(-since / 0.1) * (np.cos(50 * since) if kind == "jiggle" else 1)
         return round(lift)
 
-    def _debris(self, image: np.ndarray, time: float, offset: np.ndarray) -> None:
-        for event in self.scene.events:
-            thing = self.scene.things[event.thing]
+    def _debris(self, image: np.ndarray, player: Scene, time: float, offset: np.ndarray) -> None:
+        for event in player.events:
+            thing = player.things[event.thing]
             since = time - event.time
             if MATERIALS[thing.material].reaction not in ("scatter", "splash") or not 0 <= since < 0.45:
                 continue
             rng = np.random.default_rng(event.seed)
             count = int(4 + 8 * event.speed)
             velocity = rng.uniform([-0.6, -1.0], [0.6, -0.2], (count, 2)) * (0.4 + event.speed) * self.height
-            origin = tip_position(self.scene, np.array([event.time]))[0] * (self.width, self.height) + offset
+            origin = tip_position(player, np.array([event.time]))[0] * (self.width, self.height) + offset
             spots = origin + velocity * since + np.array([0, 1.8 * self.height]) * since**2
             color = (thing.color * 1.2 + 0.1).clip(0, 1) * self.light
             for x, y in spots.round().astype(int):
                 image[max(0, y) : max(0, y + 2), max(0, x) : max(0, x + 2)] = color
 
-    def _stick(self, image: np.ndarray, index: int, offset: np.ndarray) -> None:
-        travel = np.hypot(*np.ptp(self.path[index], axis=0)) + np.ptp(self.lifts[index])
+    def _stick(
+        self, image: np.ndarray, path: np.ndarray, heights: np.ndarray, angle: float, offset: np.ndarray
+    ) -> None:
+        """Paint a stick that leans by `angle` over its way (M, 2) and heights (M,) within one exposure."""
+        travel = np.hypot(*np.ptp(path, axis=0)) + np.ptp(heights)
         steps = 1 << int(np.clip(np.ceil(np.log2(max(travel / 2, 1))), 0, 3))
-        points = self.path[index].reshape(steps, -1, 2).mean(1) + offset
-        lifts = self.lifts[index].reshape(steps, -1).mean(1)
+        points = path.reshape(steps, -1, 2).mean(1) + offset
+        lifts = heights.reshape(steps, -1).mean(1)
         self._shadow(image, points.mean(0), float(lifts.mean()))
-        angles = self.angle * (1 + 0.5 * lifts / self.height)
+        angles = angle * (1 + 0.5 * lifts / self.height)
         ways = np.stack([np.sin(angles), -np.cos(angles)], -1).astype(np.float32)
         tips = (points - np.stack([0 * lifts, lifts + 0.6 * self.stick_width], -1)).astype(np.float32)
         hands = tips + ways * np.float32(self.length)

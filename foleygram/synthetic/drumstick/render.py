@@ -8,8 +8,9 @@ import numpy as np
 
 from foleygram.datasets.clip import Event
 from foleygram.files import atomic_path
+from foleygram.synthetic.beneath import lay_beneath
 from foleygram.synthetic.drumstick.frames import write_video
-from foleygram.synthetic.drumstick.scene import MATERIALS, Scene, draw_scene
+from foleygram.synthetic.drumstick.scene import MATERIALS, Scene, draw_duet, draw_scene
 from foleygram.synthetic.drumstick.sound import render_sound
 from foleygram.synthetic.folder import (
     check_request,
@@ -23,6 +24,8 @@ from foleygram.synthetic.folder import (
 from foleygram.synthetic.recordings import Split, load_recorded
 
 Shares = Literal["balanced", "real"]
+Scenes = Literal["plain", "two-sources", "speech", "music"]
+"""One stick, two at once, or one stick with speech or music beneath its sound."""
 TWO_MATERIALS = 0.25
 """Share of videos in which the stick moves between two objects."""
 
@@ -37,7 +40,12 @@ class VideoPlan:
 
 
 def plan_video(
-    seed: int, index: int, *, seconds: tuple[float, float] = (4.0, 12.0), shares: Shares = "balanced"
+    seed: int,
+    index: int,
+    *,
+    seconds: tuple[float, float] = (4.0, 12.0),
+    shares: Shares = "balanced",
+    scenes: Scenes = "plain",
 ) -> VideoPlan:
     """Everything about video `index`, a function of (seed, index) alone; times in seconds."""
     names = list(MATERIALS)
@@ -48,11 +56,14 @@ def plan_video(
     else:
         material = str(rng.choice(names, p=_real_shares(names)))
     other = None
-    if rng.random() < TWO_MATERIALS:
+    if rng.random() < TWO_MATERIALS or scenes == "two-sources":
         rest = [name for name in names if name != material]
         other = str(rng.choice(rest, p=_real_shares(rest) if shares == "real" else None))
     length = round(float(rng.uniform(*seconds)), 3)
-    scene = draw_scene(material, length, other, (seed, index, 2))
+    if scenes == "two-sources" and other:
+        scene = draw_duet(material, length, other, (seed, index, 2))
+    else:
+        scene = draw_scene(material, length, other, (seed, index, 2))
     return VideoPlan(video_id(seed, index, year=2000), scene, (seed, index))
 
 
@@ -68,6 +79,7 @@ def render_dataset(
     seed: int,
     seconds: tuple[float, float] = (4.0, 12.0),
     shares: Shares = "balanced",
+    scenes: Scenes = "plain",
     test_share: float = 0.25,
     sample_rate: int = 16_000,
     sounds: Path | None = None,
@@ -77,14 +89,16 @@ def render_dataset(
     """Write `num_videos` videos, sounds and event times below `out`, and both splits' lists; returns the ids.
 
     Videos already there are kept, so a killed run goes on. Every object belongs to one video, so the splits
-    share none. With `sounds`, a folder with an index, objects sound as recorded where there are recordings of their
-    material; those of test videos come from other sources. Raises ValueError for a count, share or duration that
-    cannot be rendered.
+    share none. With `scenes` of speech or music, video i has the picture and events of the plain set's of that seed,
+    and the reference sound is the mix. With `sounds`, a folder with an index, objects sound as recorded where there are
+    recordings of their material; those of test videos come from other sources. Raises ValueError for a count, share or
+    duration that cannot be rendered.
     """
     check_request(num_videos, seconds, test_share, sample_rate)
     out.mkdir(parents=True, exist_ok=True)
     jobs = [
-        (out, seed, index, seconds, shares, sample_rate, sounds, "test" if in_test(index, test_share) else "train")
+        (out, seed, index, seconds, shares, scenes, sample_rate, sounds,
+         "test" if in_test(index, test_share) else "train")
         for index in range(num_videos)
     ]  # fmt: skip
     ids = run_jobs(_render_video, jobs, num_workers, progress)
@@ -98,17 +112,20 @@ def _render_video(
     index: int,
     seconds: tuple[float, float],
     shares: Shares,
+    scenes: Scenes,
     sample_rate: int,
     sounds: Path | None,
     split: Split,
 ) -> str:
-    plan = plan_video(seed, index, seconds=seconds, shares=shares)
+    plan = plan_video(seed, index, seconds=seconds, shares=shares, scenes=scenes)
     stem = out / plan.video_id
     video, sound, times = (Path(f"{stem}_{end}") for end in ("denoised.mp4", "denoised.wav", "times.txt"))
     if video.exists() and sound.exists() and times.exists():
         return plan.video_id
     recorded = load_recorded(sounds, sample_rate, split) if sounds else None
     audio = render_sound(plan.scene, sample_rate, recorded)
+    if scenes in ("speech", "music"):
+        audio = lay_beneath(audio, scenes, sample_rate, np.random.default_rng((seed, index, 4)))
     write_sound(sound, audio, sample_rate)
     write_events(times, _events(plan.scene))
     with atomic_path(video) as path:

@@ -1,7 +1,7 @@
 """What happens in a drumstick video: objects drawn anew from 17 materials, events, the stick tip's path."""
 
 from colorsys import hsv_to_rgb
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -134,6 +134,21 @@ class Scene:
     room_decay: float
     room_level: float
     seed: int
+    two_sticks: bool = False
+    """Whether each of two objects has a stick of its own, so that they may sound at once."""
+
+    @property
+    def players(self) -> "tuple[Scene, ...]":
+        """The scene as each stick plays it: with the objects and events that are its own."""
+        if not self.two_sticks:
+            return (self,)
+        return tuple(
+            replace(
+                self, things=(thing,), two_sticks=False, seed=self.seed + number,
+                events=tuple(replace(event, thing=0) for event in self.events if event.thing == number),
+            )
+            for number, thing in enumerate(self.things)
+        )  # fmt: skip
 
 
 def draw_thing(material: str, position: np.ndarray, rng: np.random.Generator) -> Thing:
@@ -186,6 +201,17 @@ def draw_scene(material: str, seconds: float, other: str | None, seed: tuple[int
         rng.uniform(0.02, 0.08),
         int(rng.integers(2**31)),
     )
+
+
+def draw_duet(material: str, seconds: float, other: str, seed: tuple[int, ...]) -> Scene:
+    """Draw a video of two sticks, each on its own object, `material`'s or `other`'s, whose events may coincide."""
+    scene, rng = draw_scene(material, seconds, other, seed), np.random.default_rng((*seed, 1))
+    drawn = [
+        replace(event, thing=number)
+        for number, thing in enumerate(scene.things)
+        for event in _draw_events([thing], seconds, rng)
+    ]
+    return replace(scene, events=tuple(sorted(drawn, key=lambda e: e.time)), feints=(), two_sticks=True)
 
 
 def _draw_events(things: list[Thing], seconds: float, rng: np.random.Generator) -> list[StickEvent]:
