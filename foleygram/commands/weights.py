@@ -96,13 +96,16 @@ def fetch_weights(
 
 
 def convert_weights(
-    source: Annotated[Path, typer.Argument(help="Folder of stable-audio-tools, of diffusers, or of GRAM's release.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Folder of stable-audio-tools, diffusers, GRAM or LanguageBind, or ImageBind's .pth file."),
+    ],
     out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
     tokenizer: Annotated[
-        str | None, typer.Option(help="BERT tokenizer, folder or hub id; GRAM's release has none.")
+        str | None, typer.Option(help="Tokenizer, folder or hub id: BERT's for GRAM, CLIP's for ImageBind.")
     ] = None,
 ) -> None:
-    """Convert weights: stable-audio-tools to diffusers and back, GRAM's release to encoders."""
+    """Convert weights: stable-audio-tools to diffusers and back; GRAM, ImageBind, LanguageBind to encoders."""
     from foleygram.pipeline.convert import convert
 
     with reported():

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -209,10 +209,12 @@ def _kaldi_filters(num_mel_bins: int, fft_length: int, sample_rate: int) -> Tens
     return torch.minimum(rising, falling).clamp(min=0)
 
 
-def kaldi_fbank(waveform: Tensor, sample_rate: int, num_mel_bins: int) -> Tensor:
+def kaldi_fbank(
+    waveform: Tensor, sample_rate: int, num_mel_bins: int, *, window: Literal["povey", "hanning"] = "povey"
+) -> Tensor:
     """Kaldi log-mel filterbank (..., frames, num_mel_bins) of sound (..., samples): 25 ms windows every 10 ms.
 
-    Povey window, DC removal, pre-emphasis 0.97, no dither. Computed in float64 (float32 on MPS), because
+    DC removal, pre-emphasis 0.97, no dither. Computed in float64 (float32 on MPS), because
     pre-emphasis leaves only the last digits of a nearly silent frame. Raises ValueError when the sound is shorter than
     a window.
     """
@@ -224,8 +226,10 @@ def kaldi_fbank(waveform: Tensor, sample_rate: int, num_mel_bins: int) -> Tensor
     frames = waveform.to(precise).unfold(-1, length, hop)
     frames = frames - frames.mean(-1, keepdim=True)
     previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
-    window = torch.hann_window(length, periodic=False, device=waveform.device, dtype=precise) ** 0.85
-    power = torch.fft.rfft((frames - 0.97 * previous) * window, n=fft_length).abs() ** 2
+    taper = torch.hann_window(length, periodic=False, device=waveform.device, dtype=precise)
+    if window == "povey":
+        taper = taper**0.85
+    power = torch.fft.rfft((frames - 0.97 * previous) * taper, n=fft_length).abs() ** 2
     mels = power @ _kaldi_filters(num_mel_bins, fft_length, sample_rate).to(power)
     return mels.clamp(min=torch.finfo(torch.float32).eps).log().float()
 

@@ -8,8 +8,11 @@ from typing import Any
 
 from diffusers import ModelMixin
 from torch import nn
+from transformers import CLIPTokenizerFast
 
 from foleygram.alignment.encoders import load_tokenizer
+from foleygram.alignment.imagebind import ImageBindEncoders, load_imagebind
+from foleygram.alignment.languagebind import LanguageBindEncoders, load_languagebind
 from foleygram.alignment.pretrained import load_gram_checkpoint
 from foleygram.datasets.cache import CachedClips
 from foleygram.files import atomic_path
@@ -22,6 +25,9 @@ from foleygram.weights.download import ORIGIN, SOURCES
 from foleygram.weights.hub import explained
 from foleygram.weights.state_dict import load_state
 
+LANGUAGEBIND = ("LanguageBind_Video_FT", "LanguageBind_Audio_FT")
+"""Names of the published folders of LanguageBind's towers."""
+IMAGEBIND_LICENCE, LANGUAGEBIND_LICENCE = "CC-BY-NC-SA-4.0", "MIT"
 TRAINED_IN_STAGE_2 = frozenset({"projectors", "controlnet"})
 """The parts that the paper's second stage trains; the others are frozen."""
 
@@ -103,11 +109,14 @@ def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
 
     A folder of stable-audio-tools (`model_config.json`) becomes diffusers', one of diffusers or a release becomes
     stable-audio-tools', GRAM's released folder (`log/hps.json`) a release folder of its aligned encoders, for which
-    `tokenizer` names BERT's. Raises FileNotFoundError for a folder of another kind, FileExistsError if `out`
+    `tokenizer` names BERT's. So does a file of ImageBind (`.pth`), for which `tokenizer` names CLIP's, and a folder
+    that holds LanguageBind's two. Raises FileNotFoundError for a folder of another kind, FileExistsError if `out`
     exists, ValueError for weights that do not fit; `out` is written atomically.
     """
     if out.exists():
         raise FileExistsError(f"{out}: already there; choose another folder or remove it")
+    if source.suffix == ".pth" or (source / LANGUAGEBIND[0]).is_dir():
+        return _convert_binding(source, out, tokenizer)
     if (source / CONFIG).is_file():
         parts: Mapping[str, Any] = load_native(source)
         made = "stable-audio-tools -> diffusers"
@@ -127,7 +136,8 @@ def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
         return "diffusers -> stable-audio-tools"
     else:
         raise FileNotFoundError(
-            f"{source}: holds neither {CONFIG}, transformer/config.json nor log/hps.json; give a folder of weights"
+            f"{source}: holds neither {CONFIG}, transformer/config.json, log/hps.json nor {LANGUAGEBIND[0]}; give a "
+            "folder of weights, or ImageBind's .pth file"
         )
     with atomic_path(out) as folder:
         for name, part in parts.items():
@@ -145,3 +155,26 @@ def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
         elif (source / ORIGIN).is_file():
             shutil.copyfile(source / ORIGIN, folder / ORIGIN)
     return made
+
+
+def _convert_binding(source: Path, out: Path, tokenizer: str | None) -> str:
+    """Write the towers of ImageBind or LanguageBind as a release's encoders; stage 2 can be trained on them."""
+    if source.suffix == ".pth":
+        if tokenizer is None:
+            raise ValueError(f"{source}: ImageBind's file holds no tokenizer; name CLIP's with --tokenizer")
+        towers: ImageBindEncoders | LanguageBindEncoders = load_imagebind(source)
+        image_size, licence, made = towers.video.config.image_size, IMAGEBIND_LICENCE, "ImageBind"
+    else:
+        folders = [source / name for name in LANGUAGEBIND]
+        towers = load_languagebind(*folders)
+        image_size, licence, made = towers.video.size[0], LANGUAGEBIND_LICENCE, "LanguageBind"
+        tokenizer = tokenizer or str(folders[0])
+    named = dict(zip(("video_encoder", "text_encoder", "audio_encoder"), towers, strict=True))
+    with explained(f"{tokenizer} (tokenizer)", tokenizer):
+        words = CLIPTokenizerFast.from_pretrained(tokenizer)
+    with atomic_path(out) as folder:
+        for name, part in (named | {"tokenizer": words}).items():
+            part.save_pretrained(folder / name)
+        licences = dict.fromkeys([*named, "tokenizer"], licence)
+        write_index(folder, ClipSpec(image_size=image_size, frame_transform="crop"), None, licences)
+    return f"{made} -> encoders of a release"

@@ -46,10 +46,40 @@ OWN_LICENCE = "Apache-2.0"
 """Licence of parts that this project trained on its own data."""
 
 
-def part_class(name: str) -> Any:
-    """The class of a part of a release folder."""
-    module, _, attribute = PARTS[name].rpartition(".")
-    return getattr(import_module(module), attribute)
+ADAPTERS = "foleygram.alignment."
+"""Where the `class_path` in an encoder's config.json may point; from elsewhere nothing is imported."""
+CLIP_TOKENIZER = "transformers.CLIPTokenizerFast"
+"""Class of the tokenizer of encoders that read text as CLIP does."""
+
+
+def part_class(name: str, folder: Path | None = None) -> Any:
+    """The class of a part of a release; with its `folder`, the encoder that config.json there names.
+
+    Raises ValueError for a `class_path` that is no class of `foleygram.alignment`.
+    """
+    module, _, attribute = class_path(name, folder).rpartition(".")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError):
+        raise ValueError(f"{folder}/config.json: class_path names no class, {module}.{attribute}") from None
+
+
+def class_path(name: str, folder: Path | None = None) -> str:
+    """Import path of a part's class; see `part_class`. A config that cannot be read is left to the class's loader."""
+    files = dict.fromkeys(("video_encoder", "text_encoder", "audio_encoder"), "config.json")
+    config = folder and folder / (files | {"tokenizer": "tokenizer_config.json"}).get(name, "")
+    if not config or not config.is_file():
+        return PARTS[name]
+    try:
+        content = read_json(config)
+        found = content.get("tokenizer_class" if name == "tokenizer" else "class_path") or PARTS[name]
+    except (ValueError, AttributeError):
+        return PARTS[name]
+    if name == "tokenizer":
+        return CLIP_TOKENIZER if str(found).startswith("CLIP") else PARTS[name]
+    if found != PARTS[name] and not str(found).startswith(ADAPTERS):
+        raise ValueError(f"{config}: class_path is {found!r}; an encoder's must begin with {ADAPTERS}")
+    return str(found)
 
 
 def write_index(
@@ -81,7 +111,10 @@ def write_index(
         **({"sampler": asdict(sampler)} if sampler else {}),
         **({"trained_on": dict(trained_on)} if trained_on else {}),
         **({} if temperature is None else {"temperature": temperature}),
-        "parts": {name: {"class": PARTS[name], "licence": licences.get(name, OWN_LICENCE)} for name in present},
+        "parts": {
+            name: {"class": class_path(name, folder / name), "licence": licences.get(name, OWN_LICENCE)}
+            for name in present
+        },
         "sha256": {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.glob("*/*.safetensors"))},
     }
     write_card(folder, index)
@@ -124,7 +157,11 @@ def read_index(folder: Path) -> dict[str, Any]:
         index = read_json(path)
         ClipSpec(**index["spec"])
         parts = {name: (part["class"], str(part["licence"])) for name, part in index["parts"].items()}
-        unknown = [f"{name} of {kind}" for name, (kind, _) in parts.items() if PARTS.get(name) != kind]
+        unknown = [
+            f"{name} of {kind}"
+            for name, (kind, _) in parts.items()
+            if name not in PARTS or class_path(name, path.parent / name) != kind
+        ]
         if not index["sha256"].items() or unknown:
             raise ValueError(f"no hashes, or unknown parts {unknown}")
         sampler_settings(index)
@@ -213,7 +250,8 @@ def load_part(folder: Path, name: str, torch_dtype: torch.dtype = torch.float32)
 
     Raises FileNotFoundError or ValueError naming what is absent, damaged or does not fit.
     """
-    kind, path = part_class(name), shipped(folder) / name
+    path = shipped(folder) / name
+    kind = part_class(name, path)
     if issubclass(kind, torch.nn.Module):
         return load_network(kind, path, torch_dtype=torch_dtype, pickles=False)
     check_folder(path)
