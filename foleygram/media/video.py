@@ -28,6 +28,8 @@ MAX_GAP_SEC = 120.0
 TIE_SEC = 1e-5
 """Rounding of time stamps: a frame stamped this little after a moment counts as shown at it."""
 SEEK_MARGIN_SEC = 0.5
+THREADED_PIXELS = 1280 * 720
+"""Frames of at least so many pixels are decoded by several threads; for smaller ones that costs more than it gains."""
 UNSTAMPED = frozenset({"avi", "h264", "hevc", "mpegvideo", "m4v"})
 """Formats without time stamps of display: the demuxer guesses them, wrongly where frames are reordered."""
 INDEXED = frozenset({".mp4", ".m4v", ".mov"})
@@ -272,7 +274,8 @@ def _decode(path: str | Path, times: np.ndarray, shrink: Shrink, *, seek: bool) 
     shown = _Shown(len(times))
     with open_media(path) as container:
         stream = video_stream(path, container)
-        stream.thread_type = "AUTO"
+        pixels = stream.codec_context.width * stream.codec_context.height
+        stream.thread_type = "AUTO" if pixels >= THREADED_PIXELS else "NONE"
         try:
             if seek:  # the margin: in some formats a seek looks at decoding times, which run ahead
                 target = start_sec(stream) + float(times[0]) - SEEK_MARGIN_SEC
@@ -306,11 +309,12 @@ def _collect(container: InputContainer, stream: Any, times: np.ndarray, shrink: 
 
 
 def _squashed(frame: Any, size: int) -> Tensor:
-    return _upright(frame.reformat(width=size, height=size, format="rgb24", interpolation="BICUBIC"), frame.rotation)
+    small = frame.reformat(width=size, height=size, format="rgb24", interpolation="BICUBIC", threads=1)
+    return _upright(small, frame.rotation)
 
 
 def _scaled(frame: Any, size: int) -> Tensor:
-    whole = _upright(frame.reformat(format="rgb24"), frame.rotation)
+    whole = _upright(frame.reformat(format="rgb24", threads=1), frame.rotation)
     height, width = whole.shape[1:]
     if min(height, width) == size:
         return whole
@@ -320,5 +324,5 @@ def _scaled(frame: Any, size: int) -> Tensor:
 
 
 def _upright(frame: Any, degrees: float) -> Tensor:
-    upright = np.rot90(frame.to_ndarray(), round(degrees / 90))
-    return torch.from_numpy(np.ascontiguousarray(upright)).permute(2, 0, 1).contiguous()
+    upright = np.rot90(frame.to_ndarray(), round(degrees / 90)) if degrees else frame.to_ndarray()
+    return torch.from_numpy(np.ascontiguousarray(upright)).permute(2, 0, 1)
