@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from foleygram.generation.model import Conditions
+if TYPE_CHECKING:  # processes that read videos plan windows, and do without the networks' packages
+    from foleygram.generation.model import Conditions
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """(scaled latents (B, C, T), t (B,)) -> v (B, C, T)."""
@@ -72,9 +73,9 @@ def log_snr_sigmas(
 
 
 def guided(
-    velocity: Callable[[Tensor, Tensor, Conditions], Tensor],
-    conditions: Conditions,
-    null: Conditions,
+    velocity: Callable[[Tensor, Tensor, "Conditions"], Tensor],
+    conditions: "Conditions",
+    null: "Conditions",
     guidance_scale: float,
     *,
     rows_at_once: int,
@@ -93,7 +94,7 @@ def guided(
             if guidance_scale == 1:
                 rows.append(velocity(some, times, present).float())
                 continue
-            both = Conditions.joined([present, null.rows(span)])
+            both = present.joined([present, null.rows(span)])
             positive, negative = velocity(torch.cat([some, some]), torch.cat([times, times]), both).float().chunk(2)
             if apg_scale == 0:
                 rows.append(negative + guidance_scale * (positive - negative))

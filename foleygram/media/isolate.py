@@ -20,6 +20,7 @@ PIECE_BYTES = 1 << 24
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Errors of the disk that is written to, not of the file that is read."""
 _starting = threading.Lock()
+_preloaded: set[str] = set()
 
 
 class MediaError(ValueError):
@@ -31,6 +32,11 @@ def time_limit(seconds: float) -> float:
     return 300.0 + 10.0 * seconds
 
 
+def preload(*modules: str) -> None:
+    """Have the server of processes import `modules` as well, once; no effect after the first call of `run_isolated`."""
+    _preloaded.update(modules)
+
+
 def run_isolated(function: Callable[..., Any], *arguments: Any, timeout_sec: float = 120.0, **options: Any) -> Any:
     """Result of `function`, run in a process of its own: a crash, a hang or an error raises MediaError.
 
@@ -38,7 +44,8 @@ def run_isolated(function: Callable[..., Any], *arguments: Any, timeout_sec: flo
     """
     context: Any = multiprocessing.get_context(START)
     if START == "forkserver":  # imported once by the server; each later call starts in milliseconds
-        context.set_forkserver_preload([function.__module__])
+        preload(function.__module__)
+        context.set_forkserver_preload(sorted(_preloaded))
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_report, args=(sender, function, arguments, options), daemon=True)
     with _without_main(function):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +25,10 @@ from foleygram.media.mux import FORMATS, SOUNDS, SoundCodec, mux
 from foleygram.media.timecode import TimeCode
 from foleygram.media.timeline import Clip, Timeline, event_clips, write_otio
 from foleygram.media.video import probe
-from foleygram.production.batch_runner import Take
 from foleygram.production.comparison import Comparison, compare_file, compare_film, deviations
+
+if TYPE_CHECKING:  # the processes that write do without the networks' packages
+    from foleygram.production.batch_runner import Take
 
 MIX_DB = (-60.0, 12.0)
 """Gains at which a video's own sound is mixed in."""
@@ -102,7 +104,7 @@ class Written(NamedTuple):
 def export_result(
     video: Path,
     name: str,
-    takes: Sequence[Take],
+    takes: Sequence["Take"],
     options: ExportOptions,
     record: Callable[[Mapping[str, Path], Written], dict[str, Any]],
     *,

@@ -10,10 +10,11 @@ from filelock import FileLock, Timeout
 
 from foleygram.distributed import ALONE, Place, from_all, from_first
 from foleygram.files import file_hash
+from foleygram.media.isolate import preload
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.release import INDEX, read_index
 from foleygram.production.batch_runner import Sampling, TakeRule
-from foleygram.production.export import ExportOptions
+from foleygram.production.export import ExportOptions, write_track
 from foleygram.production.job import JobOptions
 from foleygram.production.manifest import DONE, FAILED, TODO, WORK, Manifest, Row
 from foleygram.production.plan import make_jobs, plan_run
@@ -75,6 +76,7 @@ def generate_files(
     probed; `begun(n)` before this process starts on its n sampling steps, and returns the callback for each step.
     Raises ValueError or OSError if nothing can be generated.
     """
+    preload(write_track.__module__)  # by the first process that reads: the server imports for the writers, too
     spec = ClipSpec(**read_index(checkpoint)["spec"])
     settings = file_hash(checkpoint / INDEX), sampling, rule, export, batch_size
     with nullcontext() if dry_run or not place.first else _locked(out):

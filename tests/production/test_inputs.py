@@ -1,6 +1,8 @@
 """Reading a video and its options into a request; long videos are read in two passes and limited by their length."""
 
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -115,3 +117,19 @@ def test_a_video_above_the_limit_is_refused_with_a_command_to_split_it(write_fli
     monkeypatch.setattr(production_inputs, "MAX_SECONDS", 1.5)
     with pytest.raises(MediaError, match=r"2 s long .* split it, e\.g\. with ffmpeg -i v\.mp4 .* part%02d\.mp4"):
         read_length(write_flicker(tmp_path / "v.mp4", 2.0), JobOptions(), SPEC)
+
+
+WORKERS = """
+from foleygram.media.isolate import preload, run_isolated
+from foleygram.production.inputs import read_length
+from foleygram.production.export import write_track
+import sys
+assert not {"diffusers", "transformers"} & set(sys.modules)
+preload(read_length.__module__, write_track.__module__)
+print(run_isolated(eval, "{*__import__('sys').modules} & {'foleygram.production.export', 'diffusers'}"))
+"""
+
+
+def test_processes_that_read_and_write_start_with_their_modules_and_without_the_networks_packages():
+    done = subprocess.run([sys.executable, "-c", WORKERS], capture_output=True, text=True, check=True)
+    assert done.stdout == "{'foleygram.production.export'}\n"
