@@ -13,6 +13,7 @@ from foleygram.alignment.encoders import AudioEncoder, TextEncoder, VideoEncoder
 from foleygram.envelope.predictor import EnvelopePredictor
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.generation.model import MODALITIES, SemanticProjectors
+from foleygram.pipeline.onednn import use_onednn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Precisions in which a release's networks compute."""
@@ -40,6 +41,7 @@ class Encoders:
     def __post_init__(self) -> None:
         for network in self.networks().values():
             network.requires_grad_(False).eval()
+            use_onednn(network)
 
     def present(self) -> dict[str, Any]:
         """Networks and tokenizers by name, in the order of a release's index; without absent ones."""
