@@ -4,6 +4,7 @@ Run: `make parity`, which makes .parity (0.0.19) and .parity-0.0.20 (with Python
 own, because that package's pins and ours exclude each other. Or: python -m benchmarks.parity [--python
 .parity/bin/python] [--size full]; `full` has Stable Audio Open 1.0's sizes and takes 10 GB. Then the backbone that was
 trained here is taken there. Prints the largest differences and exits with 1 where one is past its tolerance.
+Last, the processor time of a whole run on either side (target: ours no longer).
 """
 
 import argparse
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -37,6 +39,7 @@ from foleygram.generation.sampling import (
     exponential_sigmas,
     guided,
 )
+from foleygram.pipeline.onednn import use_onednn
 from foleygram.weights.state_dict import without_chatter
 
 REFERENCE = Path(__file__).with_name("reference.py")
@@ -164,6 +167,29 @@ def sampled(solver: str, denoise: Denoiser, options: Mapping[str, Any], given: M
     return SOLVERS[solver](denoise, given["in.first_noise"] * sigmas[0], sigmas, noise=lambda _: next(handed))
 
 
+@torch.inference_mode()
+def our_seconds(parts: Mapping[str, Any], options: Mapping[str, Any], given: Mapping[str, Tensor]) -> float:
+    """The least processor time of a whole run, sampling and decoding, over the solvers; as a release computes it.
+
+    Called last: it swaps the linear layers of the parts.
+    """
+    transformer, durations = parts["transformer"], given["out.durations"]
+    use_onednn(transformer)
+    tokens = torch.cat([given["out.prompt"], durations], dim=1)
+    conditions = Conditions(tokens, durations.flatten(1), given["in.first_noise"])
+
+    def velocity(latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
+        return controlled_forward(transformer, latents, timestep, *conditions[:2])
+
+    denoise = denoiser_from_v(guided(velocity, conditions, conditions.null(), options["guidance"], rows_at_once=1))
+    spent = []
+    for solver in options["solvers"]:
+        begun = time.process_time()
+        parts["vae"].decode(sampled(solver, denoise, options, given))
+        spent.append(time.process_time() - begun)
+    return min(spent)
+
+
 def differences(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[Difference]:
     """One row for each output; raises KeyError when a side lacks one, but for guidance that the package has not."""
     rows = []
@@ -189,8 +215,13 @@ def run_reference(reference: Sequence[str], *arguments: str | Path) -> None:
         raise RuntimeError(f"{reference[0]} failed:\n{done.stderr[-2000:]}")
 
 
-def compare(folder: Path, size: Mapping[str, Any], reference: Sequence[str]) -> tuple[list[Difference], list[str]]:
-    """Let `reference` make a checkpoint in `folder`, bring it over and take it back; rows, and what that changed."""
+def compare(
+    folder: Path, size: Mapping[str, Any], reference: Sequence[str]
+) -> tuple[list[Difference], list[str], tuple[float, float]]:
+    """Let `reference` make a checkpoint in `folder`, bring it over and take it back.
+
+    Returns rows, what that changed, and the processor seconds of a whole run there and here.
+    """
     folder.mkdir(parents=True)
     t5, settings = folder / "t5", folder / "settings.json"
     shutil.copytree(SHIPPED / "prompt_tokenizer", t5)
@@ -206,10 +237,18 @@ def compare(folder: Path, size: Mapping[str, Any], reference: Sequence[str]) -> 
     parts: dict[str, Any] = load_native(folder)
     rows = differences(our_outputs(parts, options, theirs), theirs)
     save_native(folder / "back", **parts, t5_model_name=str(t5))
+    seconds = their_seconds(theirs), our_seconds(parts, options, theirs)
     del parts
     run_reference(reference, folder / "back", settings, folder / "again.safetensors")
     changed_keys = changed(load_file(folder / "model.safetensors"), load_file(folder / "back" / "model.safetensors"))
-    return rows, changed_keys + changed(theirs, load_file(folder / "again.safetensors"))
+    again = load_file(folder / "again.safetensors")
+    their_seconds(again)
+    return rows, changed_keys + changed(theirs, again), seconds
+
+
+def their_seconds(theirs: dict[str, Tensor]) -> float:
+    """The least processor time of their runs, all of which are taken out of `theirs`."""
+    return min(theirs.pop(name).item() for name in [*theirs] if name.startswith("seconds."))
 
 
 def take_back(folder: Path, shipped: Path, reference: Sequence[str]) -> list[Difference]:
@@ -259,8 +298,11 @@ def main() -> int:
         return 1
     reference = [args.python, str(REFERENCE)]
     with tempfile.TemporaryDirectory() as folder, without_chatter():
-        rows, lost = compare(Path(folder) / "model", SIZES[args.size], reference)
+        rows, lost, seconds = compare(Path(folder) / "model", SIZES[args.size], reference)
         shipped = take_back(Path(folder) / "shipped", SHIPPED, reference)
+    theirs, ours = seconds
+    print(f"a whole run of {SIZES[args.size]['steps']} steps, {torch.get_num_threads()} threads, processor time:")
+    print(f"stable-audio-tools {theirs:.2f} s, ours {ours:.2f} s, ratio {theirs / ours:.2f} (target: at least 1)")
     return report(rows, lost) | report(shipped, None, title="the backbone trained here, taken to stable-audio-tools")
 
 

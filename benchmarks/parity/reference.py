@@ -1,13 +1,14 @@
 """The other side of `make parity`: a model made, loaded and run by stable-audio-tools, in an environment of its own.
 
 Imports nothing of this project; benchmarks/parity/__main__.py runs it. Writes the inputs it drew (`in.*`) and what that
-package made of them (`out.*`).
+package made of them (`out.*`), and how long whole runs took (`seconds.*`, processor time).
 """
 
 import argparse
 import inspect
 import json
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,11 +123,13 @@ def run(model: Any, options: dict[str, Any]) -> dict[str, Tensor]:
     for solver in options["solvers"]:
         handed = iter(noises)
         sampling.K.sampling.BrownianTreeNoiseSampler = lambda *_, h=handed: lambda *_: next(h)
+        begun = time.process_time()
         found[f"out.sampled_{solver}"] = generate_diffusion_cond(
             model, steps=steps, cfg_scale=options["guidance"], conditioning=conditioning, seed=seed, device="cpu",
             sample_size=options["num_latents"] * hop, sampler_type=solver.replace("_", "-"),
             sigma_min=options["sigma_min"], sigma_max=options["sigma_max"], **plain,
         )  # fmt: skip
+        found[f"seconds.{solver}"] = torch.tensor(time.process_time() - begun)
     return found
 
 
