@@ -11,7 +11,7 @@ from torch import Tensor
 from foleygram.envelope.augmentation import augment_motion
 from foleygram.envelope.envelope import onset_times, pair_times
 from foleygram.envelope.objective import envelope_loss
-from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
+from foleygram.envelope.predictor import EnvelopePredictor, delayed, grid_lead
 from foleygram.envelope.rms import rms_envelope, smooth
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import cosine_schedule
@@ -67,7 +67,7 @@ class EnvelopeModule(Stage):
                 frame_rate = self.predictor.config.motion_frame_rate
                 motion, ages, still = augment_motion(motion, ages, generator, frame_rate=frame_rate)
                 envelope = envelope.masked_fill(still[:, None], 0.0)
-            loss = self._loss(self.predictor(motion, ages), envelope)
+            loss = self._loss(self.predictor(motion, ages), envelope, ages)
         self.log("loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
@@ -75,9 +75,9 @@ class EnvelopeModule(Stage):
         """Loss, E-L1, correlation after 50 ms smoothing, and agreement of the two envelopes' onsets."""
         truth = self.true_envelope(batch)
         logits = self.predictor(batch["motion"], batch["motion_ages"])
-        predicted = decode_levels(logits)
+        predicted = self.predictor.levels(logits, batch["motion_ages"])
         over: dict[str, Any] = {"batch_size": len(truth), "sync_dist": True}
-        self.log("val_loss", self._loss(logits, truth), prog_bar=True, **over)
+        self.log("val_loss", self._loss(logits, truth, batch["motion_ages"]), prog_bar=True, **over)
         self.log("val_e_l1", (predicted - truth).abs().mean(), **over)
         width = round(SMOOTHING_SEC * self.predictor.config.envelope_rate)
         found = correlations(smooth(predicted, width), smooth(truth, width))
@@ -107,8 +107,11 @@ class EnvelopeModule(Stage):
             )
         return envelope
 
-    def _loss(self, logits: Tensor, envelope: Tensor) -> Tensor:
-        return envelope_loss(logits, envelope, rate=self.predictor.config.envelope_rate, **self.loss_weights)
+    def _loss(self, logits: Tensor, envelope: Tensor, ages: Tensor) -> Tensor:
+        """Against the envelope as early as the network predicts it from frames of these ages (`grid_lead`)."""
+        config = self.predictor.config
+        early = delayed(envelope, -config.envelope_rate * grid_lead(ages, config.motion_frame_rate))
+        return envelope_loss(logits, early, rate=config.envelope_rate, **self.loss_weights)
 
     def _count_onsets(self, predicted: np.ndarray, truth: np.ndarray) -> None:
         rate = self.predictor.config.envelope_rate

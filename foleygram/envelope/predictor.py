@@ -12,6 +12,8 @@ from foleygram.envelope.rms import inverse_mu_law
 from foleygram.envelope.shots import ShotEncoder, distinct_shots
 
 AGE_FEATURES, PHASE_FEATURES = 4, 6
+LEAD_STEP_SEC = 1e-4
+"""Leads are whole multiples, so that the rounding of ages in a cache or a container's time stamps changes little."""
 MAX_GAP = 8.0
 """Gaps between frames count up to this many grid steps; a longer gap is a still video."""
 
@@ -178,7 +180,12 @@ class EnvelopePredictor(PreTrainedModel):
     def predict(self, motion: Tensor, ages: Tensor) -> Tensor:
         """Linear RMS (B, values) of motion (B, N, 3, M, M) with ages (B, N) in seconds; silence is exactly 0."""
         self.eval()
-        return decode_levels(self(motion, ages))
+        return self.levels(self(motion, ages), ages)
+
+    def levels(self, logits: Tensor, ages: Tensor) -> Tensor:
+        """Linear RMS (B, values) of logits (B, values, classes) for frames with ages (B, N): later by `grid_lead`."""
+        lead = grid_lead(ages, self.config.motion_frame_rate)
+        return delayed(decode_levels(logits), lead * self.config.envelope_rate)
 
     @torch.inference_mode()
     def predict_long(
@@ -234,6 +241,29 @@ def _age_features(stamps: Tensor) -> Tensor:
     before = F.pad(stamps.diff(dim=1), (1, 0), value=1.0)
     after = F.pad(stamps.diff(dim=1), (0, 1), value=1.0)
     return torch.stack([steps - stamps, (before > 0.25).float(), before, after], dim=-1).clamp(-MAX_GAP, MAX_GAP)
+
+
+def grid_lead(ages: Tensor, frame_rate: float) -> Tensor:
+    """Seconds (B,) by which hits are predicted early from frames with ages (B, N) on a grid of `frame_rate` Hz.
+
+    The network takes a frame that is new on the grid for half a step old, as all are at 30 frames per second. At 12 or
+    20 every second one is new at the very moment of a grid time. The lead is half a step minus the mean age of new
+    frames, to a tenth of a millisecond; 0 without new frames.
+    """
+    stamps = torch.arange(ages.shape[1], device=ages.device) / frame_rate - ages.float()
+    new = F.pad(stamps.diff(dim=1) * frame_rate > 0.25, (1, 0))  # not the first, which was new before the grid began
+    count = new.sum(1)
+    half = 0.5 / frame_rate
+    lead = (half - (ages * new).sum(1) / count.clamp(min=1)).clamp(-half, half)
+    return ((lead / LEAD_STEP_SEC).round() * LEAD_STEP_SEC).masked_fill(count == 0, 0.0)
+
+
+def delayed(values: Tensor, steps: Tensor) -> Tensor:
+    """Rows of values (B, V), each later by its number of steps (B,), linear between values; the ends are held."""
+    last = values.shape[1] - 1
+    place = (torch.arange(last + 1, device=values.device) - steps[:, None]).clamp(0, last)
+    left = place.long()
+    return torch.lerp(values.gather(1, left), values.gather(1, (left + 1).clamp(max=last)), place - left)
 
 
 def decode_levels(logits: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from foleygram.envelope.module import EnvelopeModule
-from foleygram.envelope.predictor import decode_levels
 from foleygram.training.previews import Preview, Previews
 
 
@@ -12,7 +11,7 @@ class EnvelopePreviews(Previews):
 
     def make(self, stage: EnvelopeModule, batch: dict[str, Any]) -> list[Preview]:
         """Predict them."""
-        predicted = decode_levels(stage.predictor(batch["motion"], batch["motion_ages"])).float().cpu()
+        predicted = stage.predictor.predict(batch["motion"], batch["motion_ages"]).float().cpu()
         true = stage.true_envelope(batch).cpu()
         rate = stage.predictor.config.envelope_rate
         return [

@@ -47,21 +47,6 @@ def read_motion(
     return Frames(frames, torch.from_numpy(ages.clip(0)).float())
 
 
-def grid_offset(frame_rate: float, rate: float) -> float:
-    """Seconds by which the grid starts late so that frames are half a step old, on average, when it first sees them.
-
-    0 for most rates. At 12 or 20 frames per second and a grid of 30, every second frame would be new at the very moment
-    of a grid time, and predicted hits 8 to 10 ms early.
-    """
-    if not frame_rate > 0:
-        return 0.0
-    kept_rate = frame_rate / max(1, math.ceil(frame_rate / rate - SAME_RATE))
-    times = motion_times(0.0, 60.0, rate)
-    number = np.floor(times * kept_rate + 1e-6)
-    new = np.diff(number, prepend=-1) > 0
-    return float(0.5 / rate - (times - number / kept_rate)[new].clip(0).mean())
-
-
 def _time_stamps(container: InputContainer, stream: Any) -> np.ndarray:
     """When each frame is shown, in seconds from the first, without decoding."""
     kind = "dts" if container.format.name in UNSTAMPED else "pts"

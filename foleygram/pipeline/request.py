@@ -16,7 +16,7 @@ from foleygram.envelope.envelope import Envelope
 from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.sampling import Window, plan_windows, window_starts
 from foleygram.media.audio import read_audio, resample
-from foleygram.media.motion import grid_offset, read_motion
+from foleygram.media.motion import read_motion
 from foleygram.media.video import Frames, probe, read_squares, segment_middles
 from foleygram.spec import ClipSpec
 
@@ -35,7 +35,6 @@ class VideoInput:
     """uint8 (W, N, 3, S, S), one row per window."""
     motion: Tensor
     motion_ages: Tensor
-    motion_start: float = 0.0
     """Start of the predictor's time grid in the video, in seconds; whole values of the envelope."""
 
 
@@ -148,38 +147,36 @@ def read_video(path: Path, spec: ClipSpec, *, start: float = 0.0, seconds: float
         kept = times if seconds is None else np.minimum(times, max(0.0, length - 1e-4))
         return read_squares(path, start + kept, size=spec.image_size, transform=spec.frame_transform)
 
-    def motion(late: float, reach: float) -> Frames:
+    def motion(reach: float) -> Frames:
         rate, size = spec.motion_frame_rate, spec.motion_size
         if seconds is None:
-            return read_motion(path, start + late, reach, rate=rate, size=size)
-        inside = max(1, int((length - late) * rate + 0.5))  # grid times before the part's end
-        frames, ages = read_motion(path, start + late, inside / rate, rate=rate, size=size)
+            return read_motion(path, start, reach, rate=rate, size=size)
+        inside = max(1, int(length * rate + 0.5))  # grid times before the part's end
+        frames, ages = read_motion(path, start, inside / rate, rate=rate, size=size)
         more = max(0, round(reach * rate) - inside)
         later = ages[-1] + torch.arange(1, more + 1) / rate
         return Frames(torch.cat([frames, frames[-1:].expand(more, -1, -1, -1)]), torch.cat([ages, later]))
 
-    return sample_video(squares, motion, length, info.frame_rate, spec)
+    return sample_video(squares, motion, length, spec)
 
 
 def sample_video(
     squares: Callable[[np.ndarray], Tensor],
-    motion: Callable[[float, float], Frames],
+    motion: Callable[[float], Frames],
     seconds: float,
-    frame_rate: float,
     spec: ClipSpec,
 ) -> VideoInput:
-    """The input of a model of `spec` from a video of `seconds` and `frame_rate`.
+    """The input of a model of `spec` from a video of `seconds`.
 
     `squares` returns the encoder's frames (N, 3, S, S) at ascending times (N,), `motion` the predictor's on its grid
-    from a start for a length, in seconds; both repeat the last frame past the end.
+    for a length in seconds; both repeat the last frame past the end.
     """
     length = min(seconds, spec.seconds)
     times = np.stack([segment_middles(start, length, spec.num_frames) for start in window_seconds(seconds, spec)])
     order = times.argsort(axis=None)  # windows overlap; in one pass no part of a long film is decoded for each
     frames = squares(times.flat[order])[order.argsort()]
-    late = round(grid_offset(frame_rate, spec.motion_frame_rate) * spec.envelope_rate) / spec.envelope_rate
-    moving, ages = motion(late, max(seconds, spec.seconds))
-    return VideoInput(seconds, frames.unflatten(0, times.shape), moving, ages, late)
+    moving, ages = motion(max(seconds, spec.seconds))
+    return VideoInput(seconds, frames.unflatten(0, times.shape), moving, ages)
 
 
 def total_latents(seconds: float, spec: ClipSpec) -> int:

@@ -71,11 +71,11 @@ def read_images(images: Tensor, fps: float, spec: ClipSpec) -> VideoInput:
     rate = spec.motion_frame_rate
     step = max(1, math.ceil(fps / rate - SAME_RATE))  # as `read_motion` leaves frames out
 
-    def motion(late: float, reach: float) -> Frames:
-        times = motion_times(late, reach, rate)
+    def motion(reach: float) -> Frames:
+        times = motion_times(0.0, reach, rate)
         return _shown(images[::step], fps / step, times, partial(_squashed, size=spec.motion_size))
 
-    return sample_video(lambda times: _shown(images, fps, times, square).frames, motion, len(images) / fps, fps, spec)
+    return sample_video(lambda times: _shown(images, fps, times, square).frames, motion, len(images) / fps, spec)
 
 
 def _shown(images: Tensor, fps: float, times: np.ndarray, square: Callable[[Tensor], Tensor]) -> Frames:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from foleygram.datasets.datamodule import ClipDataModule
 from foleygram.envelope.augmentation import STILL_SHARE, augment_motion, drop_frames, move_camera
 from foleygram.envelope.module import EnvelopeModule, correlations
+from foleygram.envelope.objective import envelope_loss
 from foleygram.envelope.predictor import EnvelopePredictor
 from foleygram.features.writer import write_cache
 from foleygram.spec import ClipSpec, read_spec
@@ -80,6 +81,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     fit(second, tmp_path / "rest", 4, resume=tmp_path / "half" / "step=2.ckpt")
     for ours, theirs in zip(whole.predictor.parameters(), second.predictor.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_training_asks_for_hits_as_early_as_frames_show_them(tmp_path: Path) -> None:
+    """Frames that are new 8 ms too early: the target is one value earlier, which `predict` makes good."""
+    module = tiny_module(tmp_path)
+    generator = torch.Generator().manual_seed(0)
+    logits, truth = torch.randn(1, 126, 64, generator=generator), torch.rand(1, 126, generator=generator)
+    early = torch.cat([truth[:, 1:], truth[:, -1:]], dim=1)
+    expected = envelope_loss(logits, early, rate=125.0, **module.loss_weights)
+    ages = torch.full((1, FRAMES), 1 / 60)
+    torch.testing.assert_close(module._loss(logits, truth, ages - 0.008), expected, rtol=1e-3, atol=1e-4)
+    plain = envelope_loss(logits, truth, rate=125.0, **module.loss_weights)
+    torch.testing.assert_close(module._loss(logits, truth, ages), plain)
 
 
 def test_clips_whose_rates_disagree_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from foleygram.envelope.envelope import onset_times
 from foleygram.envelope.objective import attack_weights, envelope_loss, level_classes
-from foleygram.envelope.predictor import EnvelopePredictor, decode_levels
+from foleygram.envelope.predictor import EnvelopePredictor, decode_levels, delayed, grid_lead
 from foleygram.envelope.rms import inverse_mu_law, mu_law, rms_envelope
 from foleygram.envelope.shots import distinct_shots
 from foleygram.spec import ClipSpec
@@ -266,3 +266,47 @@ def test_learns_when_a_dot_bounces_to_less_than_a_frame() -> None:
     assert np.median(errors) < 0.5 / 30
     assert np.mean(np.array(errors) < 1 / 30) > 0.8
     assert found <= 1.2 * sum(map(len, impacts))
+
+
+@pytest.mark.parametrize(
+    ("frame_rate", "steps"),
+    [(10, 0), (12, 1 / 4), (15, 0), (16, 1 / 16), (20, 1 / 4), (24, 1 / 8), (30, 0), (12.5, 0)],
+)
+def test_the_lead_is_what_new_frames_lack_of_half_a_step(frame_rate: float, steps: float) -> None:
+    """At 12 frames per second they are by turns as old as half a step and as nothing: a quarter step on average."""
+    assert grid_lead(ages_at(frame_rate, 1801)[None], 30.0).item() == pytest.approx(steps / 30, abs=2e-4)
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.25, 0.45, 0.6, 0.95])
+def test_the_lead_follows_the_phase_of_frames_at_the_grids_own_rate(phase: float) -> None:
+    ages = ages_at(30, phase=phase)
+    assert ages[5].item() == pytest.approx((0.5 - phase) % 1 / 30, abs=1e-5)
+    assert grid_lead(ages[None], 30.0).item() == pytest.approx((0.5 - (0.5 - phase) % 1) / 30, abs=6e-5)
+
+
+def test_still_pictures_and_rounded_time_stamps_have_no_lead() -> None:
+    still = torch.arange(90) / 30 + 0.01
+    rounded = ages_at(30, 90) + torch.tensor([0.0, 0.0005, -0.0005]).repeat(30)
+    assert grid_lead(torch.stack([still, rounded]), 30.0).tolist() == [0.0, 0.0]
+
+
+def test_delayed_rows_move_by_their_steps_and_hold_their_ends() -> None:
+    ramp = torch.arange(6.0).expand(4, -1)
+    moved = delayed(ramp, torch.tensor([0.0, 2.0, 0.25, -1.5]))
+    expected = [
+        [0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 2, 3], [0, 0.75, 1.75, 2.75, 3.75, 4.75], [1.5, 2.5, 3.5, 4.5, 5, 5],
+    ]  # fmt: skip
+    torch.testing.assert_close(moved, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_predictions_are_later_by_the_lead() -> None:
+    predictor = tiny_predictor().eval()
+    ages = torch.stack([ages_at(20), ages_at(30)])
+    motion = torch.randint(256, (2, FRAMES, 3, SIZE, SIZE), dtype=torch.uint8)
+    with torch.inference_mode():
+        plain = decode_levels(predictor(motion, ages))
+    predicted = predictor.predict(motion, ages)
+    lead = grid_lead(ages, 30.0)
+    assert lead.tolist() == pytest.approx([1 / 120, 0.0], abs=5e-4)
+    torch.testing.assert_close(predicted, delayed(plain, 125 * lead))
+    assert torch.equal(predicted[1], plain[1]) and not torch.equal(predicted[0], plain[0])

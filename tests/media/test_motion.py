@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from foleygram.media.motion import grid_offset, read_motion
+from foleygram.media.motion import read_motion
 from foleygram.media.video import motion_times, read_frames
 
 
@@ -29,12 +29,3 @@ def test_of_a_slow_video_every_frame_counts(tmp_path, videos, rate):
     expected = read_frames(path, motion_times(0.5, 1.0, 30), size=64)
     for read, kept in zip(read_motion(path, 0.5, 1.0, rate=30, size=64), expected, strict=True):
         assert torch.equal(read, kept)
-
-
-@pytest.mark.parametrize(
-    ("rate", "steps"),
-    [(10, 0), (12, 1 / 4), (12.5, 0), (15, 0), (20, 1 / 4), (24, 1 / 8), (30, 0), (40, 1 / 4), (60, 0)],
-)
-def test_the_grid_starts_late_where_frames_would_be_new_on_it(rate, steps):
-    assert grid_offset(rate, 30.0) == pytest.approx(steps / 30, abs=2e-4)
-    assert grid_offset(0.0, 30.0) == 0

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from foleygram.datasets.clip import Clip, read_clip
+from foleygram.envelope.predictor import grid_lead
 from foleygram.media import motion
 from foleygram.media import video as media_video
 from foleygram.media.audio import read_audio, write_audio
@@ -39,9 +41,17 @@ def test_a_long_video_is_decoded_twice_and_each_window_has_its_own_frames(write_
     assert len(starts) == 7 and passes == [14, 330]
     for start, frames in zip(starts, seen.frames, strict=True):
         assert torch.equal(frames, read_frames(video, segment_middles(start, 2.0, 2), size=16).frames)
-    assert seen.motion_start == 0.008  # at 12 per second
-    assert torch.equal(seen.motion, read_frames(video, motion_times(0.008, 11, 30), size=32).frames)
-    np.testing.assert_allclose(seen.motion_ages[:5] - 0.008, [1 / 60, 0.05, 0, 1 / 30, 1 / 15], atol=1e-4)
+    assert torch.equal(seen.motion, read_frames(video, motion_times(0.0, 11, 30), size=32).frames)
+    np.testing.assert_allclose(seen.motion_ages[:5], [1 / 60, 0.05, 0, 1 / 30, 1 / 15], atol=1e-4)
+
+
+def test_evaluate_reads_the_frames_and_ages_that_generate_does(write_flicker, tmp_path):
+    """A clip of a data set, and a video: one grid, from which the predictor computes its own lead."""
+    video = write_flicker(tmp_path / "v.mp4", 2.0)
+    seen, clip = read_video(video, SPEC), Clip("v", video, video, 0.0, 2.0, ())
+    read = read_clip(clip, SPEC, ("motion",), fast=False)
+    assert torch.equal(read["motion"], seen.motion) and torch.equal(read["motion_ages"], seen.motion_ages)
+    assert grid_lead(seen.motion_ages[None], 30.0).item() == pytest.approx(1 / 120, abs=1e-3)  # at 12 per second
 
 
 def test_the_time_limits_of_reading_and_writing_grow_with_the_video(tiny_release, write_flicker, tmp_path, monkeypatch):
