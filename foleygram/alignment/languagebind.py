@@ -99,6 +99,8 @@ class _VisionTower(_Loaded):
         network._attn_implementation = "sdpa"
         self.size, self.num_frames = size, num_frames
         width, patch, eps = network.hidden_size, network.patch_size, network.layer_norm_eps
+        if not isinstance(patch, int):
+            raise ValueError(f"patch_size is {patch!r}: give one number, the side of a square patch")
         self.vision_model = nn.ModuleDict({
             "embeddings": _Embeddings(width, patch, 1 + (size[0] // patch) * (size[1] // patch)),
             "pre_layrnorm": nn.LayerNorm(width, eps=eps),

@@ -163,5 +163,8 @@ def _directions(embeddings: Embeddings) -> dict[str, Scores]:
 
 
 def _cosines(embeddings: Embeddings) -> dict[str, Scores]:
+    def between(queries: Tensor, targets: Tensor) -> Scores:
+        return lambda rows: queries[rows] @ targets.T
+
     named = embeddings._asdict()
-    return {f"{a}_to_{b}": lambda rows, a=a, b=b: named[a][rows] @ named[b].T for a in named for b in named if a != b}
+    return {f"{a}_to_{b}": between(named[a], named[b]) for a in named for b in named if a != b}

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffusers import ModelMixin
 from torch import nn
-from transformers import CLIPTokenizerFast
+from transformers import CLIPTokenizer
 
 from foleygram.alignment.encoders import load_tokenizer
 from foleygram.alignment.imagebind import ImageBindEncoders, load_imagebind
@@ -171,7 +171,7 @@ def _convert_binding(source: Path, out: Path, tokenizer: str | None) -> str:
         tokenizer = tokenizer or str(folders[0])
     named = dict(zip(("video_encoder", "text_encoder", "audio_encoder"), towers, strict=True))
     with explained(f"{tokenizer} (tokenizer)", tokenizer):
-        words = CLIPTokenizerFast.from_pretrained(tokenizer)
+        words = CLIPTokenizer.from_pretrained(tokenizer)
     with atomic_path(out) as folder:
         for name, part in (named | {"tokenizer": words}).items():
             part.save_pretrained(folder / name)
