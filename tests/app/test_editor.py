@@ -382,6 +382,8 @@ def test_a_region_is_dragged_moved_described_and_removed(page: Any) -> None:
     assert span()[0] == pytest.approx(1.5)
     page.set_input_files("#regions input[type=file]", str(EXAMPLE.with_suffix(".wav")))
     page.wait_for_selector("#regions label:has-text('2000-01-12-00-00-33_denoised.wav')")
+    page.get_by_label("Remove the reference of region 1").click()
+    page.wait_for_selector("#regions label:text-is('Reference')")
     drag(page, spot(page, 3.0, STRIP), spot(page, 3.5, STRIP))
     page.locator("#timeline").focus()
     page.keyboard.press("r")

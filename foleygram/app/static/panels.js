@@ -138,7 +138,9 @@ export function showRegions(project, actions) {
     const file = element("input", { type: "file", accept: "audio/*,video/*" });
     file.onchange = () => actions.reference(region, file.files[0]);
     const reference = element("label", { className: "button" }, region.referenceName || "Reference", file);
-    const item = element("li", {}, time("start"), "–", time("end"), prompt, reference,
+    const without = region.reference ? [button("✕", () => project.changeRegion(region.id, { reference: null, referenceName: "" }))] : [];
+    without[0]?.setAttribute("aria-label", `Remove the reference of ${name}`);
+    const item = element("li", {}, time("start"), "–", time("end"), prompt, reference, ...without,
       button("Render again", () => actions.render(region)), button("Loop", () => actions.loop(region)),
       button("Remove", () => project.setRegions("region", project.regions.filter((other) => other.id !== region.id))));
     item.dataset.id = region.id;
