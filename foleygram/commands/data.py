@@ -12,7 +12,7 @@ from foleygram.commands.options import BatchSize, Device, Guidance, Precision, S
 def render(
     out: Annotated[Path, typer.Argument(help="Folder to write, in the layout of Greatest Hits.")],
     videos: Annotated[int, typer.Option(help="Number of videos.")],
-    seed: Annotated[int, typer.Option(help="Random seed; different seeds share no object.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; different seeds share no object.")] = 0,
     seconds: Annotated[str, typer.Option(help="Range of lengths, FROM:TO in seconds.")] = "4:12",
     shares: Annotated[
         Literal["balanced", "real"], typer.Option(help="Share of each material: equal, or as in Greatest Hits.")
@@ -32,7 +32,7 @@ def render(
         Literal["plain", "two-sources", "speech", "music"],
         typer.Option(help="Drumstick: one stick, two sticks at once, or speech or music beneath the sound."),
     ] = "plain",
-    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 2,
 ) -> None:
     """Render videos with sound, in Greatest Hits' own layout."""
     with reported():
@@ -84,7 +84,7 @@ def cache(
     shard_size: ShardSize = 256,
     batch_size: BatchSize = 16,
     device: Device = "auto",
-    workers: Annotated[int, typer.Option(help="Reading processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Reading processes.")] = 1,
     dtype: Precision = "float32",
     compile: Annotated[
         bool,

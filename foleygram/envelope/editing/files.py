@@ -70,7 +70,7 @@ def chosen_envelope(choice: str, *, decay: float = DECAY_SEC, frame_rate: float 
     if choice in CHOICES:
         return choice
     if not Path(choice).is_file():
-        raise FileNotFoundError(f"{choice}: no such file; give {', '.join(CHOICES)} or a file")
+        raise FileNotFoundError(f"{choice or 'empty name'}: no such file; give {', '.join(CHOICES)} or a file")
     return read_envelope(choice, decay=decay, frame_rate=frame_rate)
 
 
