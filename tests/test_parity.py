@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +20,8 @@ SIZE = {
 
 
 @pytest.fixture(scope="module")
-def both_sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Our outputs, and a file of another side that agrees."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+    """Small parts with random weights, the settings, and the inputs of another side."""
     folder = tmp_path_factory.mktemp("parity")
     t5 = parity.shutil.copytree(parity.SHIPPED / "prompt_tokenizer", folder / "t5")
     T5EncoderModel(T5Config(vocab_size=256, d_model=32, num_layers=1, num_heads=2, d_kv=8, d_ff=32)).save_pretrained(t5)
@@ -36,7 +37,13 @@ def both_sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tens
         "in.noises": torch.randn(2, 1, 8, 12),
         "in.first_noise": torch.randn(1, 8, 12),
     }
-    ours = parity.our_outputs(parts, parity.common_settings(SIZE, t5), given)
+    return parts, parity.common_settings(SIZE, t5), given
+
+
+@pytest.fixture(scope="module")
+def both_sides(made) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Our outputs, and a file of another side that agrees."""
+    ours = parity.our_outputs(*made)
     return ours, {f"out.{name}": value.clone() for name, value in ours.items()}
 
 
@@ -50,6 +57,18 @@ def test_equal_sides_pass_and_every_output_counts(both_sides, capsys) -> None:
             assert [row.name for row in rows if not row.passes] == [name]
             assert parity.report(rows, []) == 1
     assert capsys.readouterr().out.count("DIFFERS") == 2 * len(parity.TOLERANCES)
+
+
+def test_the_timed_runs_are_those_that_are_compared(made, both_sides, monkeypatch) -> None:
+    parts, options, given = made
+    decode, decoded = parts["vae"].decode, []
+    monkeypatch.setattr(parts["vae"], "decode", lambda latents: decoded.append(decode(latents).sample))
+    theirs = both_sides[1] | {"seconds.one": torch.tensor(2.0), "seconds.another": torch.tensor(1.5)}
+    assert parity.our_seconds(parts, options, given | theirs) > 0
+    assert len(decoded) == len(options["solvers"])
+    for solver, audio in zip(options["solvers"], decoded, strict=True):
+        torch.testing.assert_close(audio, both_sides[0][f"sampled_{solver}"], atol=1e-4, rtol=1e-3)
+    assert parity.their_seconds(theirs) == 1.5 and theirs.keys() == both_sides[1].keys()
 
 
 def test_what_the_way_back_changed_fails(both_sides, capsys) -> None:
