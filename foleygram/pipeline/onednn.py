@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class OneDNNLinear(nn.Linear):
     """`nn.Linear` by oneDNN for float32 on a CPU without gradients, equal up to rounding; by PyTorch's own otherwise.
 
-    From 1.7 to 2.4 times as fast as MKL on an AMD processor with AVX-512 (docs/log.md).
+    From 1.7 to 2.3 times as fast as MKL on an AMD processor with AVX-512 (docs/log.md).
     """
 
     def forward(self, input: Tensor) -> Tensor:
