@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test lint bench full-size parity msclap-parity train-mini
+.PHONY: demo test lint bench full-size mutants parity msclap-parity train-mini
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -37,7 +37,7 @@ lint: $(READY)
 	.venv/bin/lint-imports --no-cache --no-logo
 
 bench: $(READY)  # but those that take long: python -m benchmarks.NAME
-	for benchmark in $(filter-out autoencoder full_size compile damaged steps takes conflict retrieval throughput long_video training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	for benchmark in $(filter-out autoencoder full_size compile damaged steps takes conflict retrieval throughput long_video mutants training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
 		echo "== $$benchmark"; $(RUN) -m benchmarks.$$benchmark; done
 
 full-size: $(READY)  # the paper's sizes with random weights: up to 20 GB of memory and some minutes
@@ -72,6 +72,14 @@ msclap-parity: $(READY) .msclap/.installed  # the package `msclap` on the same r
 	.msclap/bin/python -m pip install --quiet -c constraints.txt torch numpy safetensors librosa pyyaml
 	.msclap/bin/python -m pip install --quiet 'transformers<5'
 	.msclap/bin/python -m pip install --quiet --no-deps msclap==1.3.4 torchlibrosa==0.1.0
+	touch $@
+
+# Small changes to the core modules that their tests do not notice; mutmut stays out of .venv, whose pins it does not share.
+mutants: $(READY) .mutants/.installed
+	$(RUN) -m benchmarks.mutants $(MODULES)
+
+.mutants/.installed: | $(READY)
+	$(RUN) -m pip install --quiet --no-deps --target .mutants/packages mutmut==3.8.1 libcst==1.9.0 setproctitle==1.3.8 textual==8.2.8 mdit-py-plugins==0.7.0 linkify-it-py==2.2.0
 	touch $@
 
 # ---- Training the miniature ----------------------------------------------------------------------------------------
