@@ -75,7 +75,7 @@ def test_filterbanks_envelopes_and_autoencoder_are_the_cpus(pipelines):
         given = sound.to(device)
         with torch.inference_mode():
             latents = encode_audio(one.parts.vae, given[:, None])
-            decoded = decode_latents(one.parts.vae, latents.mean)
+            decoded = decode_latents(one.parts.vae, latents.mean, 16_384)
             bank = kaldi_fbank(given, 16_000, 64)
             values = [*latents, decoded, bank, rms_envelope(given, 512, 128)]
         results.append([value.cpu() for value in values])
@@ -87,10 +87,10 @@ def test_cache_generate_and_evaluate_run_there(tiny_release, rendered, tmp_path,
     video = next(iter(sorted(rendered.rglob("*.mp4"))))
     commands = [
         ["cache", rendered, tmp_path / "cache", "--split", "train", "--checkpoint", tiny_release, "--workers", 0,
-         "--fields", "latents,control_latents,embeddings"],
+         "--fields", "latents,control_latents,embeddings", "--spec", tiny_release / "model_index.json"],
         ["generate", video, "--checkpoint", tiny_release, "--out", tmp_path / "out"],
-        ["evaluate", "--checkpoint", tiny_release, "--data", rendered, "--no-controls", "--conditions", "video",
-         "--metrics", "envelope,onsets", "--steps", 2, "--out", tmp_path / "scores.json"],
+        ["evaluate", "--checkpoint", tiny_release, "--data", rendered, "--no-controls", "--conditions", "v",
+         "--metrics", "onsets,envelope", "--steps", 2, "--out", tmp_path / "scores.json"],
     ]  # fmt: skip
     for command in commands:
         ran = CliRunner().invoke(app, [*map(str, command), "--device", GPU, "--dtype", dtype])
