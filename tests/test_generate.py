@@ -224,7 +224,7 @@ def test_options_override_the_sampler_settings_of_a_release(tiny_release, videos
         result = run(videos / "zwei.mp4", "--out", tmp_path / name, *options, *more)
         assert result.exit_code == 0, result.output
     own, given = (json.loads((tmp_path / n / "zwei.json").read_text())["sampling"] for n in ("own", "given"))
-    kept = {"controlnet_conditioning_scale": 1.0, "dtype": "float32"}
+    kept = {"controlnet_conditioning_scale": 1.0, "dtype": "float32", "apg_scale": 0.0}
     assert own == {"num_inference_steps": 3, "guidance_scale": 2.0, "solver": "dpmpp_2m"} | kept
     assert given == {"num_inference_steps": 2, "guidance_scale": 1.0, "solver": "ping_pong"} | kept
     refused = run(videos / "zwei.mp4", "--out", tmp_path / "no", *options, "--solver", "euler")
