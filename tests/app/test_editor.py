@@ -400,7 +400,7 @@ def test_a_region_is_dragged_moved_described_and_removed(page: Any) -> None:
 def take_samples(page: Any, number: int) -> np.ndarray:
     link = page.eval_on_selector("#exports a", "a => a.pathname").replace("/export", "/sound")
     path = "/".join([*link.split("/")[:-2], str(number), "sound"])
-    body = page.request.get(page.url.rstrip("/") + path).body()
+    body = page.request.get(page.evaluate("() => location.origin") + path).body()
     return soundfile.read(io.BytesIO(body), dtype="int16", always_2d=True)[0]
 
 
