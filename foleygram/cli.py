@@ -105,6 +105,10 @@ experiments.command()(experiment.objectives)
 experiments.command()(experiment.sensitivity)
 experiments.command()(experiment.control)
 experiments.command()(experiment.smoothing)
+experiments.command()(experiment.spaces)
+experiments.command()(experiment.modalities)
+experiments.command()(experiment.granularity)
+experiments.command()(experiment.volume_success)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -198,6 +198,29 @@ class AnchorInfoNCE(ContrastiveObjective):
         return self._info_nce([(anchor, other) for other in others.values()], excluded)
 
 
+class WithinModality(ContrastiveObjective):
+    """Supervised contrastive loss in each modality by itself: a start in which no two modalities were ever compared.
+
+    The positives of a clip are the others of its caption (Khosla et al. 2020, arXiv 2004.11362, L_out).
+    """
+
+    def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
+        """Mean over modalities and clips with a positive; 0 where no two captions are equal.
+
+        Raises ValueError without the mask of equal captions (`mask_equal=False`), which here names the positives.
+        """
+        if excluded is None:
+            raise ValueError("WithinModality takes its positives from equal captions; leave mask_equal as it is")
+        own = torch.eye(len(video), dtype=torch.bool, device=video.device)
+        chosen = excluded.any(1)
+        losses = []
+        for part in (video, text, audio):
+            logits = (part @ part.T / self.temperature).masked_fill(own, -torch.inf)
+            log_probabilities = logits.log_softmax(-1).masked_fill(~excluded, 0.0)
+            losses.append(-(log_probabilities.sum(1) / excluded.sum(1).clamp(min=1))[chosen].sum())
+        return torch.stack(losses).mean() / chosen.sum().clamp(min=1)
+
+
 class PairwiseInfoNCE(ContrastiveObjective):
     """InfoNCE of all three pairs of modalities."""
 

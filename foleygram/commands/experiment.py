@@ -11,6 +11,7 @@ from foleygram.files import shipped
 
 if TYPE_CHECKING:
     from foleygram.experiments.conditioning import Run
+    from foleygram.experiments.frozen_heads import Features
     from foleygram.experiments.training_experiments import Budget, Setup
 
 QUICK_CLIPS, QUICK_STEPS, STEPS = 50, 25, 50
@@ -27,6 +28,9 @@ Media = Annotated[Path | None, typer.Option(help="Folder of the caches train, te
 Configs = Annotated[Path, typer.Option(help="Folder of alignment.yaml and generation.yaml.")]
 AlignmentSteps = Annotated[int, typer.Option(min=1, help="Steps of each alignment.")]
 GenerationSteps = Annotated[int, typer.Option(min=1, help="Steps of each stage 2.")]
+Starts = Annotated[list[str], typer.Option(metavar="NAME=FOLDER", help="Folder of three encoders; repeatable.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds.")]
+MaxSteps = Annotated[int, typer.Option(min=25, help="Most steps of each training, if validation does not flatten.")]
 CONFIGS = Path("configs/mini")
 
 
@@ -145,6 +149,82 @@ def control(
         setup, budget = _training(rendered, scored, out, checkpoint, media, configs, 0, generation_steps, limit, steps)
         found = training_experiments.compare_controls(out, setup, budget, seed=seed, device=pick_device(device))
         report_results(training_reports.control_report(found), out)
+
+
+def spaces(
+    rendered: Rendered, scored: Scored, out: Out, start: Starts, seeds: Seeds = 3, max_steps: MaxSteps = 2000,
+    batch_size: BatchSize = 64, media: Media = None,
+) -> None:  # fmt: skip
+    """(i) GRAM, TRIANGLE, Symile, all pairs, each anchor from several starts, over seeds: heads on frozen networks."""
+    with reported():
+        from foleygram.benchmark.output import report_results
+        from foleygram.experiments.spaces import compare_spaces
+
+        folders = {}
+        for text in start:
+            name, found, folder = text.partition("=")
+            if not found or not name or name in folders:
+                raise ValueError(f"--start {text}: write NAME=FOLDER, each name once")
+            folders[name] = Path(folder)
+        sets = {n: (shipped(f), *_frozen(f, rendered, scored, media or out / "media")) for n, f in folders.items()}
+        report = compare_spaces(sets, seeds=range(seeds), max_steps=max_steps, batch_size=batch_size)
+        report_results(report, out)
+
+
+def modalities(
+    rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = MINI, seeds: Seeds = 3,
+    max_steps: MaxSteps = 2000, batch_size: BatchSize = 64, media: Media = None,
+) -> None:  # fmt: skip
+    """(j) GRAM with modalities of other sizes and noise, with three and four, and sizes from an aligned start."""
+    with reported():
+        from foleygram.benchmark.output import report_results
+        from foleygram.experiments.modalities import vary_modalities
+
+        sets = _frozen(checkpoint, rendered, scored, media or out / "media")
+        report = vary_modalities(
+            shipped(checkpoint), *sets, seeds=range(seeds), max_steps=max_steps, batch_size=batch_size
+        )
+        report_results(report, out)
+
+
+def granularity(rendered: Rendered, scored: Scored, out: Out, checkpoint: Base = MINI, media: Media = None) -> None:
+    """(k) Whether nearest neighbours share the material, the object, the action."""
+    with reported():
+        from foleygram.benchmark.output import report_results
+        from foleygram.experiments.granularity import granularity as experiment
+
+        scored_features = _frozen(checkpoint, rendered, scored, media or out / "media")[2]
+        report_results(experiment(shipped(checkpoint), scored_features), out)
+
+
+def volume_success(
+    checkpoint: Checkpoint, data: Data, out: Out,
+    report: Annotated[Path, typer.Option(help="Folder of report.json and sounds that `evaluate --out` wrote.")],
+    split: Split = "test",
+) -> None:  # fmt: skip
+    """(l) Rank correlation of a generated sound's GRAM volume with its success, by clip."""
+    with reported():
+        from foleygram.benchmark.output import report_results
+        from foleygram.experiments.volume_success import volume_success as experiment
+
+        report_results(experiment(shipped(checkpoint), data, report, split=split), out)
+
+
+def _frozen(checkpoint: Path, rendered: Path, scored: Path, media: Path) -> "tuple[Features, Features, Features]":
+    """Features of a folder's encoders on the caches train, test, heldout, written where they are missing."""
+    from foleygram.datasets.cache import CachedClips
+    from foleygram.experiments.frozen_heads import frozen_features
+    from foleygram.experiments.training_experiments import cache_media
+    from foleygram.pipeline.release import INDEX
+    from foleygram.spec import read_spec
+
+    index, fields = shipped(MINI) / INDEX, ("frames", "envelope_audio")
+    cache_media(media, rendered, scored, index, fields)
+    train, val, held_out = (
+        frozen_features(shipped(checkpoint), clips, len(clips), read_spec(index))
+        for clips in (CachedClips(media / name, fields=fields) for name in ("train", "test", "heldout"))
+    )
+    return train, val, held_out
 
 
 def _training(

@@ -67,19 +67,24 @@ def draw_lines(
     return _svg(figure)
 
 
-def draw_histograms(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], *, labels: tuple[str, str]) -> str:
-    """One panel per name with two histograms over [0, 1], each of area 1: the first's values, and the second's."""
+def draw_histograms(
+    panels: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    labels: tuple[str, str],
+    span: tuple[float, float] = (0.0, 1.0),
+) -> str:
+    """One panel per name with two histograms over `span`, each of area 1: the first's values, and the second's."""
     columns = 4 if len(panels) > 3 else len(panels)
     rows = -(-len(panels) // columns)
     figure = _figure(1.45 * rows + 0.6)
-    edges = np.linspace(0, 1, 41).tolist()
+    edges = np.linspace(*span, 41).tolist()
     for number, (name, pair) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, number + 1)
         for values, colour, label in zip(pair, (BLUE, ORANGE), labels, strict=True):
             axes.hist(values, edges, density=True, color=colour, alpha=0.6, label=label)
         axes.set_title(name, size=9, color=INK, loc="left")
         axes.set_yticks([])
-        axes.set_xlim(0, 1)
+        axes.set_xlim(*span)
         _plain(axes)
         if number < len(panels) - columns:
             axes.set_xticklabels([])

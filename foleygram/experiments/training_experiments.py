@@ -85,11 +85,17 @@ class Setup:
         return ClipSpec(**read_index(self.base)["spec"])
 
 
-def cache_media(media: Path, rendered: Path, scored: Path, spec_file: Path) -> None:
+def cache_media(
+    media: Path,
+    rendered: Path,
+    scored: Path,
+    spec_file: Path,
+    fields: Sequence[str] = ("frames", "motion", "envelope_audio"),
+) -> None:
     """Write the three caches of `Setup.media` where they are missing; `spec_file` is a release's index."""
     for name, data, split in (("train", rendered, "train"), ("test", rendered, "test"), ("heldout", scored, "test")):
         cache_dataset(
-            data, media / name, spec_path=spec_file, fields=["frames", "motion", "envelope_audio"], checkpoint=None,
+            data, media / name, spec_path=spec_file, fields=list(fields), checkpoint=None,
             split=split, num_workers=1,
         )  # fmt: skip
 
