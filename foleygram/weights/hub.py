@@ -74,6 +74,8 @@ def load_network(
         misshapen=report["mismatched_keys"],
     )
     refuse_no_numbers(network.state_dict(), source)
+    if of_diffusers and identifier is None:
+        network.register_to_config(_name_or_path="")  # diffusers would save this machine's path in config.json
     return network.eval()
 
 

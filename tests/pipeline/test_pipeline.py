@@ -359,6 +359,7 @@ def test_saved_again_it_is_the_same(pipeline, tmp_path):
     index = read_index(tmp_path / "again")
     assert index == read_index(tmp_path / "first")
     assert index["trained_on"] == seen_videos and index["parts"]["vae"]["licence"] == "its own"
+    assert not [path for path in (tmp_path / "again").rglob("*.json") if str(tmp_path) in path.read_text()]
     video = seen(pipeline, 2.0)
     again = FoleyGRAMPipeline.from_pretrained(tmp_path / "again")
     assert torch.equal(again(video, num_inference_steps=2).audio, pipeline(video, num_inference_steps=2).audio)
