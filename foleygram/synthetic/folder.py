@@ -38,11 +38,13 @@ def in_test(index: int, test_share: float) -> bool:
 
 
 def write_lists(out: Path, ids: Sequence[str], test_share: float) -> None:
-    """Write train.txt and test.txt."""
+    """Write train.txt and test.txt; videos of another seed or world that they list stay, so that a folder can mix."""
     for name, wanted in (("train.txt", False), ("test.txt", True)):
-        listed = [f"{video}\n" for index, video in enumerate(ids) if in_test(index, test_share) is wanted]
+        listed = (out / name).read_text().split() if (out / name).is_file() else []
+        kept = [video for video in listed if video not in ids]
+        own = [video for index, video in enumerate(ids) if in_test(index, test_share) is wanted]
         with atomic_path(out / name) as path:
-            path.write_text("".join(listed))
+            path.write_text("".join(f"{video}\n" for video in kept + own))
 
 
 def write_sound(path: Path, audio: np.ndarray, sample_rate: int) -> None:

@@ -79,6 +79,18 @@ def test_test_share_counts(tmp_path: Path, share: float, tests: int) -> None:
     assert len((tmp_path / "train.txt").read_text().split()) == 4 - tests
 
 
+def test_a_second_seed_adds_to_the_lists(tmp_path: Path) -> None:
+    def render(seed: int) -> list[str]:
+        return render_dataset(
+            tmp_path, num_videos=2, seed=seed, seconds=SHORT, test_share=0.5, num_workers=1, progress=False
+        )
+
+    first, second = render(1), render(2)
+    assert (tmp_path / "train.txt").read_text().split() == [first[0], second[0]]
+    render(1)
+    assert sorted((tmp_path / "test.txt").read_text().split()) == [first[1], second[1]]
+
+
 def test_times_are_sorted_named_and_inside(rendered: tuple[Path, list[str]]) -> None:
     out, ids = rendered
     for video_id in ids:
