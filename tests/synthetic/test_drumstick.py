@@ -1,4 +1,4 @@
-"""Rendered drumstick videos: layout, determinism, and picture, sound and annotation agreeing on when."""
+"""Rendered drumstick videos: layout, determinism, and frames, sound and annotation agreeing on when."""
 
 import dataclasses
 from collections import Counter
@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from foleygram.cli import app
 from foleygram.synthetic.beneath import LEVEL_DB, music, speech
-from foleygram.synthetic.drumstick.frames import Picture
+from foleygram.synthetic.drumstick.frames import FrameRenderer
+from foleygram.synthetic.drumstick.materials import MATERIALS
+from foleygram.synthetic.drumstick.motion import scrape_speed, tip_height, tip_position
 from foleygram.synthetic.drumstick.render import plan_video, render_dataset
-from foleygram.synthetic.drumstick.scene import MATERIALS, scrape_speed, tip_height, tip_position
 from foleygram.synthetic.drumstick.sound import render_sound
 
 SHORT = (1.5, 2.0)
@@ -179,19 +180,19 @@ def test_a_scrape_moves_the_tip_as_fast_as_it_sounds() -> None:
 
 def test_a_frame_shows_the_stick_over_its_exposure() -> None:
     plan = plan_video(4, 3)
-    picture = Picture(plan.scene, plan.seed)
+    renderer = FrameRenderer(plan.scene, plan.seed)
     for event in plan.scene.events:
-        index = round(event.time * float(picture.rate))
-        if index >= picture.num_frames:
+        index = round(event.time * float(renderer.rate))
+        if index >= renderer.num_frames:
             continue
-        inside = abs(event.time - index / float(picture.rate)) < picture.exposure / 2
+        inside = abs(event.time - index / float(renderer.rate)) < renderer.exposure / 2
         if inside and event.action == "hit":
-            lifts = picture.sticks[0].lifts[index]
+            lifts = renderer.sticks[0].lifts[index]
             assert lifts.min() < 0.5 * lifts.max() or lifts.max() < 1
     first = plan.scene.events[0]
-    up, down = (max(0, round((first.time - early) * float(picture.rate))) for early in (0.2, 0.0))
-    assert np.abs(picture.frame(up).astype(int) - picture.frame(down)).max() > 60
-    assert np.array_equal(picture.frame(down), picture.frame(down))  # any order, same picture
+    up, down = (max(0, round((first.time - early) * float(renderer.rate))) for early in (0.2, 0.0))
+    assert np.abs(renderer.frame(up).astype(int) - renderer.frame(down)).max() > 60
+    assert np.array_equal(renderer.frame(down), renderer.frame(down))  # any order, same frame
 
 
 def test_shares_are_balanced_or_real() -> None:
@@ -240,9 +241,9 @@ def test_two_sticks_strike_their_own_objects_and_may_strike_together() -> None:
     assert plain.players == (plain,)
 
 
-def test_two_sticks_are_both_in_the_picture() -> None:
+def test_two_sticks_are_both_in_the_frame() -> None:
     plan = plan_video(5, 1, seconds=(4.0, 4.0), scenes="two-sources")
-    both, alone = Picture(plan.scene, plan.seed), Picture(plan.scene, plan.seed)
+    both, alone = FrameRenderer(plan.scene, plan.seed), FrameRenderer(plan.scene, plan.seed)
     for number in (0, 1):
         alone.sticks = both.sticks[number : number + 1]
         changed = np.abs(both.frame(10).astype(int) - alone.frame(10)).max(-1) > 30

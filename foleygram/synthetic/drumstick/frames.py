@@ -1,4 +1,4 @@
-"""Frames of a rendered scene: textured objects, the stick over its exposure, silent things that move."""
+"""Frames of a rendered scene: textured objects, and the stick over its exposure."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +8,10 @@ import av
 import numpy as np
 from scipy.ndimage import zoom
 
-from foleygram.synthetic.drumstick.scene import MATERIALS, Scene, Thing, tip_height, tip_position
+from foleygram.synthetic.drumstick.materials import MATERIALS
+from foleygram.synthetic.drumstick.motion import tip_height, tip_position
+from foleygram.synthetic.drumstick.scene import Scene, Thing
+from foleygram.synthetic.drumstick.scenery import Mover, backdrop, outline
 from foleygram.synthetic.drumstick.texture import texture
 
 SIZES = ((160, 120), (176, 144), (192, 108), (128, 128), (160, 90), (144, 176))
@@ -38,15 +41,15 @@ def write_video(
 
     `rate` is that of the frames, by default the one that the seed draws.
     """
-    picture = Picture(scene, seed, rate)
+    renderer = FrameRenderer(scene, seed, rate)
     with av.open(str(path), "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=picture.rate)
-        video.width, video.height, video.pix_fmt = picture.width, picture.height, "yuv420p"
+        video = container.add_stream("libx264", rate=renderer.rate)
+        video.width, video.height, video.pix_fmt = renderer.width, renderer.height, "yuv420p"
         video.options = {"preset": "ultrafast", "crf": "23", "threads": "1"}
         sound = container.add_stream("aac", rate=sample_rate, layout="mono", options={"aac_coder": "fast"})
-        for index in range(picture.num_frames):
-            frame = av.VideoFrame.from_ndarray(picture.frame(index), format="rgb24")
-            frame.pts, frame.time_base = index, 1 / picture.rate
+        for index in range(renderer.num_frames):
+            frame = av.VideoFrame.from_ndarray(renderer.frame(index), format="rgb24")
+            frame.pts, frame.time_base = index, 1 / renderer.rate
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         block = av.AudioFrame.from_ndarray(audio[None].astype(np.float32), format="fltp", layout="mono")
@@ -63,7 +66,7 @@ class Stick(NamedTuple):
     lifts: np.ndarray  # (F, M) heights
 
 
-class Picture:
+class FrameRenderer:
     """Draws any frame of a scene; frame i is stamped i / rate and exposed around that moment.
 
     `rate`, in frames per second, replaces the one that the seed draws, and leaves everything else as it is.
@@ -81,7 +84,7 @@ class Picture:
         self.flicker = float(rng.choice([0.0, rng.uniform(0.01, 0.05)]))
         self.canvas = (self.height + 2 * MARGIN, self.width + 2 * MARGIN)
         self.grid_y, self.grid_x = np.mgrid[: self.height, : self.width].astype(np.float32)
-        self.backdrop = (_backdrop(self.canvas, rng) * self.light).astype(np.float32)
+        self.backdrop = (backdrop(self.canvas, rng) * self.light).astype(np.float32)
         self.layers = [self._object_layer(thing) for thing in scene.things]
         self.still = self.backdrop.copy()
         for number in range(len(self.layers)):
@@ -91,7 +94,7 @@ class Picture:
         self.drift = (rng.uniform(0, 1, 2) * rng.choice([0, 4, 8]), rng.uniform(0.1, 0.5, 2), rng.uniform(0, 6.28, 2))
         self._draw_stick(rng)
         movers = rng.choice([0, 1, 2], p=[0.4, 0.45, 0.15])
-        self.movers = [_Mover(rng, self.width, self.height, self.light) for _ in range(movers)]
+        self.movers = [Mover(rng, self.width, self.height, self.light) for _ in range(movers)]
         self.sticks = [self._follow(player) for player in scene.players]
 
     def _draw_stick(self, rng: np.random.Generator) -> None:
@@ -123,7 +126,7 @@ class Picture:
         if len(self.scene.things) > 1:
             rx = min(rx, 0.19 * self.width)
         u, v = (xx - cx) / rx, (yy - top) / ry
-        outside = _outline(str(rng.choice(SHAPES.get(thing.material, ("box", "round")))), u, v, rng)
+        outside = outline(str(rng.choice(SHAPES.get(thing.material, ("box", "round")))), u, v, rng)
         alpha = np.clip(0.5 - outside * ry / 1.4, 0, 1)
         scale = rng.uniform(0.9, 1.35) * self.height / 120
         small = (int(np.ceil(self.canvas[0] / scale)) + 1, int(np.ceil(self.canvas[1] / scale)) + 1)
@@ -241,73 +244,3 @@ class Picture:
         box = np.s_[low[1] : high[1], low[0] : high[0]]
         spread = ((self.grid_x[box] - point[0]) ** 2 + (3 * (self.grid_y[box] - point[1])) ** 2) / radius**2
         image[box] *= (1 - np.float32(0.45 * near) * np.exp(-spread.astype(np.float32)))[..., None]
-
-
-def _backdrop(canvas: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A wall above a table with clutter: smooth, so that only objects show a material's texture."""
-    height, width = canvas
-    yy, xx = np.mgrid[:height, :width].astype(np.float32)
-    horizon = rng.uniform(0.25, 0.75) * height
-    colors = rng.uniform(0.1, 0.9, (2, 1)) * (1 + 0.22 * rng.standard_normal((2, 3)))
-    image = np.where((yy < horizon)[..., None], *colors)
-    blur = zoom(rng.standard_normal((5, 6)), (height / 5, width / 6), order=1)[:height, :width]
-    image = image * (1 + rng.uniform(0, 0.25) * blur + rng.uniform(-0.3, 0.3) * (xx / width - 0.5))[..., None]
-    for _ in range(rng.integers(0, 6)):
-        cx, cy, rx, ry = rng.uniform(0, width), rng.uniform(0, height), *rng.uniform(4, 22, 2)
-        power = rng.choice([2, 4])
-        inside = (np.abs((xx - cx) / rx) ** power + np.abs((yy - cy) / ry) ** power) < 1
-        image[inside] = 0.25 * image[inside] + 0.75 * rng.uniform(0.05, 0.95, 3)
-    return image.clip(0.02, 1)
-
-
-def _outline(shape: str, u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Roughly the distance outside an object whose top is touched at u = v = 0; negative inside."""
-    wobble = 0.025 * np.sin(u * rng.uniform(4, 9))
-    if shape == "floor":
-        return wobble - v
-    if shape == "tuft":
-        blades = np.interp(u, np.linspace(-4, 4, 160), rng.uniform(-0.02, 0.22, 160))
-        return np.maximum(np.abs(u) - rng.uniform(1, 3), -blades - v)
-    if shape == "box":
-        return np.maximum(np.abs(u) - 1, np.maximum(-v, v - 1.4))
-    if shape == "slab":
-        return np.maximum(np.abs(u) - 1.1, np.maximum(wobble - v, v - rng.uniform(0.5, 0.8)))
-    if shape == "pool":
-        return np.maximum((u / 1.1) ** 2 + (v.clip(0) / 1.1) ** 2 - 1, -v)
-    if shape == "mound":
-        return np.maximum(1 - 1 / (1 + 1.5 * u**6) + wobble - v, v - 1.3)
-    if shape == "bag":
-        angle = np.arctan2(v - 1, u) + np.pi / 2
-        rim = 1 + 0.09 * np.sin(5 * angle) + 0.06 * np.sin(9 * angle)
-        return (np.abs(u) ** 3 + np.abs(v - 1) ** 3) ** (1 / 3) - rim
-    return (np.abs(u) ** 3 + np.abs(v - 1) ** 3) ** (1 / 3) - 1
-
-
-class _Mover:
-    """Something that moves and makes no sound: a swinging thing, a rolling ball, a hand's shadow."""
-
-    def __init__(self, rng: np.random.Generator, width: int, height: int, light: np.ndarray) -> None:
-        self.kind = str(rng.choice(["swing", "ball", "shadow"]))
-        self.center = rng.uniform(0.05, 0.95, 2) * (width, height)
-        self.reach = rng.uniform(0.05, 0.45, 2) * (width, height)
-        self.speed, self.phase = rng.uniform(0.15, 0.9, 2), rng.uniform(0, 6.28, 2)
-        self.radius = rng.uniform(14, 30) if self.kind == "shadow" else rng.uniform(4, 12)
-        self.color = (rng.uniform(0, 1, 3) * light * (0.1 if self.kind == "shadow" else 1)).astype(np.float32)
-        self.opacity = rng.uniform(0.2, 0.45) if self.kind == "shadow" else 0.9
-        self.width = width
-
-    def draw(self, image: np.ndarray, time: float, grid_x: np.ndarray, grid_y: np.ndarray) -> None:
-        """Paint the thing as it is at `time` seconds into image (height, width, 3)."""
-        x, y = self.center + self.reach * np.sin(2 * np.pi * self.speed * time + self.phase)
-        if self.kind == "ball":
-            lap = self.width + 4 * self.radius
-            x, y = (
-                (self.center[0] + 0.4 * self.width * self.speed[0] * time) % lap - 2 * self.radius,
-                self.center[1],
-            )
-        left, top = (max(0, int(c - self.radius)) for c in (x, y))
-        box = np.s_[top : max(0, int(y + self.radius) + 2), left : max(0, int(x + self.radius) + 2)]
-        far = np.sqrt((grid_x[box] - np.float32(x)) ** 2 + (grid_y[box] - np.float32(y)) ** 2)
-        edge = 0.6 * self.radius if self.kind == "shadow" else 1.0
-        cover = ((np.float32(self.radius) - far) / np.float32(edge)).clip(0, 1) * np.float32(self.opacity)
-        image[box] += cover[..., None] * (self.color - image[box])

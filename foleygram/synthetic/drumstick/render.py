@@ -10,7 +10,8 @@ from foleygram.datasets.clip import Event
 from foleygram.files import atomic_path
 from foleygram.synthetic.beneath import lay_beneath
 from foleygram.synthetic.drumstick.frames import write_video
-from foleygram.synthetic.drumstick.scene import MATERIALS, Scene, draw_duet, draw_scene
+from foleygram.synthetic.drumstick.materials import MATERIALS
+from foleygram.synthetic.drumstick.scene import Scene, draw_duet, draw_scene
 from foleygram.synthetic.drumstick.sound import render_sound
 from foleygram.synthetic.folder import (
     check_request,
@@ -32,7 +33,7 @@ TWO_MATERIALS = 0.25
 
 @dataclass(frozen=True)
 class VideoPlan:
-    """One video to render: its id, its scene, and the seed of its picture."""
+    """One video to render: its id, its scene, and the seed of its frames."""
 
     video_id: str
     scene: Scene
@@ -89,7 +90,7 @@ def render_dataset(
     """Write `num_videos` videos, sounds and event times below `out`, and both splits' lists; returns the ids.
 
     Videos already there are kept, so a killed run goes on. Every object belongs to one video, so the splits
-    share none. With `scenes` of speech or music, video i has the picture and events of the plain set's of that seed,
+    share none. With `scenes` of speech or music, video i has the frames and events of the plain set's of that seed,
     and the reference sound is the mix. With `sounds`, a folder with an index, objects sound as recorded where there are
     recordings of their material; those of test videos come from other sources. Raises ValueError for a count, share or
     duration that cannot be rendered.

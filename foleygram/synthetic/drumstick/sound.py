@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import fftconvolve
 
-from foleygram.synthetic.drumstick.scene import MATERIALS, Scene, StickEvent, Thing, scrape_speed
+from foleygram.synthetic.drumstick.materials import MATERIALS
+from foleygram.synthetic.drumstick.motion import scrape_speed
+from foleygram.synthetic.drumstick.scene import Scene, StickEvent, Thing
 from foleygram.synthetic.recordings import PRE_ROLL_SEC, RecordedSounds, Voice
 
 GLOBAL_GAIN = 0.42

@@ -1,7 +1,7 @@
 """Annotated events of a simulated scene, as a listener would mark them: one for touches that follow closely."""
 
 from foleygram.datasets.clip import Event
-from foleygram.synthetic.drumstick.scene import MATERIALS
+from foleygram.synthetic.drumstick.materials import MATERIALS
 from foleygram.synthetic.physics.contacts import Impact
 
 TOGETHER = 0.12

@@ -5,7 +5,8 @@ import pyroomacoustics
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, fftconvolve, sosfilt
 
-from foleygram.synthetic.drumstick.scene import MATERIALS, StickEvent, draw_thing
+from foleygram.synthetic.drumstick.materials import MATERIALS
+from foleygram.synthetic.drumstick.scene import StickEvent, draw_thing
 from foleygram.synthetic.drumstick.sound import band_noise, strike
 from foleygram.synthetic.physics.contacts import MIN_SPEED, STEP, Contact, Impact
 from foleygram.synthetic.physics.stage import TOOL

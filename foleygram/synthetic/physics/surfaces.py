@@ -6,7 +6,7 @@ from colorsys import hsv_to_rgb
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from foleygram.synthetic.drumstick.scene import MATERIALS
+from foleygram.synthetic.drumstick.materials import MATERIALS
 from foleygram.synthetic.drumstick.texture import texture
 
 PRINTED = {
