@@ -31,7 +31,7 @@ VALUES = {
     "lag, ms": "lag_ms",
     "E-L1": "envelope_l1",
     "leak, dB": "leak_db",
-    "heard": "heard",
+    "material, by the judge": "classified_as",
 }
 
 

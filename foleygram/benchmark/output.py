@@ -29,6 +29,8 @@ def read_report(path: Path) -> dict[str, Any]:
         content = read_json(path)
         if not {"protocol", "summary", "clips"} <= content.keys():
             raise ValueError("it lacks protocol, summary or clips")
+        for row in (row for rows in content["clips"].values() for row in rows):
+            row |= {"classified_as": row.pop("heard")} if "heard" in row else {}  # its name in earlier reports
         clips = {name: [(row["video_id"], row["start"]) for row in rows] for name, rows in content["clips"].items()}
         summaries = {name: summary.items() for name, summary in content["summary"].items()}
         if clips.keys() != summaries.keys() or not isinstance(content["protocol"].get("embedders", {}), dict):

@@ -120,7 +120,7 @@ def _gain(decibels: float) -> float:
 def judge_accuracy(judge: MaterialJudge, sounds: Sequence[LabelledSound]) -> float:
     """Share of `sounds`, at the judge's rate, that it classifies correctly."""
     answers = [judge.classify(sound.audio[None], judge.config.sample_rate)[0] for sound in sounds]
-    return sum(heard == sound.material for heard, sound in zip(answers, sounds, strict=True)) / len(sounds)
+    return sum(answer == sound.material for answer, sound in zip(answers, sounds, strict=True)) / len(sounds)
 
 
 def train_judge_from_folder(

@@ -126,9 +126,9 @@ class MaterialAccuracy(ClipMetric):
 
     statistic = STATISTICS["material_accuracy"]
 
-    def update(self, heard: Sequence[str | None], materials: Sequence[str]) -> None:
+    def update(self, classified_as: Sequence[str | None], materials: Sequence[str]) -> None:
         """Add clips: the judge's answers, and the materials."""
-        for answer, material in zip(heard, materials, strict=True):
+        for answer, material in zip(classified_as, materials, strict=True):
             self.add(answer == material)
 
 

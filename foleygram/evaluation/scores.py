@@ -57,8 +57,8 @@ def score_clip(clip: ScoredClip, metrics: Sequence[str] = CLIP_METRICS, judge: M
     if "envelope" in metrics:
         row |= _envelope_values(clip)
     if "material" in metrics and judge is not None:
-        heard = judge.classify(clip.generated[None], clip.sample_rate)[0] if clip.material else None
-        row |= {"material": clip.material, "heard": heard}
+        classified_as = judge.classify(clip.generated[None], clip.sample_rate)[0] if clip.material else None
+        row |= {"material": clip.material, "classified_as": classified_as}
     if "condfoleygen" in metrics:
         agreement = onset_agreement(clip.generated, clip.reference, clip.sample_rate)
         row |= {f"condfoleygen_{name}": value for name, value in agreement._asdict().items()}

@@ -145,8 +145,8 @@ def columns_of(rows: Sequence[Row]) -> Columns:
         for name in names
         if name not in texts and name != "start"
     }
-    if "heard" in names:
-        right = [float(row.get("heard") == row["material"]) if row.get("material") else math.nan for row in rows]
+    if "classified_as" in names:
+        right = [float(row["classified_as"] == row["material"]) if row.get("material") else math.nan for row in rows]
         columns["right"] = np.array(right)
     return columns
 

@@ -25,36 +25,36 @@ def granularity(encoders: Path, scored: Features) -> Report:
     """Agreement of nearest neighbours in each direction at three levels, beside chance."""
     embedded = embed(own_heads(encoders), scored.values)
     levels = {"material": _singles(scored.materials), "object": scored.video_ids, "action": _actions(scored.captions)}
-    figures: dict[str, dict[str, dict[str, Any]]] = {}
+    metrics: dict[str, dict[str, dict[str, Any]]] = {}
     intervals, bootstrap = {}, NestedBootstrap(scored.video_ids)
     for level, kinds in levels.items():
         same, known = level_masks(kinds)
         if not same.any():
             continue  # no two clips of one kind
         chance = float((same.sum(1) / (len(same) - 1))[known.any(1)].mean())
-        figures[level] = {"chance": {"value": chance}}
+        metrics[level] = {"chance": {"value": chance}}
         for a, b in DIRECTIONS:
             right = nearest_of_others(embedded[a] @ embedded[b].T, same, known)
             interval = bootstrap.interval(right[None])
             intervals[level, a, b] = interval
-            figures[level][f"{a}_to_{b}"] = {"value": float(np.nanmean(right)), "interval": list(interval)}
+            metrics[level][f"{a}_to_{b}"] = {"value": float(np.nanmean(right)), "interval": list(interval)}
     names = [f"{a}_to_{b}" for a, b in DIRECTIONS]
     rows = tuple(
         (level, f"{found['chance']['value']:.3f}",
          *("{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})".format(**found[name]) for name in names))
-        for level, found in figures.items()
+        for level, found in metrics.items()
     )  # fmt: skip
     labels = {name: name.replace("_to_", " to ") for name in names}
     plot = draw_dots(
-        {labels[name]: {level: figures[level][name]["value"] for level in figures} for name in names},
-        {f"{a} to {b}": {level: intervals[level, a, b] for level in figures} for a, b in DIRECTIONS},
+        {labels[name]: {level: metrics[level][name]["value"] for level in metrics} for name in names},
+        {f"{a} to {b}": {level: intervals[level, a, b] for level in metrics} for a, b in DIRECTIONS},
     )
     protocol = {
         "experiment": "granularity", "num_clips": len(scored), "num_videos": len(set(scored.video_ids)),
         "versions": versions(),
     }  # fmt: skip
     columns = ("level", "chance", *labels.values())
-    finding = Finding("Semantic granularity", TEXT, columns, rows, metrics=figures, plot=plot)
+    finding = Finding("Semantic granularity", TEXT, columns, rows, metrics=metrics, plot=plot)
     return Report("granularity: material, object, action", protocol, {}, findings=(finding,))
 
 

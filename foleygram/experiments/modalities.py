@@ -80,7 +80,7 @@ def vary_modalities(
                 loss, list(objective.parameters()), begin, parts[0], parts[1], seed=seed, max_steps=max_steps,
                 batch_size=batch_size,
             )  # fmt: skip
-            rows.append(volume_figures(embed(trained.heads, parts[2].values), parts[2]))
+            rows.append(volume_metrics(embed(trained.heads, parts[2].values), parts[2]))
         found[kind][label] = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
     sets = [train, val, scored]
@@ -98,7 +98,7 @@ def vary_modalities(
     own = own_heads(encoders)
     for dim in ALIGNED_DIMS:
         begin = resized_heads(own, train, dim, seed=0)
-        before = volume_figures(embed(begin, scored.values), scored)
+        before = volume_metrics(embed(begin, scored.values), scored)
         found["aligned"][f"{dim}, as it is"] = {key: values[None] for key, values in before.items()}
         run("aligned", f"{dim}, trained", MODALITIES, sets, begin)
     protocol = {
@@ -109,7 +109,7 @@ def vary_modalities(
     return Report("modalities: sizes, noise, number, aligned sizes", protocol, {}, findings=findings)
 
 
-def volume_figures(embedded: Mapping[str, Tensor], clips: Features) -> dict[str, np.ndarray]:
+def volume_metrics(embedded: Mapping[str, Tensor], clips: Features) -> dict[str, np.ndarray]:
     """Values (N,) by metric whose mean over clips is the metric, of any number of modalities with text the anchor."""
     relevant = equal_pairs(clips.captions)
     others = [embedded[name] for name in embedded if name != "text"]
@@ -118,14 +118,14 @@ def volume_figures(embedded: Mapping[str, Tensor], clips: Features) -> dict[str,
     by_cosine = embedded["video"] @ embedded["audio"].T
     right = (num_ahead(by_cosine.masked_fill(~single, -torch.inf), equal_pairs(clips.materials)) < 1).float()
     auc = [separation(volumes[i, i : i + 1], column[~relevant[:, i]]) for i, column in enumerate(volumes.T)]
-    figures = {
+    metrics = {
         "auc": torch.tensor(auc),
         "r1_text_to_rest": (num_ahead(-volumes, relevant) < 1).float(),
         "r1_video_to_audio": (num_ahead(by_cosine, relevant) < 1).float(),
         "material_video_to_audio": right.masked_fill(~single, torch.nan),
         "volume": volumes.diagonal(),
     }
-    return {name: values.numpy().astype(float) for name, values in figures.items()}
+    return {name: values.numpy().astype(float) for name, values in metrics.items()}
 
 
 def _cut(part: Features, name: str, size: int) -> Features:
@@ -153,9 +153,9 @@ def _finding(kind: str, rows: Mapping[str, Mapping[str, np.ndarray]], videos: Se
         )
         for name in rows
     )
-    figures = {n: {k: {"value": means[n][k], "interval": list(known[n][k])} for k in SHOWN.values()} for n in rows}
+    metrics = {n: {k: {"value": means[n][k], "interval": list(known[n][k])} for k in SHOWN.values()} for n in rows}
     plot = draw_dots(
         {label: {name: means[name][key] for name in rows} for label, key in SHOWN.items()},
         {label: {name: known[name][key] for name in rows} for label, key in SHOWN.items()},
     )
-    return Finding(title, TEXT.format(seeds=num_seeds) + text, ("variant", *SHOWN), cells, metrics=figures, plot=plot)
+    return Finding(title, TEXT.format(seeds=num_seeds) + text, ("variant", *SHOWN), cells, metrics=metrics, plot=plot)

@@ -57,7 +57,7 @@ def compare_spaces(
     histograms: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for start, (folder, train, val, scored) in starts.items():
         begin = own_heads(folder)
-        found[f"{start}: as it is"] = clip_figures(embed(begin, scored.values), scored, repeats=len(seeds))
+        found[f"{start}: as it is"] = clip_metrics(embed(begin, scored.values), scored, repeats=len(seeds))
         for name, build in OBJECTIVES.items():
             label, rows = f"{start}: {name}", []
             for seed in seeds:
@@ -73,7 +73,7 @@ def compare_spaces(
                     max_steps=max_steps,
                 )  # fmt: skip
                 embedded = embed(trained.heads, scored.values)
-                rows.append(clip_figures(embedded, scored))
+                rows.append(clip_metrics(embedded, scored))
                 steps.setdefault(label, []).append(trained.steps)
                 if not trained.flattened:
                     unfinished.append(f"{label}, seed {seed}")
@@ -90,30 +90,30 @@ def compare_spaces(
     )  # fmt: skip
 
 
-def clip_figures(embedded: Mapping[str, Tensor], clips: Features, repeats: int = 1) -> dict[str, np.ndarray]:
+def clip_metrics(embedded: Mapping[str, Tensor], clips: Features, repeats: int = 1) -> dict[str, np.ndarray]:
     """Values (repeats, N) by metric whose mean over clips is the metric; NaN for a clip that has none."""
     relevant = equal_pairs(clips.captions)
-    figures: dict[str, Tensor] = {}
+    metrics: dict[str, Tensor] = {}
     for a, b in DIRECTIONS:
         ahead = num_ahead(embedded[a] @ embedded[b].T, relevant)
-        figures |= {f"r{k}_{a}_to_{b}": (ahead < k).float() for k in (1, 5)}
+        metrics |= {f"r{k}_{a}_to_{b}": (ahead < k).float() for k in (1, 5)}
     volumes = volume_matrix(embedded["text"], embedded["video"], embedded["audio"])
-    figures["r1_text_to_pair"] = (num_ahead(-volumes, relevant) < 1).float()
-    figures["r1_pair_to_text"] = (num_ahead(-volumes.T, relevant) < 1).float()
+    metrics["r1_text_to_pair"] = (num_ahead(-volumes, relevant) < 1).float()
+    metrics["r1_pair_to_text"] = (num_ahead(-volumes.T, relevant) < 1).float()
     single = torch.tensor([bool(name) and "," not in name for name in clips.materials])
     same = equal_pairs(clips.materials)
     for a, b in (("video", "audio"), ("text", "audio")):
         right = (num_ahead((embedded[a] @ embedded[b].T).masked_fill(~single, -torch.inf), same) < 1).float()
-        figures[f"material_{a}_to_{b}"] = right.masked_fill(~single, torch.nan)
-    figures["volume"] = gram_volume(torch.stack([embedded[name] for name in MODALITIES], 1))
-    figures["auc"] = torch.tensor(
+        metrics[f"material_{a}_to_{b}"] = right.masked_fill(~single, torch.nan)
+    metrics["volume"] = gram_volume(torch.stack([embedded[name] for name in MODALITIES], 1))
+    metrics["auc"] = torch.tensor(
         [separation(volumes[i, i : i + 1], column[~relevant[:, i]]) for i, column in enumerate(volumes.T)]
     )
     for a, b in PAIRS:
-        figures[f"cosine_{a}_{b}"] = (embedded[a] * embedded[b]).sum(-1)
+        metrics[f"cosine_{a}_{b}"] = (embedded[a] * embedded[b]).sum(-1)
         gap = float((embedded[a].mean(0) - embedded[b].mean(0)).norm())
-        figures[f"gap_{a}_{b}"] = torch.full((len(clips),), gap)
-    return {name: np.repeat(values.numpy()[None].astype(float), repeats, 0) for name, values in figures.items()}
+        metrics[f"gap_{a}_{b}"] = torch.full((len(clips),), gap)
+    return {name: np.repeat(values.numpy()[None].astype(float), repeats, 0) for name, values in metrics.items()}
 
 
 def cosines(embedded: Mapping[str, Tensor], clips: Features, a: str, b: str) -> tuple[np.ndarray, np.ndarray]:
@@ -167,11 +167,11 @@ def _findings(
 
     def table(title: str, text: str, shown: Mapping[str, str], plot: str) -> Finding:
         rows = tuple((name, *(_cell(means[name][key], known[name][key]) for key in shown.values())) for name in found)
-        figures = {
+        metrics = {
             name: {key: {"value": means[name][key], "interval": list(known[name][key])} for key in keys}
             for name in found
         }
-        return Finding(title, text, ("space", *shown), rows, metrics=figures, plot=plot)
+        return Finding(title, text, ("space", *shown), rows, metrics=metrics, plot=plot)
 
     dots = draw_dots(
         {label: {name: means[name][key] for name in found} for label, key in SHOWN.items()},

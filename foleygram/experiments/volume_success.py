@@ -11,6 +11,7 @@ from torch import Tensor
 
 from foleygram.alignment.volume import gram_volume
 from foleygram.benchmark.intervals import LEVEL, MIN_VIDEOS, NUM_RESAMPLES, Interval
+from foleygram.benchmark.output import read_report
 from foleygram.benchmark.protocol import versions
 from foleygram.benchmark.report import Finding, Report
 from foleygram.benchmark.sounds import REFERENCE, ClipSounds
@@ -35,7 +36,7 @@ def volume_success(checkpoint: str | Path, data: str | Path, report: Path, *, sp
 
     Raises ValueError where the sounds are of other clips than those of `data`.
     """
-    content = read_json(report / "report.json")
+    content = read_report(report)
     pipeline = FoleyGRAMPipeline.from_pretrained(checkpoint)
     dataset = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
     places = {(clip.video_id, clip.start): index for index, clip in enumerate(dataset.clips)}
@@ -79,29 +80,29 @@ def _report(rows: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) -> R
     }
     if len(groups) > 1:
         groups = {POOLED: list(rows)} | groups
-    figures: dict[str, dict[str, Any]] = {}
+    metrics: dict[str, dict[str, Any]] = {}
     intervals: dict[str, dict[str, Interval]] = {label: {} for label in SUCCESS}
     for name, members in groups.items():
         videos = [row["video_id"] for row in members]
-        figures[name] = {"num_sounds": len(members), "volume": float(np.mean([row["volume"] for row in members]))}
+        metrics[name] = {"num_sounds": len(members), "volume": float(np.mean([row["volume"] for row in members]))}
         for label in SUCCESS:
             pairs = [(row["volume"], success(row, label), video) for row, video in zip(members, videos, strict=True)]
             known = [pair for pair in pairs if pair[1] is not None]
             value, interval = (
                 rank_correlation(*(list(column) for column in zip(*known, strict=True))) if known else (None, None)
             )
-            figures[name][label] = {"value": value, "interval": interval and list(interval), "num": len(known)}
+            metrics[name][label] = {"value": value, "interval": interval and list(interval), "num": len(known)}
             if interval:
                 intervals[label][name] = interval
     cells = tuple(
         (name, str(found["num_sounds"]), f"{found['volume']:.3f}", *(_cell(found[label]) for label in SUCCESS))
-        for name, found in figures.items()
+        for name, found in metrics.items()
     )
     plot = draw_dots(
-        {label: {name: found[label]["value"] for name, found in figures.items()} for label in SUCCESS}, intervals
+        {label: {name: found[label]["value"] for name, found in metrics.items()} for label in SUCCESS}, intervals
     )
     finding = Finding(
-        "Volume and success", TEXT, ("condition", "sounds", "mean volume", *SUCCESS), cells, metrics=figures, plot=plot
+        "Volume and success", TEXT, ("condition", "sounds", "mean volume", *SUCCESS), cells, metrics=metrics, plot=plot
     )
     return Report(
         "volume-success", {"experiment": "volume-success", "of": dict(protocol), "versions": versions()}, {},
@@ -112,7 +113,8 @@ def _report(rows: Sequence[Mapping[str, Any]], protocol: Mapping[str, Any]) -> R
 def success(row: Mapping[str, Any], label: str) -> float | None:
     """One clip's success by a name of `SUCCESS`; None where it has none."""
     if label == "material right":
-        return float(row["heard"] == row["material"]) if row.get("material") and "heard" in row else None
+        judged = row.get("material") and "classified_as" in row
+        return float(row["classified_as"] == row["material"]) if judged else None
     if label.startswith("onset"):
         total = row.get("num_detected", 0) + row.get("num_annotated", 0)
         return 2 * row["matched_50"] / total if total else None

@@ -112,9 +112,9 @@ def deviations(comparison: Comparison) -> list[str]:
         found.append(f"it drops out in {c.dropout:.0%} of the loud stretches (at most {MAX_DROPOUT:.0%})")
     if c.onsets_missing > (1 - MIN_ONSET_SHARE) * c.onsets_asked:
         found.append(f"{c.onsets_missing} of {c.onsets_asked} onsets are missing")
-    heard = c.onsets_asked - c.onsets_missing + c.onsets_extra
-    if c.onsets_extra > (1 - MIN_ONSET_SHARE) * heard:
-        found.append(f"{c.onsets_extra} of its {heard} onsets were not asked for")
+    obtained = c.onsets_asked - c.onsets_missing + c.onsets_extra
+    if c.onsets_extra > (1 - MIN_ONSET_SHARE) * obtained:
+        found.append(f"{c.onsets_extra} of its {obtained} onsets were not asked for")
     limit = SILENCE_DBFS if c.relative_l1 is None else SPILL_DBFS
     if c.silence_dbfs is not None and c.silence_dbfs > limit:
         found.append(f"it reaches {c.silence_dbfs:.0f} dBFS where silence is asked for (at most {limit:g} dBFS)")

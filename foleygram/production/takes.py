@@ -79,9 +79,9 @@ def _mean_volume(
     volumes = []
     for first in range(0, len(starts), EMBEDDED_AT_ONCE):
         part = slice(first, first + EMBEDDED_AT_ONCE)
-        heard = torch.stack([fit_length(sound[start:], length) for start in starts[part]])
+        sounds = torch.stack([fit_length(sound[start:], length) for start in starts[part]])
         captions = [prompt or "" for prompt in prompts[part]]
-        clips = {"frames": seen.frames[part], "caption": captions, "envelope_audio": heard}
+        clips = {"frames": seen.frames[part], "caption": captions, "envelope_audio": sounds}
         embedded = pipeline.parts.embed(clips)
         for video, text, audible, prompt in zip(*(embedded[m].float() for m in MODALITIES), captions, strict=True):
             vectors = [video, text, audible] if prompt else [video, audible]

@@ -56,8 +56,8 @@ def show(logger: Logger, name: str, preview: Preview, step: int) -> None:
     """Log a preview's sounds and its plot to TensorBoard or W&B; other loggers get nothing."""
     if isinstance(logger, TensorBoardLogger):
         for kind, sound in preview.sounds.items():
-            heard = sound.clamp(-1, 1)[None]
-            logger.experiment.add_audio(f"{name}/{kind}", heard, step, sample_rate=preview.sample_rate)
+            samples = sound.clamp(-1, 1)[None]
+            logger.experiment.add_audio(f"{name}/{kind}", samples, step, sample_rate=preview.sample_rate)
         logger.experiment.add_figure(f"{name}/plot", draw_preview(preview), step)
     elif isinstance(logger, WandbLogger):
         for kind, sound in preview.sounds.items():

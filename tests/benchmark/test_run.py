@@ -160,7 +160,7 @@ def test_a_late_set_loses_its_onsets_at_the_narrow_tolerance_only(judge):
 
 def test_clips_of_several_materials_are_not_judged(judge):
     rows, summary = score_clips([scored(material=None)], judge)
-    assert rows[0]["heard"] is None
+    assert rows[0]["classified_as"] is None
     assert summary["material_accuracy"] is None
     assert summary["num_material"] == 0
 

@@ -138,10 +138,10 @@ def test_a_clip_is_scored_by_the_selected_groups_or_refused():
     clip = ScoredClip(sound, sound, 16_000, [0.5], ["scratch"], "wood", "b", 1.0)
     with pytest.raises(ValueError, match="needs a judge"):
         score_clip(clip)
-    assert "heard" not in score_clip(clip, ("envelope",), Judge())
+    assert "classified_as" not in score_clip(clip, ("envelope",), Judge())
     silent = replace(clip, event_times=[], event_actions=[], material=None, start=0.0)  # annotated: nothing happens
     rows, summary = scores_of([score_clip(each, ("onsets", "material"), Judge()) for each in (silent, clip)])
-    assert [row["heard"] for row in rows] == [None, "wood"] and summary["material_accuracy"] == 1
+    assert [row["classified_as"] for row in rows] == [None, "wood"] and summary["material_accuracy"] == 1
     assert [(row["num_annotated"], row["num_scratches"], row["num_hits"]) for row in rows] == [(0, 0, 0), (1, 1, 0)]
     assert (rows[1]["matched_50"], rows[1]["matched_scratches_50"], rows[1]["matched_hits_50"]) == (1, 1, 0)
     for generated, complaint in ((torch.full((32_000,), torch.nan), "not finite"), (sound[None], "must be mono")):

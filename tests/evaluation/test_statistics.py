@@ -30,7 +30,8 @@ def clips():
             "video_id": str(i), "start": 0.0, "lag_ms": rng.normal() if i % 5 else None,
             "leak_db": rng.normal() if i % 3 else None, "envelope_l1": rng.random(),
             "envelope_correlation": rng.random() if i % 4 else None,
-            "material": "wood" if i % 2 else None, "heard": ("wood" if i % 4 == 1 else "metal") if i % 2 else None,
+            "material": "wood" if i % 2 else None,
+            "classified_as": ("wood" if i % 4 == 1 else "metal") if i % 2 else None,
             "condfoleygen_same_count": float(i % 2), "condfoleygen_accuracy": rng.random() if i % 3 else None,
             "condfoleygen_average_precision": rng.random() if i % 3 else None,
         }  # fmt: skip

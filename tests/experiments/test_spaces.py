@@ -23,8 +23,8 @@ from foleygram.experiments.frozen_heads import (
     train_heads,
 )
 from foleygram.experiments.granularity import granularity, level_masks, nearest_of_others
-from foleygram.experiments.modalities import vary_modalities, volume_figures
-from foleygram.experiments.spaces import OBJECTIVES, NestedBootstrap, clip_figures, compare_spaces
+from foleygram.experiments.modalities import vary_modalities, volume_metrics
+from foleygram.experiments.spaces import OBJECTIVES, NestedBootstrap, clip_metrics, compare_spaces
 from foleygram.experiments.volume_success import rank_correlation, success
 from foleygram.synthetic.drumstick.render import render_dataset
 
@@ -53,8 +53,8 @@ def test_heads_learn_a_planted_alignment_and_stop_when_validation_is_flat() -> N
         lambda parts, excluded: objective.loss(**parts, excluded=excluded), list(objective.parameters()), begin,
         train, val, seed=0, lr=1e-2, batch_size=48, max_steps=1500,
     )  # fmt: skip
-    before = np.mean(clip_figures(embed(begin, scored.values), scored)["auc"])
-    after = np.mean(clip_figures(embed(trained.heads, scored.values), scored)["auc"])
+    before = np.mean(clip_metrics(embed(begin, scored.values), scored)["auc"])
+    after = np.mean(clip_metrics(embed(trained.heads, scored.values), scored)["auc"])
     assert before < 0.7 and after > 0.95
     assert trained.flattened and trained.steps < 1500
     assert all(not head.requires_grad for head in trained.heads.values())
@@ -62,19 +62,19 @@ def test_heads_learn_a_planted_alignment_and_stop_when_validation_is_flat() -> N
         train_heads(lambda parts, _: parts["text"].sum(), [], begin, train, val, seed=0, batch_size=128)
 
 
-def test_clip_figures_average_to_the_retrieval_report() -> None:
+def test_clip_metrics_average_to_the_retrieval_report() -> None:
     scored = planted(30, 0, noise=0.5)
     heads = fresh_heads({name: part.shape[1] for name, part in scored.values.items()}, 8, seed=0)
     embedded = embed(heads, scored.values)
     report = retrieval_report(Embeddings(**embedded), scored.captions, scored.materials)
-    figures = {name: np.nanmean(values) for name, values in clip_figures(embedded, scored).items()}
+    metrics = {name: np.nanmean(values) for name, values in clip_metrics(embedded, scored).items()}
     for name in ("r1_video_to_audio", "r5_text_to_video", "r1_text_to_pair", "r1_pair_to_text",
                  "material_video_to_audio", "cosine_text_audio"):  # fmt: skip
-        assert figures[name] == pytest.approx(report[name], abs=1e-6), name
-    by_volume = {name: np.nanmean(values) for name, values in volume_figures(embedded, scored).items()}
+        assert metrics[name] == pytest.approx(report[name], abs=1e-6), name
+    by_volume = {name: np.nanmean(values) for name, values in volume_metrics(embedded, scored).items()}
     assert by_volume["r1_text_to_rest"] == pytest.approx(report["r1_text_to_pair"], abs=1e-6)
     moved = embedded | {"audio": F.normalize(embedded["audio"] + 3 * torch.ones(8), dim=-1)}
-    gaps = [clip_figures(one, scored)["gap_video_audio"].mean() for one in (embedded, moved)]
+    gaps = [clip_metrics(one, scored)["gap_video_audio"].mean() for one in (embedded, moved)]
     assert gaps[1] > gaps[0] + 0.3  # one modality moved away as a whole
 
 
@@ -147,7 +147,14 @@ def test_rank_correlation_equals_scipys_with_an_interval_over_videos() -> None:
     assert interval.low < value < interval.high < 0
     assert rank_correlation(x, np.ones(60), videos) == (None, None)
     assert rank_correlation(x[:6], y[:6], videos[:6])[1] is None
-    row = {"material": "wood", "heard": "metal", "num_detected": 2, "num_annotated": 4, "matched_50": 2, "lag_ms": None}
+    row = {
+        "material": "wood",
+        "classified_as": "metal",
+        "num_detected": 2,
+        "num_annotated": 4,
+        "matched_50": 2,
+        "lag_ms": None,
+    }
     assert success(row, "material right") == 0.0 and success(row, "onset F1, 50 ms") == pytest.approx(2 / 3)
     assert success(row | {"material": None}, "material right") is None and success(row, "envelope correlation") is None
 
@@ -158,7 +165,7 @@ def test_every_objective_and_every_variant_has_a_row_with_its_interval(monkeypat
     sets = [as_wide_as_the_miniatures(planted(24, seed)) for seed in range(3)]
     varied = vary_modalities(MINI, *sets, seeds=[0], max_steps=25, batch_size=12)
     assert [len(finding.rows) for finding in varied.findings] == [4, 4, 2, 4]
-    before = {name: figures["volume"]["value"] for name, figures in varied.findings[3].metrics.items()}
+    before = {name: values["volume"]["value"] for name, values in varied.findings[3].metrics.items()}
     assert before["160, as it is"] != before["16, as it is"]
     report = compare_spaces({"mini": (MINI, *sets)}, seeds=[0, 1], max_steps=25, batch_size=12)
     names = [row[0] for row in report.findings[0].rows]
