@@ -46,7 +46,7 @@ class EvaluationModule(lightning.LightningModule):
         self.rows = {condition.name: [] for condition in self.conditions}
 
     def test_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Generate and score a batch in every condition."""
+        """Generate and score a batch, as the class describes it, in every condition, a row of values per clip."""
         count = len(batch["video_id"])
         clips = [{name: values[i] for name, values in batch.items()} for i in range(count)]
         seeds = [self.seed + zlib.crc32(f"{clip['video_id']} {float(clip['start']):.3f}".encode()) for clip in clips]
@@ -57,7 +57,7 @@ class EvaluationModule(lightning.LightningModule):
                 present=condition.modalities,
                 controlnet_conditioning_scale=condition.control_scale,
                 seeds=seeds,
-                **self.sampling,  # type: ignore[arg-type]
+                **self.sampling,
             )
             for clip, sound in zip(clips, sounds.float().cpu(), strict=True):
                 self.rows[condition.name].append(score_clip(self._scored(clip, sound), METRICS))

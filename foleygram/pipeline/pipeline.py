@@ -34,6 +34,7 @@ from foleygram.pipeline.push import push_release
 from foleygram.pipeline.release import find_release, licences_of, load_release, read_index, write_index
 from foleygram.pipeline.request import (
     DEFAULT_WEIGHTS,
+    KINDS,
     ModalityWeights,
     Segment,
     SoundRequest,
@@ -176,27 +177,18 @@ class FoleyGRAMPipeline:
         self,
         requests: Sequence[SoundRequest | EncodedRequest | BatchPlaceholder],
         *,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
         controlnet_conditioning_scale: float = 1.0,
-        solver: str | None = None,
-        apg_scale: float | None = None,
         callback: Callable[[int], None] | None = None,
+        **sampling: Any,
     ) -> list[FoleyOutput]:
         """Tracks for several videos of any length, sampled together; one per request, none for a BatchPlaceholder.
 
-        A clip's sound depends on the others of its batch by rounding alone. A request may be encoded already. Steps,
-        guidance, APG scale and solver that are None are the release's own. Raises ValueError without any request,
-        TypeError for steps or scales that are not numbers.
+        A clip's sound depends on the others of its batch by rounding alone. A request may be encoded already.
+        `sampling` are fields of `SamplerSettings`; those that are absent or None are the release's own. Raises
+        ValueError without any request, TypeError for steps or scales that are not numbers.
         """
-        check_kind("num_inference_steps", num_inference_steps)
-        check_kind("guidance_scale", guidance_scale)
-        check_kind("apg_scale", apg_scale)
-        check_kind("controlnet_conditioning_scale", controlnet_conditioning_scale)
-        sampler = self.sampler.override(
-            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver=solver,
-            apg_scale=apg_scale,
-        )  # fmt: skip
+        check_control_scale(controlnet_conditioning_scale)
+        sampler = self._sampler(sampling)
         slots = [self.encode(one) if isinstance(one, SoundRequest) else one for one in requests]
         sounding = [slot for slot in slots if isinstance(slot, EncodedRequest)]
         if not sounding:
@@ -248,22 +240,17 @@ class FoleyGRAMPipeline:
         *,
         envelopes: Tensor | str,
         present: Sequence[str] = ("video",),
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
         controlnet_conditioning_scale: float = 1.0,
         seeds: Sequence[int],
-        solver: str | None = None,
-        apg_scale: float | None = None,
+        **sampling: Any,
     ) -> Tensor:
         """Audio (B, channels, samples) for a batch of clips of `spec.seconds`.
 
         `envelopes` (B, values) or "predicted"; `present` names the modalities whose tokens are kept; one seed per clip.
-        Steps, guidance, APG scale and solver that are None are the release's own.
+        `sampling` as in `generate`.
         """
-        sampler = self.sampler.override(
-            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver=solver,
-            apg_scale=apg_scale,
-        )  # fmt: skip
+        check_control_scale(controlnet_conditioning_scale)
+        sampler = self._sampler(sampling)
         embedded, count = self.parts.embed(batch), len(seeds)
         keep = torch.tensor([modality in present for modality in MODALITIES]).expand(count, -1)
         if isinstance(envelopes, str):
@@ -278,11 +265,16 @@ class FoleyGRAMPipeline:
         self.parts.bring("vae")
         return self.model.decode(latents, self.spec.num_samples)
 
+    def _sampler(self, overrides: Mapping[str, Any]) -> SamplerSettings:
+        """The release's sampler settings with `overrides`; raises TypeError or ValueError for one that is unusable."""
+        for name in overrides.keys() & KINDS.keys():
+            check_kind(name, overrides[name])
+        return self.sampler.override(**overrides)
+
     def _velocity(
         self, conditions: Conditions, null: Conditions, sampler: SamplerSettings, control_scale: float
     ) -> Velocity:
-        """v of the controlled DiT under guidance; raises ValueError for a control scale beyond sense."""
-        check_control_scale(control_scale)
+        """v of the controlled DiT under guidance."""
         self.parts.bring("transformer", "controlnet")
         velocity = partial(self.model.velocity, control_scale=control_scale)
         return guided(

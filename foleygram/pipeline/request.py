@@ -56,7 +56,8 @@ HIGHEST_WEIGHT = 100
 
 
 def check_control_scale(scale: float) -> None:
-    """Raise ValueError for a weight of the envelope condition below 0, above `HIGHEST_WEIGHT`, or not finite."""
+    """Raise TypeError for a weight of the envelope condition that is no number, ValueError for one out of range."""
+    check_kind("controlnet_conditioning_scale", scale)
     if not 0 <= scale <= HIGHEST_WEIGHT:
         raise ValueError(f"control scale {scale:g}: give a number from 0 to {HIGHEST_WEIGHT}")
 
