@@ -39,8 +39,8 @@ def export(
 ) -> None:
     """Assemble a release folder from trained parts."""
     from foleygram.generation.sampling import SamplerSettings
-    from foleygram.pipeline.convert import seen_videos, unpack_checkpoint
-    from foleygram.pipeline.release import INDEX, export_release, read_index, sampler_settings
+    from foleygram.pipeline.export import export_release, seen_videos, unpack_checkpoint
+    from foleygram.pipeline.release import INDEX, read_index, sampler_settings
     from foleygram.spec import read_spec
     from foleygram.weights.shards import is_sharded
 

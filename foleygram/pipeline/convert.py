@@ -1,29 +1,25 @@
-"""Checks a release, unpacks training checkpoints, and converts weights between formats."""
+"""Checks a release, and converts weights between formats."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from diffusers import ModelMixin
 from torch import nn
 from transformers import CLIPTokenizer
 
 from foleygram.alignment.encoders import load_tokenizer
-from foleygram.alignment.imagebind import ImageBindEncoders, load_imagebind
-from foleygram.alignment.languagebind import LanguageBindEncoders, load_languagebind
+from foleygram.alignment.imagebind import load_imagebind
+from foleygram.alignment.languagebind import load_languagebind
 from foleygram.alignment.pretrained import load_gram_checkpoint
-from foleygram.datasets.cache import CachedClips
 from foleygram.files import atomic_path
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.native_folders import CONFIG, load_native, save_native
-from foleygram.pipeline.release import PARTS, load_parts, part_class, read_index, write_index
-from foleygram.spec import ClipSpec
-from foleygram.weights.checkpoint_parts import parts_of
+from foleygram.pipeline.release import load_parts, read_index, write_index
+from foleygram.spec import ClipSpec, FrameTransform
 from foleygram.weights.download import ORIGIN, SOURCES
 from foleygram.weights.hub import explained
-from foleygram.weights.state_dict import load_state
 
 LANGUAGEBIND = ("LanguageBind_Video_FT", "LanguageBind_Audio_FT")
 """Names of the published folders of LanguageBind's towers."""
@@ -57,51 +53,16 @@ def check_release(folder: Path) -> list[PartFacts]:
     return rows
 
 
-def seen_videos(sources: Sequence[Path], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A release's `trained_on`: the videos of caches or lists of ids, added to those `known` already.
+class PublishedEncoders(NamedTuple):
+    """The aligned encoders of another project by their names in a release, and facts for the release's index."""
 
-    Empty without any. Raises FileNotFoundError for a missing source, ValueError for an empty one.
-    """
-    names, ids = ([known["data"]], set(known["video_ids"])) if known else ([], set())
-    for source in sources:
-        if source.is_dir():
-            found = {video for video, _ in CachedClips(source, fields=()).names() if video}
-        elif source.is_file():
-            found = set(source.read_text(encoding="utf-8-sig").split())
-        else:
-            raise FileNotFoundError(f"{source}: neither a cache nor a list of ids")
-        if not found:
-            raise ValueError(f"{source}: names no video")
-        names.append(source.name)
-        ids |= found
-    return {"data": ", ".join(dict.fromkeys(names)), "video_ids": sorted(ids)} if ids else {}
-
-
-def unpack_checkpoint(path: Path, out: Path) -> None:
-    """Write the parts that the training checkpoint `path` holds below `out`, each as its stage writes it at the end.
-
-    Raises FileNotFoundError, and ValueError for a file that holds no parts, or weights that do not fit their config.
-    """
-    files, weights = parts_of(path)
-    for name, texts in files.items():
-        if name not in PARTS:
-            raise ValueError(f"{path}: holds {name!r}, which is not a part of a release; there are {', '.join(PARTS)}")
-        folder, kind = out / name, part_class(name)
-        folder.mkdir(parents=True)
-        for file, text in texts.items():
-            (folder / file).write_text(text, encoding="utf-8")
-        if issubclass(kind, nn.Module):
-            with explained(f"{path} ({name})", str(path)):
-                part: Any = _from_config(kind, folder)
-            load_state(part, weights[name], f"{path} ({name})")
-            part.save_pretrained(folder)
-
-
-def _from_config(kind: Any, folder: Path) -> nn.Module:
-    """A network of the config in `folder`, with random weights."""
-    if issubclass(kind, ModelMixin):
-        return kind.from_config(kind.load_config(folder))  # type: ignore[attr-defined]
-    return kind(kind.config_class.from_pretrained(folder))
+    parts: dict[str, Any]
+    image_size: int
+    frame_transform: FrameTransform
+    licence: str
+    converted: str
+    """A line on what was converted."""
+    temperature: float | None = None
 
 
 def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
@@ -115,66 +76,72 @@ def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
     """
     if out.exists():
         raise FileExistsError(f"{out}: already there; choose another folder or remove it")
-    if source.suffix == ".pth" or (source / LANGUAGEBIND[0]).is_dir():
-        return _convert_binding(source, out, tokenizer)
+    if source.suffix == ".pth" or (source / LANGUAGEBIND[0]).is_dir() or (source / "log" / "hps.json").is_file():
+        found = _read_encoders(source, tokenizer)
+        with atomic_path(out) as folder:
+            _save(found.parts, folder)
+            spec = ClipSpec(image_size=found.image_size, frame_transform=found.frame_transform)
+            licences = dict.fromkeys(found.parts, found.licence)
+            write_index(folder, spec, None, licences, temperature=found.temperature)
+        return found.converted
     if (source / CONFIG).is_file():
-        parts: Mapping[str, Any] = load_native(source)
-        made = "stable-audio-tools -> diffusers"
-    elif (source / "log" / "hps.json").is_file():
-        if tokenizer is None:
-            raise ValueError(f"{source}: GRAM's folder holds no tokenizer; name BERT's with --tokenizer")
-        encoders = load_gram_checkpoint(source)
-        named = zip(("video_encoder", "text_encoder", "audio_encoder"), encoders[:3], strict=True)
-        parts = dict(named) | {"tokenizer": load_tokenizer(tokenizer)}
-        made = f"GRAM -> aligned encoders of a release, trained at temperature {encoders.temperature:.4g}"
-    elif (source / "transformer" / "config.json").is_file():
+        parts = load_native(source)
+        with atomic_path(out) as folder:
+            _save(parts, folder)
+            if (source / ORIGIN).is_file():
+                shutil.copyfile(source / ORIGIN, folder / ORIGIN)
+        return "stable-audio-tools -> diffusers"
+    if (source / "transformer" / "config.json").is_file():
         backbone = load_backbone(str(source))
         with atomic_path(out) as folder:
             save_native(
                 folder, transformer=backbone.transformer, vae=backbone.vae, projection_model=backbone.projection_model
             )
         return "diffusers -> stable-audio-tools"
-    else:
-        raise FileNotFoundError(
-            f"{source}: holds neither {CONFIG}, transformer/config.json, log/hps.json nor {LANGUAGEBIND[0]}; give a "
-            "folder of weights, or ImageBind's .pth file"
-        )
-    with atomic_path(out) as folder:
-        for name, part in parts.items():
-            part.save_pretrained(folder / name)
-        if "video_encoder" in parts:
-            image_size = parts["video_encoder"].network.config.image_size
-            licences = dict.fromkeys(parts, SOURCES["gram"].licence)
-            write_index(
-                folder,
-                ClipSpec(image_size=image_size, frame_transform=encoders.frame_transform),
-                None,
-                licences,
-                temperature=encoders.temperature,
-            )
-        elif (source / ORIGIN).is_file():
-            shutil.copyfile(source / ORIGIN, folder / ORIGIN)
-    return made
+    raise FileNotFoundError(
+        f"{source}: holds neither {CONFIG}, transformer/config.json, log/hps.json nor {LANGUAGEBIND[0]}; give a "
+        "folder of weights, or ImageBind's .pth file"
+    )
 
 
-def _convert_binding(source: Path, out: Path, tokenizer: str | None) -> str:
-    """Write the towers of ImageBind or LanguageBind as a release's encoders; stage 2 can be trained on them."""
-    if source.suffix == ".pth":
-        if tokenizer is None:
-            raise ValueError(f"{source}: ImageBind's file holds no tokenizer; name CLIP's with --tokenizer")
-        towers: ImageBindEncoders | LanguageBindEncoders = load_imagebind(source)
-        image_size, licence, made = towers.video.config.image_size, IMAGEBIND_LICENCE, "ImageBind"
-    else:
+def _save(parts: Mapping[str, Any], folder: Path) -> None:
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+
+
+def _read_encoders(source: Path, tokenizer: str | None) -> PublishedEncoders:
+    """The encoders of LanguageBind, ImageBind or GRAM, on which stage 2 can be trained, with their tokenizer."""
+
+    def named(video: Any, text: Any, audio: Any, words: Any) -> dict[str, Any]:
+        return {"video_encoder": video, "text_encoder": text, "audio_encoder": audio, "tokenizer": words}
+
+    if (source / LANGUAGEBIND[0]).is_dir():
         folders = [source / name for name in LANGUAGEBIND]
         towers = load_languagebind(*folders)
-        image_size, licence, made = towers.video.size[0], LANGUAGEBIND_LICENCE, "LanguageBind"
-        tokenizer = tokenizer or str(folders[0])
-    named = dict(zip(("video_encoder", "text_encoder", "audio_encoder"), towers, strict=True))
-    with explained(f"{tokenizer} (tokenizer)", tokenizer):
-        words = CLIPTokenizer.from_pretrained(tokenizer)
-    with atomic_path(out) as folder:
-        for name, part in (named | {"tokenizer": words}).items():
-            part.save_pretrained(folder / name)
-        licences = dict.fromkeys([*named, "tokenizer"], licence)
-        write_index(folder, ClipSpec(image_size=image_size, frame_transform="crop"), None, licences)
-    return f"{made} -> encoders of a release"
+        parts = named(*towers, _clip_tokenizer(tokenizer or str(folders[0])))
+        return PublishedEncoders(
+            parts, towers.video.size[0], "crop", LANGUAGEBIND_LICENCE, "LanguageBind -> encoders of a release"
+        )
+    holder, needed = ("ImageBind's file", "CLIP's") if source.suffix == ".pth" else ("GRAM's folder", "BERT's")
+    if tokenizer is None:
+        raise ValueError(f"{source}: {holder} holds no tokenizer; name {needed} with --tokenizer")
+    if source.suffix == ".pth":
+        video, text, audio = load_imagebind(source)
+        parts = named(video, text, audio, _clip_tokenizer(tokenizer))
+        return PublishedEncoders(
+            parts, video.config.image_size, "crop", IMAGEBIND_LICENCE, "ImageBind -> encoders of a release"
+        )
+    gram = load_gram_checkpoint(source)
+    return PublishedEncoders(
+        named(gram.video, gram.text, gram.audio, load_tokenizer(tokenizer)),
+        gram.video.config.network["image_size"],
+        gram.frame_transform,
+        SOURCES["gram"].licence,
+        f"GRAM -> aligned encoders of a release, trained at temperature {gram.temperature:.4g}",
+        gram.temperature,
+    )
+
+
+def _clip_tokenizer(name: str) -> CLIPTokenizer:
+    with explained(f"{name} (tokenizer)", name):
+        return CLIPTokenizer.from_pretrained(name)

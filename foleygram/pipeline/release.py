@@ -1,8 +1,7 @@
 """Release folders: every part with its config, an index with rates, hashes and licences."""
 
 import math
-import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import version
@@ -12,17 +11,14 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors.torch import load_file, save_file
 
-from foleygram.files import atomic_path, error_text, file_hash, read_json, share, shipped, write_json
-from foleygram.generation.backbone import load_backbone
+from foleygram.files import error_text, file_hash, read_json, share, shipped, write_json
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.generation.model import SemanticProjectors
 from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline.card import SCORES, write_card
 from foleygram.pipeline.parts import Parts, dtype_of
 from foleygram.spec import ClipSpec
-from foleygram.weights.download import licence_of
 from foleygram.weights.hub import check_folder, explained, load_network
 from foleygram.weights.location import cache_only_if_offline, hub_id
 
@@ -44,8 +40,10 @@ PARTS = {
 OPTIONAL = frozenset({"prompt_encoder", "prompt_tokenizer"})
 OWN_LICENCE = "Apache-2.0"
 """Licence of parts that this project trained on its own data."""
-
-
+CLASS_FILES = dict.fromkeys(("video_encoder", "text_encoder", "audio_encoder"), "config.json") | {
+    "tokenizer": "tokenizer_config.json"
+}
+"""Parts that may be of another class than in `PARTS`, and the file of their folder that names it."""
 ADAPTERS = "foleygram.alignment."
 """Where the `class_path` in an encoder's config.json may point; from elsewhere nothing is imported."""
 CLIP_TOKENIZER = "transformers.CLIPTokenizerFast"
@@ -65,10 +63,12 @@ def part_class(name: str, folder: Path | None = None) -> Any:
 
 
 def class_path(name: str, folder: Path | None = None) -> str:
-    """Import path of a part's class; see `part_class`. A config that cannot be read is left to the class's loader."""
-    files = dict.fromkeys(("video_encoder", "text_encoder", "audio_encoder"), "config.json")
-    config = folder and folder / (files | {"tokenizer": "tokenizer_config.json"}).get(name, "")
-    if not config or not config.is_file():
+    """Import path of a part's class; a config that cannot be read is left to the class's loader.
+
+    Raises ValueError for a `class_path` outside of `foleygram.alignment`.
+    """
+    config = folder / CLASS_FILES[name] if folder and name in CLASS_FILES else None
+    if config is None or not config.is_file():
         return PARTS[name]
     try:
         content = read_json(config)
@@ -99,7 +99,7 @@ def write_index(
     Raises FileNotFoundError when a part is missing that generating needs, ValueError for those of another spec.
     """
     if sampler:
-        _refuse_missing(folder, folder.iterdir())
+        refuse_missing(folder, folder.iterdir())
         _check_rates(folder, spec)
     present = [name for name in PARTS if (folder / name).is_dir()]
     for name in present:
@@ -127,7 +127,8 @@ def missing_parts(present: Iterable[str | Path]) -> list[str]:
     return [name for name in PARTS if name not in not_missing]
 
 
-def _refuse_missing(folder: Path, present: Iterable[str | Path]) -> None:
+def refuse_missing(folder: Path, present: Iterable[str | Path]) -> None:
+    """Raise FileNotFoundError where a part that generating needs is not among `present`, names or folders."""
     if missing := missing_parts(present):
         raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; train or copy these parts first")
 
@@ -267,58 +268,3 @@ def load_projectors(folder: str) -> SemanticProjectors:
 def load_controlnet(folder: str) -> EnvelopeControlNet:
     """The trained ControlNet of a release or a run's folder; for YAML as well."""
     return load_part(Path(folder), "controlnet")
-
-
-def export_release(
-    run: Path,
-    out: Path,
-    spec: ClipSpec,
-    sampler: SamplerSettings,
-    *,
-    base: Path | None = None,
-    backbone: str | None = None,
-    half: bool = False,
-    licences: Mapping[str, str] = MappingProxyType({}),
-    trained_on: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
-    """Copy a run's trained parts, and those of the release `base` that it did not train, into an indexed release.
-
-    Missing backbone parts load from `backbone`, any that `load_backbone` takes, under the licence with which it was
-    fetched. `licences` are parts' own, where they are neither this project's nor known. `half` stores floats as
-    float16. Parts that `out` has already are replaced. Raises FileNotFoundError when a part is missing, ValueError for
-    a licence of no part, an `out` that holds another part, or is itself what is exported; `out` is as it was then.
-    """
-    if unknown := licences.keys() - PARTS.keys():
-        raise ValueError(f"licence of {', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
-    if not run.is_dir():
-        raise FileNotFoundError(f"{run}: no such folder or checkpoint; give what the run wrote as model.init_args.out")
-    if not any((run / name).is_dir() for name in PARTS):
-        raise FileNotFoundError(f"{run}: holds none of {', '.join(PARTS)}, so nothing of it would be exported")
-    known = licences_of(base) if base else {}
-    holders = {name: source for name in PARTS for source in (base, run) if source and (source / name).is_dir()}
-    frozen = vars(load_backbone(backbone)) if backbone is not None else {}
-    added = {name: part for name, part in frozen.items() if part is not None and name not in holders}
-    known |= dict.fromkeys(added, licence_of(str(backbone)) or f"unknown: from {backbone}")
-    _refuse_missing(run, [*holders, *added])
-    _make_room(out, [*holders, *added], {Path(source).resolve() for source in (run, base, backbone) if source})
-    for name, source in holders.items():
-        shutil.copytree(source / name, out / name)
-    for name, part in added.items():
-        part.save_pretrained(out / name)
-    if half:
-        for path in out.glob("*/*.safetensors"):
-            tensors = {k: v.half() if v.dtype == torch.float32 else v for k, v in load_file(path).items()}
-            with atomic_path(path) as temporary:
-                save_file(tensors, temporary, metadata={"format": "pt"})
-    write_index(out, spec, sampler, {**known, **licences}, trained_on)
-
-
-def _make_room(out: Path, names: Collection[str], sources: Collection[Path]) -> None:
-    """Remove the parts `names` of an earlier release from `out`, unless it has others, or is one of the `sources`."""
-    if out.resolve() in sources:
-        raise ValueError(f"{out}: is what is to be exported; name another folder")
-    if stale := [name for name in PARTS if (out / name).exists() and name not in names]:
-        raise ValueError(f"{out}: has a {stale[0]}, which this release has not; remove it or name another folder")
-    for name in names:
-        if (out / name).exists():
-            shutil.rmtree(out / name)

@@ -18,9 +18,10 @@ from foleygram.files import file_hash
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline import convert as weights
-from foleygram.pipeline import release as checkpoints
+from foleygram.pipeline import export
+from foleygram.pipeline.export import export_release
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
-from foleygram.pipeline.release import export_release, licences_of, load_release, read_index
+from foleygram.pipeline.release import licences_of, load_release, read_index
 from foleygram.spec import ClipSpec
 from foleygram.weights import download as sources
 from tests import published
@@ -228,7 +229,7 @@ def test_an_exported_release_names_its_backbones_licence(tiny_release, tmp_path)
 
 def test_a_backbone_of_the_hub_brings_its_licence(tiny_release, tmp_path, monkeypatch):
     hub_id = "stabilityai/stable-audio-open-1.0"
-    monkeypatch.setattr(checkpoints, "load_backbone", lambda name: load_backbone(str(tiny_release)))
+    monkeypatch.setattr(export, "load_backbone", lambda name: load_backbone(str(tiny_release)))
     run_folder = Path(shutil.copytree(tiny_release, tmp_path / "run"))
     shutil.rmtree(run_folder / "vae")
     for name, licence in ((hub_id, "Stability AI Community License"), ("someone/else", "unknown: from someone/else")):

@@ -21,7 +21,7 @@ from foleygram.generation.backbone import load_backbone
 from foleygram.generation.discriminator import SpectralDiscriminator
 from foleygram.generation.module import GenerationModule
 from foleygram.generation.pretraining import BackbonePretraining, build_prompt_encoder, copy_matching_tensors
-from foleygram.pipeline.convert import unpack_checkpoint
+from foleygram.pipeline.export import unpack_checkpoint
 from foleygram.pipeline.release import load_part
 from foleygram.training.stage import Stage
 

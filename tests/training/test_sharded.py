@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from foleygram.pipeline.convert import unpack_checkpoint
+from foleygram.pipeline.export import unpack_checkpoint
 from foleygram.weights.shards import check_index, is_sharded, read_shards
 
 ROOT = Path(__file__).parents[2]
