@@ -27,7 +27,7 @@ BEATS_NAMES = {
 
 
 def beats_state(state: Mapping[str, Tensor], source: str = "BEATs") -> dict[str, Tensor]:
-    """Microsoft's BEATs state dict with `BeatsModel`'s names; the classifier of fine-tuned variants is left out.
+    """Microsoft's BEATs state dict with `BeatsModel`'s names, tensors by key; a fine-tuned classifier is left out.
 
     Every layer of a checkpoint carries the one table of position biases that they share. Raises ValueError naming
     `source` when these differ.

@@ -127,7 +127,10 @@ def mismatch_auc(embeddings: Embeddings, codes: Tensor) -> dict[str, float]:
 
 
 def separation(low: Tensor, high: Tensor) -> float:
-    """Chance that a value of `low` is below one of `high`, ties counting half (area under the ROC curve)."""
+    """Chance that one of `low` (n,) is below one of `high` (m,), ties counting half: the area under the ROC curve.
+
+    Raises ValueError when one of them is empty.
+    """
     area = _area(low, [high])
     if area is None:
         raise ValueError(f"{len(low)} and {len(high)} values: at least one of each is needed")

@@ -106,7 +106,10 @@ def choose_conditions(names: Sequence[str], *, controls: bool) -> list[Condition
 
 
 def condition_batch(condition: Condition, own: list[dict[str, Any]], other: list[dict[str, Any]]) -> dict[str, Any]:
-    """The batch with the inputs of a condition only; for another video's tokens, with that video's frames."""
+    """A condition's inputs, collated: `frames` (B, N, 3, S, S), `envelope_audio` (B, samples), `caption`, `motion`.
+
+    `own` and `other` are items of a data set (`MediaClips`), B each; another video's tokens come from `other`'s frames.
+    """
     kept = {READ_FOR[modality] for modality in condition.modalities} | {"motion", "motion_ages"}
     batch = {key: value for key, value in collate_clips(own).items() if key in kept}
     if condition.other_video:

@@ -197,7 +197,10 @@ class LatentCrop:
             )
 
     def __call__(self, item: dict[str, Any], index: int) -> dict[str, Any]:
-        """The item with its latents (..., T) cut, where depends on the seed and `index`, and its new start."""
+        """The item with its latents (..., T) cut to (..., num_latents), and its new `seconds_start`.
+
+        Where it is cut depends on the seed and `index` alone.
+        """
         first = int(np.random.default_rng((self.seed, index)).integers(self.num_starts))
         stretch = slice(first, first + self.num_latents)
         cut = {name: item[name][..., stretch] for name in OVER_LATENTS & item.keys()}

@@ -48,7 +48,7 @@ class PassSampler(DistributedSampler[Any]):
 
 
 def collate_clips(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack what is a tensor or a number, keep strings and lists as lists."""
+    """One batch of B items: tensors (...) as (B, ...), numbers as (B,), strings and lists as lists of B."""
     batch: dict[str, Any] = {}
     for key, first in items[0].items():
         values = [item[key] for item in items]
@@ -110,7 +110,7 @@ class ClipDataModule(lightning.LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """The batch, through `encode` when there is one; it lies on the training's device by now."""
+        """A batch of tensors (B, ...), through `encode` when there is one; it lies on the training's device by now."""
         return self.encode(batch) if self.encode else batch
 
     def _loader(self, dataset: Dataset, *, shuffle: bool) -> DataLoader[dict[str, Any]]:

@@ -10,7 +10,7 @@ class EnvelopePreviews(Previews):
     """Predicted and true envelopes; see `Previews`."""
 
     def make(self, stage: EnvelopeModule, batch: dict[str, Any]) -> list[Preview]:
-        """Predict them."""
+        """Envelopes (values,) of each of a batch's B clips; the batch is that of `EnvelopeModule`."""
         predicted = stage.predictor.predict(batch["motion"], batch["motion_ages"]).float().cpu()
         true = stage.true_envelope(batch).cpu()
         rate = stage.predictor.config.envelope_rate

@@ -40,7 +40,7 @@ def _distance(x: _Gaussian, y: _Gaussian) -> float:
 
 
 def root_trace(factor_x: np.ndarray, factor_y: np.ndarray) -> float:
-    """tr((C1 C2)^(1/2)) of triangular factors, C1 = R1^T R1 and C2 = R2^T R2.
+    """tr((C1 C2)^(1/2)) of triangular factors (r, d) each, C1 = R1^T R1 and C2 = R2^T R2.
 
     By eigenvalues, four times as fast as singular values, where those are as exact: their rounding, of the largest
     eigenvalue, must vanish beside the root of each.

@@ -71,7 +71,11 @@ class FeatureEncoder:
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The fields of a collated batch, its strings, and its start times."""
+        """The fields of a collated batch of B clips, its strings, and its start times (B,), in seconds.
+
+        `latents_mean` and `latents_scale` (B, C, T), `control_latents` (B, V, C, T) of V envelopes, `video_embedding`,
+        `text_embedding` and `audio_embedding` (B, D); media as `read_clip` gives them, stacked.
+        """
         self.networks.to(next(value for value in batch.values() if isinstance(value, Tensor)).device)
         always = {*self.fields, "start", "seconds_start", "seconds_total"}
         kept = {name: value for name, value in batch.items() if not isinstance(value, Tensor) or name in always}

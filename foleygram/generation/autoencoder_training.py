@@ -126,7 +126,7 @@ class AutoencoderTraining(Stage):
         self.register_buffer("latent_power", torch.ones(channels))
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """Loss (scalar) of a batch of crops: spectral and waveform distance, and the bound on the latents' power."""
+        """Loss (scalar) of crops `audio` (B, channels, samples): distances, and the bound on the latents' power."""
         audio = self._with_curves(batch["audio"])
         latents = encode_audio(self.autoencoder, audio)
         with self.draws(batch_index) as generator:

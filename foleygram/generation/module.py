@@ -19,7 +19,9 @@ from foleygram.training.steps import compile_blocks, cosine_schedule, step_gener
 class GenerationModule(Stage):
     """Trains `projectors` and `controlnet` by the v-objective; every other part is frozen and left out of checkpoints.
 
-    Batches hold cached features: latents, control latents of several envelope variants, three embeddings.
+    Batches hold cached features: `latents_mean` and `latents_scale` (B, C, T), `control_latents` (B, V, C, T) of V
+    envelopes, the true one first, `video_embedding`, `text_embedding` and `audio_embedding` (B, D), `seconds_start` and
+    `seconds_total` (B,).
     `controlnet` continues from a trained one; None copies the share `depth_factor` of the DiT's first blocks.
     `projectors_lr` is the projectors' learning rate, `lr` where None. `gradient_checkpointing` recomputes the blocks of
     DiT and ControlNet in the backward pass to save memory; `compile` compiles each block. The share `silent_share` of
@@ -68,7 +70,7 @@ class GenerationModule(Stage):
         self._silent_latents: AudioLatents | None = None
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """The v-objective (scalar) of a batch, a share of it silent."""
+        """The v-objective (scalar) of a batch, as the class describes it, a share of it silent."""
         with self.draws(batch_index) as generator:
             loss = self._loss(self._with_silence(batch, generator), generator).mean()
         self.log("loss", loss, prog_bar=True, sync_dist=True)

@@ -68,7 +68,8 @@ RESIDUAL_UNIT = {0: ("snake1", SNAKE), 1: ("conv1", CONVOLUTION), 2: ("snake2", 
 def from_native(state_dict: Mapping[str, Tensor]) -> dict[str, StateDict]:
     """A stable-audio-tools state dict as diffusers' `transformer`, `vae` and `projection_model`, those it holds.
 
-    Takes a full checkpoint, or the bare keys of a DiT or an autoencoder alone; any depth, any number of strides.
+    Tensors are split, joined or reshaped between the two forms, never changed in value. Takes a full checkpoint, or
+    the bare keys of a DiT or an autoencoder alone; any depth, any number of strides.
     Raises ValueError for a key that has no counterpart.
     """
     parts: dict[str, StateDict] = {}

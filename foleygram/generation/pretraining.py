@@ -24,7 +24,8 @@ class BackbonePretraining(Stage):
     The share `unconditional_share` of the clips loses prompt and duration tokens (`drop_tokens`). Validation logs the
     loss per decile of t, from which the sampler's noise range is chosen. `start_from` is a backbone folder, such as one
     for another autoencoder, whose tensors of the same name and shape are copied first. `gradient_checkpointing`
-    recomputes the DiT's blocks in the backward pass to save memory; `compile` compiles each block.
+    recomputes the DiT's blocks in the backward pass to save memory; `compile` compiles each block. Batches hold
+    `latents_mean` and `latents_scale` (B, C, T), `caption` (B strings), `seconds_start` and `seconds_total` (B,).
     """
 
     hparams: Any

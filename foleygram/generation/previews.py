@@ -28,7 +28,10 @@ class SoundPreviews(Previews):
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
 
     def make(self, stage: GenerationModule, batch: dict[str, Any]) -> list[Preview]:
-        """Sample and decode; noise depends only on a clip's index, so that validations can be compared."""
+        """Sample and decode a batch of `GenerationModule`: mono sounds (samples,) and curves (values,) per clip.
+
+        Noise depends only on a clip's index, so that validations can be compared.
+        """
         true, model = batch["latents_mean"], stage.model
         conditions = stage.conditions(batch)
         velocity = guided(

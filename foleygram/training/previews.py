@@ -30,7 +30,10 @@ class Previews(Callback):
         self.num_clips = num_clips
 
     def make(self, stage: Any, batch: dict[str, Any]) -> list[Preview]:
-        """Previews of a batch's clips, without gradients, networks in eval; raises NotImplementedError here."""
+        """Previews of the clips of a validation batch, tensors (B, ...), without gradients, networks in eval.
+
+        Subclasses implement it; raises NotImplementedError here.
+        """
         raise NotImplementedError
 
     def on_validation_batch_end(

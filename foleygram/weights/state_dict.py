@@ -95,7 +95,10 @@ def num_layers(keys: Iterable[str], pattern: str) -> int:
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load `state` into `model`; raises ValueError naming `source` and the keys that do not fit, `model` untouched."""
+    """Load a state dict of `model`'s own keys and shapes; `source` is the file that errors name.
+
+    Raises ValueError naming the keys that do not fit or hold NaN or infinity; `model` is as it was then.
+    """
     expected = model.state_dict()
     common = expected.keys() & state.keys()
     refuse_no_numbers(state, source)
