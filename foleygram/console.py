@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
-from foleygram.distributed import joined_processes, process_place
+from foleygram.distributed import current_process, joined_processes
 from foleygram.envelope.editing.hits import find_hits
 from foleygram.envelope.envelope import Envelope
 from foleygram.pipeline.convert import PartFacts
@@ -61,7 +61,7 @@ def pick_device(device: str) -> torch.device:
     Raises ValueError if it is not available.
     """
     if device in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", process_place().local_rank % torch.cuda.device_count())
+        return torch.device("cuda", current_process().local_rank % torch.cuda.device_count())
     if device == "auto":
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
@@ -102,8 +102,8 @@ def generate_with_progress(
     def load() -> FoleyGRAMPipeline:
         return load_pipeline(checkpoint, pick_device(device), offload=offload, dtype=sampling.dtype)
 
-    with joined_processes() as place:
-        console = printing.console(first=place.first)
+    with joined_processes() as process:
+        console = printing.console(first=process.first)
         with printing.bar(console) as bar:
             task = bar.add_task("reading lengths", total=len(options))
 
@@ -113,10 +113,10 @@ def generate_with_progress(
 
             outcome = generate_files(
                 options, out, checkpoint, load, sampling=sampling, rule=rule, export=export, batch_size=batch_size,
-                overwrite=overwrite, dry_run=dry_run, place=place, begun=begun,
+                overwrite=overwrite, dry_run=dry_run, process=process, begun=begun,
                 planned=lambda done: bar.update(task, completed=done),
             )  # fmt: skip
-        if printing.as_json and place.first:
+        if printing.as_json and process.first:
             print_json(outcome_record(outcome, out))
         else:
             print_outcome(console, outcome, printing)

@@ -14,7 +14,7 @@ PATIENCE = timedelta(hours=12)
 """Longest wait for the slowest process."""
 
 
-class Place(NamedTuple):
+class Process(NamedTuple):
     """Rank, world size and local rank of this process."""
 
     rank: int = 0
@@ -31,32 +31,32 @@ class Place(NamedTuple):
         return items[self.rank :: self.world_size]
 
 
-ALONE = Place()
+SINGLE_PROCESS = Process()
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
 """Environment variables of rank, world size and local rank; a batch script or a shell in an allocation has none."""
 
 
-def process_place() -> Place:
+def current_process() -> Process:
     """The ranks of this process as torchrun or srun set them; a single process without either."""
     for names in (TORCHRUN, SRUN):
         if os.environ.keys() >= set(names):
-            return Place(*(int(os.environ[name]) for name in names))
-    return ALONE
+            return Process(*(int(os.environ[name]) for name in names))
+    return SINGLE_PROCESS
 
 
 @contextmanager
-def joined_processes() -> Iterator[Place]:
+def joined_processes() -> Iterator[Process]:
     """Initialise the process group of torchrun or srun."""
-    place = process_place()
-    if place.world_size == 1:
-        yield ALONE
+    process = current_process()
+    if process.world_size == 1:
+        yield SINGLE_PROCESS
         return
     distributed.init_process_group(
-        "gloo", init_method=_init_method(), rank=place.rank, world_size=place.world_size, timeout=PATIENCE
+        "gloo", init_method=_init_method(), rank=process.rank, world_size=process.world_size, timeout=PATIENCE
     )
     try:
-        yield place
+        yield process
     finally:
         distributed.destroy_process_group()
 
@@ -73,7 +73,7 @@ def _init_method() -> str:
     return f"tcp://{os.environ['MASTER_ADDR']}:{port}"
 
 
-def from_first(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """The first process's value, in every process."""
     if not distributed.is_initialized():
         return value
@@ -82,7 +82,7 @@ def from_first(value: Any) -> Any:
     return values[0]
 
 
-def from_all(value: Any) -> list[Any]:
+def all_gather(value: Any) -> list[Any]:
     """Every process's value, in the order of ranks; also a barrier."""
     if not distributed.is_initialized():
         return [value]
@@ -91,7 +91,7 @@ def from_all(value: Any) -> list[Any]:
     return values
 
 
-def to_first(value: Any) -> list[Any] | None:
+def gather(value: Any) -> list[Any] | None:
     """Every process's value, in the order of their ranks, in the first process; None in the others."""
     if not distributed.is_initialized():
         return [value]

@@ -5,14 +5,14 @@ import socket
 import subprocess
 import sys
 
-from foleygram.distributed import ALONE, Place, process_place
+from foleygram.distributed import SINGLE_PROCESS, Process, current_process
 
 MEET = """
-from foleygram.distributed import from_all, from_first, joined_processes, to_first
+from foleygram.distributed import all_gather, broadcast, gather, joined_processes
 
-with joined_processes() as place:
-    print(place.rank, place.share([1, 2, 3]), from_first(place.rank), from_all(place.rank * 10), flush=True)
-    print(to_first(place.rank), flush=True)
+with joined_processes() as process:
+    print(process.rank, process.share([1, 2, 3]), broadcast(process.rank), all_gather(process.rank * 10), flush=True)
+    print(gather(process.rank), flush=True)
 """
 LAUNCHERS = ("SLURM_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_")
 
@@ -24,16 +24,17 @@ def alone() -> dict[str, str]:
 def test_place_comes_from_the_launcher(monkeypatch):
     for name in os.environ.keys() - alone().keys():
         monkeypatch.delenv(name)
-    assert process_place() == ALONE == Place(0, 1, 0)
+    assert current_process() == SINGLE_PROCESS == Process(0, 1, 0)
     for name, value in {"NTASKS": "4", "PROCID": "0", "LOCALID": "0"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    assert process_place() == ALONE  # a batch script that did not say srun would wait for three who never come
+    # A batch script without srun would wait for three processes that never come.
+    assert current_process() == SINGLE_PROCESS
     for name, value in {"STEP_NUM_TASKS": "4", "PROCID": "3", "LOCALID": "1"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    assert process_place() == Place(3, 4, 1)
+    assert current_process() == Process(3, 4, 1)
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-    assert process_place() == Place(1, 2, 0)  # torchrun within a job
+    assert current_process() == Process(1, 2, 0)  # torchrun within a job
 
 
 def test_processes_of_srun_meet():

@@ -11,7 +11,7 @@ from foleygram import FoleyGRAMPipeline
 from foleygram.alignment.losses import GramLoss
 from foleygram.alignment.volume import gram_volume, volume_matrix
 from foleygram.cli import app
-from foleygram.distributed import from_all, from_first, to_first
+from foleygram.distributed import all_gather, broadcast, gather
 from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.autoencoder import decode_latents, encode_audio
 from foleygram.media.audio import kaldi_fbank
@@ -103,7 +103,7 @@ def test_processes_exchange_values_over_nccl():
         port = free.getsockname()[1]
     torch.distributed.init_process_group("nccl", init_method=f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
     value = {"embeddings": torch.arange(3.0), "captions": ["a", "b", "c"]}
-    for found in (from_first(value), *from_all(value), *to_first(value)):
+    for found in (broadcast(value), *all_gather(value), *gather(value)):
         assert found["captions"] == value["captions"] and torch.equal(found["embeddings"].cpu(), value["embeddings"])
 
 

@@ -13,7 +13,7 @@ from foleygram.alignment.encoders import MAX_TOKENS, AudioEncoder, TextEncoder, 
 from foleygram.alignment.losses import ContrastiveObjective
 from foleygram.alignment.matching import DataAnchorMatching
 from foleygram.alignment.retrieval import Embeddings, loss_over_blocks, retrieval_report
-from foleygram.distributed import from_first, to_first
+from foleygram.distributed import broadcast, gather
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import compile_blocks, linear_schedule
 
@@ -130,8 +130,8 @@ class AlignmentModule(Stage):
 
     def on_validation_epoch_end(self) -> None:
         """Log retrieval over all validation clips, and the objective; the first process computes them for all."""
-        gathered, self._collected = to_first(self._collected), []
-        values = from_first(None if gathered is None else self._judged([clips for part in gathered for clips in part]))
+        gathered, self._collected = gather(self._collected), []
+        values = broadcast(None if gathered is None else self._judged([clips for part in gathered for clips in part]))
         for name, value in values.items():
             self.log(name, value, prog_bar=name in SHOWN, sync_dist=True)  # equal everywhere
 

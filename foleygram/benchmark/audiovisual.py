@@ -30,7 +30,7 @@ def add_favd(name: str, sets: SoundSets, networks: tuple[I3D, VGGish], into: Emb
     members = [member for group in clips.values() for member in group]
     all_videos = list(dict.fromkeys(video for _, video, *_ in members))
     all_sounds = list(dict.fromkeys(sound for _, _, *both in members for sound in both))
-    with progress_bar(f"videos, {name}", len(all_videos), shown=sets.place.first and sets.show_progress) as advance:
+    with progress_bar(f"videos, {name}", len(all_videos), shown=sets.process.first and sets.show_progress) as advance:
         from_videos = extract_videos(all_videos, i3d, cache=sets.cache, progress=advance)
     from_sounds = extract(all_sounds, vggish, cache=sets.cache)
     into.fail(name, [*from_videos.failures.values(), *from_sounds.failures.values()])

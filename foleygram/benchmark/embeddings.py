@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from foleygram.benchmark.intervals import MIN_VIDEOS
 from foleygram.benchmark.pairs import ClipKey, SoundPair
-from foleygram.distributed import Place, from_all, progress_bar
+from foleygram.distributed import Process, all_gather, progress_bar
 from foleygram.evaluation.distances import Distance, FrechetAudioDistance, KernelAudioDistance
 from foleygram.evaluation.embedders import AlignedEmbedder, AudioEmbedder
 from foleygram.evaluation.extraction import AudioClip, extract, window_protocol
@@ -81,14 +81,14 @@ class SoundSets(NamedTuple):
     pairs: Mapping[str, list[SoundPair]]
     seconds: Mapping[str, Mapping[ClipKey, float]]
     """Length of the reference of each clip that this process could read, by set."""
-    place: Place
+    process: Process
     cache: FeatureCache | None
     seed: int
     show_progress: bool
 
     def own(self, name: str) -> list[SoundPair]:
         """The pairs of a set that this process has read."""
-        return [pair for pair in self.place.share(self.pairs[name]) if pair.key in self.seconds[name]]
+        return [pair for pair in self.process.share(self.pairs[name]) if pair.key in self.seconds[name]]
 
     def sounds(self, name: str, pair: SoundPair) -> tuple[AudioClip, AudioClip]:
         """The sounds of a pair to embed: the generated one, cut to its reference's length, and the reference."""
@@ -144,7 +144,8 @@ class Embedded:
 
     def fail(self, name: str, failures: list[str]) -> None:
         """Keep which files failed a network, of all processes."""
-        self.failures += [f"{name}: {line}" for line in sorted({line for part in from_all(failures) for line in part})]
+        lines = {line for part in all_gather(failures) for line in part}
+        self.failures += [f"{name}: {line}" for line in sorted(lines)]
 
     def counts(self, name: str, found: Distance) -> dict[str, float | None]:
         """Numbers of embeddings of a distance; empty for a floor that does not exist."""
@@ -175,7 +176,7 @@ def embed_sets(sets: SoundSets, embedder: AudioEmbedder, into: Embedded) -> None
     name = str(embedder.identity["name"])
     sounds = {group: [(pair, *sets.sounds(group, pair)) for pair in sets.own(group)] for group in sets.pairs}
     files = list(dict.fromkeys(clip for members in sounds.values() for _, *both in members for clip in both))
-    with progress_bar(f"embedding, {name}", len(files), shown=sets.place.first and sets.show_progress) as advance:
+    with progress_bar(f"embedding, {name}", len(files), shown=sets.process.first and sets.show_progress) as advance:
         found = extract(files, embedder, cache=sets.cache, progress=advance)
     features = dict(zip(files, found.features, strict=True))
     into.fail(name, list(found.failures.values()))
@@ -217,7 +218,7 @@ def _add_cosines(
         own[pair.key] = {f"{AUDIO_SCORE}{name}": clap_score(made.covered, true.covered)}
         if pair.caption in texts:
             own[pair.key][f"{TEXT_SCORE}{name}"] = clap_score(made.covered, texts[pair.caption])
-    found = {key: values for part in from_all(own) for key, values in part.items()}
+    found = {key: values for part in all_gather(own) for key, values in part.items()}
     columns = into.columns.setdefault(group, {})
     for key, values in found.items():
         columns.setdefault(key, {}).update(values)

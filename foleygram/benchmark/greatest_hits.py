@@ -113,9 +113,9 @@ def greatest_hits(
     }
     for name, found in peer_sounds.items():
         pairs[name] = [replace(sounds.pair(name, clip, clip), generated=found[clip_name(clip)]) for clip in clips]
-    with joined_processes() as place:
+    with joined_processes() as process:
         report = score(
-            pairs, networks, names, system, place, cache=out / "features", seed=seed, show_progress=show_progress
+            pairs, networks, names, system, process, cache=out / "features", seed=seed, show_progress=show_progress
         )
     robustness = _robustness({ORIGINAL: report.scores[PREDICTED]} | {name: report.scores[name] for name in reencodings})
     return replace(

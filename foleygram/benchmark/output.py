@@ -11,7 +11,7 @@ from rich.console import Console
 from foleygram.benchmark.alignment import PRINTED
 from foleygram.benchmark.comparison import Change, compare_reports, comparison_notes
 from foleygram.benchmark.report import Report, print_changes, print_report, print_values, write_rows
-from foleygram.distributed import process_place
+from foleygram.distributed import current_process
 from foleygram.files import error_text, read_json, write_json
 
 REPORT, ROWS, PAGE, SOUNDS, FEATURES = "report.json", "per_clip.csv", "report.html", "sounds", "features"
@@ -59,7 +59,7 @@ def report_results(
     only the first does. Raises ValueError at the end if the report cannot be compared with the `earlier` one; it is
     written without the comparison.
     """
-    if not process_place().first:
+    if not current_process().first:
         return
     console = Console(quiet=quiet or as_json)
     changes: dict[str, dict[str, Change]] = {}

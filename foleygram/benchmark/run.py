@@ -26,7 +26,7 @@ from foleygram.benchmark.sounds import (
     pick_partners,
 )
 from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.distributed import from_all, from_first, joined_processes, progress_bar
+from foleygram.distributed import all_gather, broadcast, joined_processes, progress_bar
 from foleygram.files import file_hash
 from foleygram.pipeline.parts import DTYPES
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
@@ -96,24 +96,24 @@ def evaluate(
     dataset = GreatestHits(data, split, spec=pipeline.spec, fields=sorted(fields))
     indices = pick_clips(len(dataset), limit)
     partners = pick_partners(dataset, indices, seed) if any(c.borrows for c in conditions) else {}
-    with joined_processes() as place, _kept_or_temporary(sounds) as folder:
+    with joined_processes() as process, _kept_or_temporary(sounds) as folder:
         kept = ClipSounds(folder, system | {"data_sha256": data_fingerprint(dataset)})
-        own = place.share(indices)
+        own = process.share(indices)
         for projected, chosen in _by_projections(pipeline, conditions, seed):
-            with progress_bar("generating", len(own), shown=place.first and show_progress) as advance:
+            with progress_bar("generating", len(own), shown=process.first and show_progress) as advance:
                 generate_sounds(
                     projected, dataset, kept, conditions=chosen, indices=own, partners=partners,
                     options=options, seed=seed, batch_size=batch_size, progress=advance,
                 )  # fmt: skip
-        from_all(None)  # the references that other processes write are there from here on
+        all_gather(None)  # the references that other processes write are there from here on
         pairs = clip_pairs(dataset, kept, conditions, indices, partners)
-        report = score(pairs, networks, names, system, place, cache=cache, seed=seed, show_progress=show_progress)
+        report = score(pairs, networks, names, system, process, cache=cache, seed=seed, show_progress=show_progress)
     alignment: dict[str, float] = {}
-    if "alignment" in names and place.first:
+    if "alignment" in names and process.first:
         spaces = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
         alignment = alignment_metrics(pipeline.parts, spaces, indices=indices, batch_size=batch_size)
     findings: tuple[Finding, ...] = ()
-    if num_silent_seeds and place.first:
+    if num_silent_seeds and process.first:
         first = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))[indices[0]]
         total = len(PROMPTS) * 2 * num_silent_seeds
         with progress_bar("silence", total, shown=show_progress) as advance:
@@ -167,8 +167,8 @@ def evaluate_folders(
     name = Path(generated).resolve().name
     system = {"generated": name, "generated_sha256": folder_hash(own), "seed": seed}
     pairs = {REFERENCE: [replace(pair, generated=pair.reference) for pair in own], name: own}
-    with joined_processes() as place:
-        report = score(pairs, networks, names, system, place, cache=cache, seed=seed, show_progress=show_progress)
+    with joined_processes() as process:
+        report = score(pairs, networks, names, system, process, cache=cache, seed=seed, show_progress=show_progress)
     if not report.scores[name].rows:
         raise ValueError(f"{generated}: none of its {len(own)} files could be scored; {report.remarks.left_out[0]}")
     return replace(
@@ -202,8 +202,8 @@ def _kept_or_temporary(folder: str | Path | None) -> Iterator[Path]:
         yield Path(folder)
         return
     with tempfile.TemporaryDirectory(prefix="foleygram-sounds-") as temporary:
-        yield Path(from_first(temporary))
-        from_all(None)
+        yield Path(broadcast(temporary))
+        all_gather(None)
 
 
 def _unmatched(matched: Matched) -> list[str]:

@@ -13,7 +13,7 @@ from foleygram.benchmark.intervals import MIN_VIDEOS, bootstrap_intervals
 from foleygram.benchmark.pairs import ClipKey, Remarks, SoundPair, read_pair
 from foleygram.benchmark.protocol import scoring_protocol
 from foleygram.benchmark.report import Report
-from foleygram.distributed import Place, from_all, progress_bar
+from foleygram.distributed import Process, all_gather, progress_bar
 from foleygram.evaluation.embedders import AudioEmbedder
 from foleygram.evaluation.favd import PROFILES, load_profile
 from foleygram.evaluation.feature_cache import FeatureCache
@@ -120,7 +120,7 @@ def score(
     networks: Networks,
     metrics: Sequence[str],
     system: Mapping[str, Any],
-    place: Place,
+    process: Process,
     *,
     cache: str | Path | None,
     seed: int,
@@ -130,11 +130,11 @@ def score(
 
     The folder `cache` keeps the embeddings of files.
     """
-    total = sum(len(place.share(members)) for members in pairs.values())
-    with progress_bar("scoring", total, shown=place.first and show_progress) as advance:
-        rows, remarks, seconds = score_pairs(pairs, networks.judge, metrics, place, advance)
+    total = sum(len(process.share(members)) for members in pairs.values())
+    with progress_bar("scoring", total, shown=process.first and show_progress) as advance:
+        rows, remarks, seconds = score_pairs(pairs, networks.judge, metrics, process, advance)
     features = FeatureCache(cache) if cache is not None and (networks.embedders or networks.favd) else None
-    sets, embedded = SoundSets(pairs, seconds, place, features, seed, show_progress), Embedded()
+    sets, embedded = SoundSets(pairs, seconds, process, features, seed, show_progress), Embedded()
     for embedder in networks.embedders:
         embed_sets(sets, embedder, embedded)
     for name, both in networks.favd.items():
@@ -166,7 +166,7 @@ def score_pairs(
     pairs: Mapping[str, list[SoundPair]],
     judge: MaterialJudge | None,
     metrics: Sequence[str],
-    place: Place,
+    process: Process,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, list[Row]], Remarks, dict[str, dict[ClipKey, float]]]:
     """Rows of each named set of all processes, remarks on files, and the references' seconds that this process read."""
@@ -174,7 +174,7 @@ def score_pairs(
     seconds: dict[str, dict[ClipKey, float]] = {name: {} for name in pairs}
     for name, members in pairs.items():
         own = []
-        for pair in place.share(members):
+        for pair in process.share(members):
             clip = read_pair(pair, remarks)
             if clip is not None:
                 own.append(score_clip(clip, metrics, judge))
@@ -188,6 +188,6 @@ def score_pairs(
 
 def gather_remarks(remarks: Remarks) -> Remarks:
     """The remarks of all processes, each once."""
-    parts = from_all(remarks)
+    parts = all_gather(remarks)
     names = [field.name for field in fields(Remarks)]
     return Remarks(**{name: sorted({line for part in parts for line in getattr(part, name)}) for name in names})

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from foleygram.distributed import from_all
+from foleygram.distributed import all_gather
 from foleygram.evaluation import envelopes
 from foleygram.evaluation.condfoleygen import onset_agreement
 from foleygram.evaluation.material import MaterialJudge
@@ -87,7 +87,7 @@ def _envelope_values(clip: ScoredClip) -> Row:
 def gather_rows(rows: Sequence[Row]) -> list[Row]:
     """The rows of all processes, by video and start."""
     return sorted(
-        (row for part in from_all(rows) for row in part), key=lambda row: (str(row["video_id"]), row["start"])
+        (row for part in all_gather(rows) for row in part), key=lambda row: (str(row["video_id"]), row["start"])
     )
 
 

@@ -18,7 +18,7 @@ from foleygram.datasets.datamodule import collate_clips
 from foleygram.datasets.folder import VideoFolder
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.datasets.shards import write_tar
-from foleygram.distributed import process_place
+from foleygram.distributed import current_process
 from foleygram.features.encoder import NEEDS, NETWORKS, FeatureEncoder
 from foleygram.files import atomic_path, read_json, write_json
 from foleygram.media.isolate import MediaError
@@ -235,10 +235,10 @@ def cache_dataset(
     identity = {
         "spec": spec.facts(), "fields": sorted(fields), "encoders": encoder.identity, "clips": clips_hash(dataset),
     } | ({} if dtype == "float32" else {"dtype": dtype})  # fmt: skip  # float32 as in older caches
-    place = process_place()
+    process = current_process()
     return write_cache(
         dataset, out, identity=identity, encode=encoder, format=format, batch_size=batch_size, shard_size=shard_size,
-        num_workers=num_workers, rank=place.rank, world_size=place.world_size, device=device,
+        num_workers=num_workers, rank=process.rank, world_size=process.world_size, device=device,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from foleygram.distributed import ALONE, Place, from_all, from_first
+from foleygram.distributed import SINGLE_PROCESS, Process, all_gather, broadcast
 from foleygram.files import file_hash
 from foleygram.media.isolate import preload
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
@@ -66,7 +66,7 @@ def generate_files(
     batch_size: int,
     overwrite: bool = False,
     dry_run: bool = False,
-    place: Place = ALONE,
+    process: Process = SINGLE_PROCESS,
     planned: Callable[[int], None] | None = None,
     begun: Callable[[int], Progress] | None = None,
 ) -> RunOutcome:
@@ -79,9 +79,9 @@ def generate_files(
     preload(write_track.__module__)  # by the first process that reads: the server imports for the writers, too
     spec = ClipSpec(**read_index(checkpoint)["spec"])
     settings = file_hash(checkpoint / INDEX), sampling, rule, export, batch_size
-    with nullcontext() if dry_run or not place.first else _locked(out):
+    with nullcontext() if dry_run or not process.first else _locked(out):
         pipeline, skipped, jobs = None, {}, []
-        if dry_run or place.first:
+        if dry_run or process.first:
             manifest = Manifest(out)
             jobs = make_jobs(options, manifest, *settings)
             names = [job.name for job in jobs]
@@ -90,20 +90,20 @@ def generate_files(
                 return RunOutcome([manifest.rows[name] for name in names], skipped)
             pipeline = load() if manifest.batches(names) else None  # before anything is written
             manifest.begin()
-        skipped, jobs = from_first((skipped, jobs))
+        skipped, jobs = broadcast((skipped, jobs))
         names = [job.name for job in jobs]
         manifest = Manifest(out)
-        batches = place.share(manifest.batches(names))
+        batches = process.share(manifest.batches(names))
         if batches:
             steps = len(batches) * rule.takes * sampling.num_inference_steps
             pipeline = pipeline or load()
             FolderRun(
                 pipeline, manifest, {job.name: job.options for job in jobs}, sampling, rule, export,
-                current_environment(checkpoint, pipeline.device), rank=place.rank,
+                current_environment(checkpoint, pipeline.device), rank=process.rank,
                 progress=begun(steps) if begun else lambda steps, names: None,
             ).run(batches)  # fmt: skip
-        from_all(None)  # wait for the other processes' last files
-        if place.first:
+        all_gather(None)  # wait for the other processes' last files
+        if process.first:
             manifest.finish()
     return RunOutcome([manifest.rows[name] for name in names], skipped)
 

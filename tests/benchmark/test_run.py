@@ -17,7 +17,7 @@ from foleygram.benchmark.scoring import choose_metrics, score_pairs
 from foleygram.benchmark.settings import AGAINST_OTHER, choose_conditions
 from foleygram.benchmark.sounds import ClipSounds, clip_pairs, generate_sounds, pick_clips, pick_partners
 from foleygram.datasets.greatest_hits import GreatestHits
-from foleygram.distributed import Place
+from foleygram.distributed import Process
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
 from foleygram.evaluation.scores import CLIP_METRICS, ScoredClip, score_clip, scores_of
 from foleygram.spec import ClipSpec
@@ -181,7 +181,7 @@ def run_all(pipeline, judge, root, folder, **options):
     sounds = ClipSounds(folder, {"seed": 100})
     generate_sounds(pipeline, dataset, sounds, conditions=conditions, indices=indices, partners=partners, **settings)
     pairs = clip_pairs(dataset, sounds, conditions, indices, partners)
-    rows, _, _ = score_pairs(pairs, judge, CLIP_METRICS, Place())
+    rows, _, _ = score_pairs(pairs, judge, CLIP_METRICS, Process())
     return {name: scores_of(found) for name, found in rows.items()}
 
 
