@@ -20,57 +20,36 @@ class BeatsConfig(PreTrainedConfig):
 
     model_type = "beats"
 
-    def __init__(
-        self,
-        input_patch_size: int = 16,
-        embed_dim: int = 512,
-        conv_bias: bool = False,
-        encoder_layers: int = 12,
-        encoder_embed_dim: int = 768,
-        encoder_ffn_embed_dim: int = 3072,
-        encoder_attention_heads: int = 12,
-        activation_fn: str = "gelu",
-        layer_wise_gradient_decay_ratio: float = 0.6,
-        layer_norm_first: bool = False,
-        deep_norm: bool = True,
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        activation_dropout: float = 0.0,
-        dropout_input: float = 0.0,
-        conv_pos: int = 128,
-        conv_pos_groups: int = 16,
-        relative_position_embedding: bool = True,
-        num_buckets: int = 320,
-        max_distance: int = 800,
-        gru_rel_pos: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        if encoder_embed_dim % encoder_attention_heads:
-            raise ValueError(f"{encoder_attention_heads} heads do not divide encoder_embed_dim {encoder_embed_dim}")
-        if activation_fn not in ACT2FN:
-            raise ValueError(f"activation_fn is {activation_fn!r}: transformers has no such activation")
-        self.input_patch_size = input_patch_size
-        self.embed_dim = embed_dim
-        self.conv_bias = conv_bias
-        self.encoder_layers = encoder_layers
-        self.encoder_embed_dim = encoder_embed_dim
-        self.encoder_ffn_embed_dim = encoder_ffn_embed_dim
-        self.encoder_attention_heads = encoder_attention_heads
-        self.activation_fn = activation_fn
-        self.layer_wise_gradient_decay_ratio = layer_wise_gradient_decay_ratio
-        self.layer_norm_first = layer_norm_first
-        self.deep_norm = deep_norm
-        self.dropout = dropout
-        self.attention_dropout = attention_dropout
-        self.activation_dropout = activation_dropout
-        self.dropout_input = dropout_input
-        self.conv_pos = conv_pos
-        self.conv_pos_groups = conv_pos_groups
-        self.relative_position_embedding = relative_position_embedding
-        self.num_buckets = num_buckets
-        self.max_distance = max_distance
-        self.gru_rel_pos = gru_rel_pos
-        super().__init__(**kwargs)
+    input_patch_size: int = 16
+    embed_dim: int = 512
+    conv_bias: bool = False
+    encoder_layers: int = 12
+    encoder_embed_dim: int = 768
+    encoder_ffn_embed_dim: int = 3072
+    encoder_attention_heads: int = 12
+    activation_fn: str = "gelu"
+    layer_wise_gradient_decay_ratio: float = 0.6
+    layer_norm_first: bool = False
+    deep_norm: bool = True
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    dropout_input: float = 0.0
+    conv_pos: int = 128
+    conv_pos_groups: int = 16
+    relative_position_embedding: bool = True
+    num_buckets: int = 320
+    max_distance: int = 800
+    gru_rel_pos: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.encoder_embed_dim % self.encoder_attention_heads:
+            raise ValueError(
+                f"{self.encoder_attention_heads} heads do not divide encoder_embed_dim {self.encoder_embed_dim}"
+            )
+        if self.activation_fn not in ACT2FN:
+            raise ValueError(f"activation_fn is {self.activation_fn!r}: transformers has no such activation")
+        super().__post_init__(**kwargs)
 
 
 class BeatsModel(PreTrainedModel):

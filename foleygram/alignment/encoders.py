@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import field
 from os import PathLike
 from pathlib import Path
 from string import ascii_lowercase, digits
@@ -42,19 +43,10 @@ class EncoderConfig(PretrainedConfig):
 
     model_type = "foleygram_encoder"
 
-    def __init__(
-        self,
-        network: dict[str, Any] | None = None,
-        embedding_dim: int = 512,
-        num_mel_bins: int = 64,
-        num_fbank_frames: int = 1024,
-        **kwargs: Any,
-    ) -> None:
-        self.network = network or {}
-        self.embedding_dim = embedding_dim
-        self.num_mel_bins = num_mel_bins
-        self.num_fbank_frames = num_fbank_frames
-        super().__init__(**kwargs)
+    network: dict[str, Any] = field(default_factory=dict)
+    embedding_dim: int = 512
+    num_mel_bins: int = 64
+    num_fbank_frames: int = 1024
 
 
 class _AlignedEncoder(PreTrainedModel):
@@ -229,7 +221,8 @@ class AudioEncoder(_AlignedEncoder):
             "conv_pos": conv_pos,
             "conv_pos_groups": conv_pos_groups,
         }
-        return cls(EncoderConfig(network, embedding_dim, num_mel_bins, num_fbank_frames))
+        sizes = {"num_mel_bins": num_mel_bins, "num_fbank_frames": num_fbank_frames}
+        return cls(EncoderConfig(network=network, embedding_dim=embedding_dim, **sizes))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "AudioEncoder":  # type: ignore[override]

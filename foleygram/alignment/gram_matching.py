@@ -23,7 +23,7 @@ def text_encoder_from_gram(folder: str, num_attention_heads: int = 12) -> TextEn
         width = _width(text, "encoder.layer.0.crossattention.self.key.weight")
         if width != sizes["hidden_size"]:
             raise ValueError(f"its cross-attention reads {width} values, not {sizes['hidden_size']}")
-        encoder = TextEncoder(EncoderConfig(sizes, len(state["contra_head_t.linear.weight"])))
+        encoder = TextEncoder(EncoderConfig(network=sizes, embedding_dim=len(state["contra_head_t.linear.weight"])))
     weights = {f"network.{key}": value for key, value in text.items()}
     load_state(encoder, weights | {"head.weight": state["contra_head_t.linear.weight"]}, str(path))
     return encoder.eval()

@@ -27,30 +27,19 @@ class ImageBindConfig(PretrainedConfig):
 
     model_type = "foleygram_imagebind"
 
-    def __init__(
-        self,
-        width: int = 1280,
-        num_layers: int = 32,
-        num_heads: int = 16,
-        embedding_dim: int = 1024,
-        image_size: int = 224,
-        patch_size: int = 14,
-        frames_per_patch: int = 2,
-        num_mel_bins: int = 128,
-        num_fbank_frames: int = 204,
-        fbank_patch_size: int = 16,
-        fbank_stride: int = 10,
-        vocab_size: int = 49_408,
-        max_tokens: int = 77,
-        **kwargs: Any,
-    ) -> None:
-        self.width, self.num_layers, self.num_heads = width, num_layers, num_heads
-        self.embedding_dim = embedding_dim
-        self.image_size, self.patch_size, self.frames_per_patch = image_size, patch_size, frames_per_patch
-        self.num_mel_bins, self.num_fbank_frames = num_mel_bins, num_fbank_frames
-        self.fbank_patch_size, self.fbank_stride = fbank_patch_size, fbank_stride
-        self.vocab_size, self.max_tokens = vocab_size, max_tokens
-        super().__init__(**kwargs)
+    width: int = 1280
+    num_layers: int = 32
+    num_heads: int = 16
+    embedding_dim: int = 1024
+    image_size: int = 224
+    patch_size: int = 14
+    frames_per_patch: int = 2
+    num_mel_bins: int = 128
+    num_fbank_frames: int = 204
+    fbank_patch_size: int = 16
+    fbank_stride: int = 10
+    vocab_size: int = 49_408
+    max_tokens: int = 77
 
 
 class _Block(nn.Module):

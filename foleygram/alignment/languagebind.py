@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,9 +38,8 @@ class LanguageBindConfig(PretrainedConfig):
 
     model_type = "foleygram_languagebind"
 
-    def __init__(self, network: dict[str, Any] | None = None, embedding_dim: int = 768, **kwargs: Any) -> None:
-        self.network, self.embedding_dim = network or {}, embedding_dim
-        super().__init__(**kwargs)
+    network: dict[str, Any] = field(default_factory=dict)
+    embedding_dim: int = 768
 
 
 class _Loaded(PreTrainedModel):
@@ -219,9 +219,9 @@ def load_languagebind(video: str | Path, audio: str | Path) -> LanguageBindEncod
     dim = int(video_config.get("projection_dim", 768))
     network = {key: value for key, value in video_config.get("text_config", {}).items() if value is not None}
     towers = (
-        LanguageBindVideoEncoder(LanguageBindConfig(_vision_config(video_config, video), dim)),
-        LanguageBindTextEncoder(LanguageBindConfig(network, dim)),
-        LanguageBindAudioEncoder(LanguageBindConfig(_vision_config(audio_config, audio), dim)),
+        LanguageBindVideoEncoder(LanguageBindConfig(network=_vision_config(video_config, video), embedding_dim=dim)),
+        LanguageBindTextEncoder(LanguageBindConfig(network=network, embedding_dim=dim)),
+        LanguageBindAudioEncoder(LanguageBindConfig(network=_vision_config(audio_config, audio), embedding_dim=dim)),
     )
     text = {f"network.{k}": v for k, v in video_state.items() if k.startswith("text_")}
     states = (_vision(video_state), text, _vision(audio_state))

@@ -1,6 +1,5 @@
 """Loads published encoder weights into our classes; every key is accounted for."""
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,7 +48,7 @@ def beats_state(state: Mapping[str, Tensor], source: str = "BEATs") -> dict[str,
 
 def beats_config(cfg: Mapping[str, Any]) -> BeatsConfig:
     """The sizes in a BEATs checkpoint's `cfg`; fields that are not modelled (training, the classifier) are dropped."""
-    known = inspect.signature(BeatsConfig.__init__).parameters.keys() & cfg.keys()
+    known = BeatsConfig.__annotations__.keys() & cfg.keys()
     return BeatsConfig(**{key: cfg[key] for key in sorted(known)})
 
 
@@ -102,7 +101,9 @@ def video_encoder_from_eva(path: str, embedding_dim: int = 512, num_attention_he
     state = read_state(path)
     with sizes_of(path, "no vision tower of EVA-CLIP"):
         network = eva_state(below("visual.", state) or state)
-        encoder = VideoEncoder(EncoderConfig(_vision_sizes(network, num_attention_heads), embedding_dim))
+        encoder = VideoEncoder(
+            EncoderConfig(network=_vision_sizes(network, num_attention_heads), embedding_dim=embedding_dim)
+        )
     load_state(encoder.network, network, path)
     return encoder
 
@@ -120,7 +121,7 @@ def text_encoder_from_bert(
     """
     bert = load_network(BertModel, pretrained_model_name_or_path, left_out=BERTS_HEADS, add_pooling_layer=False)
     crossed = {"is_decoder": True, "add_cross_attention": True} if add_cross_attention else {}
-    encoder = TextEncoder(EncoderConfig(bert.config.to_diff_dict() | crossed, embedding_dim))
+    encoder = TextEncoder(EncoderConfig(network=bert.config.to_diff_dict() | crossed, embedding_dim=embedding_dim))
     fresh = {k: v for k, v in encoder.network.state_dict().items() if ".crossattention." in k}
     load_state(encoder.network, bert.state_dict() | fresh, pretrained_model_name_or_path)
     return encoder
@@ -129,7 +130,9 @@ def text_encoder_from_bert(
 def audio_encoder_from_beats(path: str, embedding_dim: int = 512, num_mel_bins: int = 64) -> AudioEncoder:
     """An audio encoder with a fresh head on Microsoft's BEATs; GRAM gives it 64 mel bins of its 128; for YAML."""
     beats = load_beats(path)
-    encoder = AudioEncoder(EncoderConfig(beats.config.to_dict(), embedding_dim, num_mel_bins))
+    encoder = AudioEncoder(
+        EncoderConfig(network=beats.config.to_dict(), embedding_dim=embedding_dim, num_mel_bins=num_mel_bins)
+    )
     load_state(encoder.network, beats.state_dict(), path)
     return encoder
 
@@ -177,13 +180,14 @@ def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_
     text = {k: v for k, v in below("multimodal_encoder.bert.", state).items() if ".crossattention." not in k}
     audio = beats_state(below("audio_encoder.", state), str(path))
     with sizes_of(path, f"with {folder / 'log' / 'hps.json'} it makes no encoders"):
-        bins, frames = int(settings.get("audio_melbins", 64)), int(settings.get("audio_target_length", 1024))
+        fbank = {"num_mel_bins": int(settings.get("audio_melbins", 64)),
+                 "num_fbank_frames": int(settings.get("audio_target_length", 1024))}  # fmt: skip
         video = eva_state(below("vision_encoder.visual.", state))
-        embedding_dim = len(state["contra_head_t.linear.weight"])
+        dim = len(state["contra_head_t.linear.weight"])
         encoders = GramEncoders(
-            VideoEncoder(EncoderConfig(_vision_sizes(video, num_vision_heads), embedding_dim)),
-            TextEncoder(EncoderConfig(text_sizes(text, num_text_heads), embedding_dim)),
-            AudioEncoder(EncoderConfig(_audio_sizes(audio), embedding_dim, bins, frames)),
+            VideoEncoder(EncoderConfig(network=_vision_sizes(video, num_vision_heads), embedding_dim=dim)),
+            TextEncoder(EncoderConfig(network=text_sizes(text, num_text_heads), embedding_dim=dim)),
+            AudioEncoder(EncoderConfig(network=_audio_sizes(audio), embedding_dim=dim, **fbank)),
             temperature=float(state["contra_temp"]),
             frame_transform=_frame_transform(settings),
         )

@@ -1,7 +1,7 @@
 """Predicts the RMS envelope from the motion in a video."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import field
 
 import torch
 from torch import Tensor, nn
@@ -27,29 +27,19 @@ class EnvelopePredictorConfig(PretrainedConfig):
 
     model_type = "envelope_predictor"
 
-    def __init__(
-        self,
-        motion_size: int = 112,
-        motion_frame_rate: float = 30.0,
-        envelope_rate: float = 125.0,
-        num_classes: int = 64,
-        map_widths: Sequence[int] = (32, 48, 96),
-        num_blocks: int = 3,
-        num_keypoints: int = 32,
-        value_width: int = 16,
-        hidden_size: int = 256,
-        lstm_size: int = 192,
-        head_width: int = 128,
-        dropout: float = 0.1,
-        window_sec: float = 10.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.motion_size, self.motion_frame_rate, self.envelope_rate = motion_size, motion_frame_rate, envelope_rate
-        self.num_classes, self.map_widths, self.num_blocks = num_classes, list(map_widths), num_blocks
-        self.num_keypoints, self.value_width = num_keypoints, value_width
-        self.hidden_size, self.lstm_size, self.head_width = hidden_size, lstm_size, head_width
-        self.dropout, self.window_sec = dropout, window_sec
+    motion_size: int = 112
+    motion_frame_rate: float = 30.0
+    envelope_rate: float = 125.0
+    num_classes: int = 64
+    map_widths: Sequence[int] = field(default_factory=lambda: [32, 48, 96])
+    num_blocks: int = 3
+    num_keypoints: int = 32
+    value_width: int = 16
+    hidden_size: int = 256
+    lstm_size: int = 192
+    head_width: int = 128
+    dropout: float = 0.1
+    window_sec: float = 10.0
 
 
 class _TimeBlock(nn.Module):
@@ -124,7 +114,7 @@ class EnvelopePredictor(PreTrainedModel):
                 motion_frame_rate=motion_frame_rate,
                 envelope_rate=envelope_rate,
                 num_classes=num_classes,
-                map_widths=map_widths,
+                map_widths=list(map_widths),
                 num_blocks=num_blocks,
                 num_keypoints=num_keypoints,
                 value_width=value_width,

@@ -1,7 +1,7 @@
 """A classifier of the struck material in a sound; independent of the networks that condition generation."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import field
 
 import torch
 from einops import rearrange
@@ -20,20 +20,12 @@ class MaterialJudgeConfig(PretrainedConfig):
 
     model_type = "material_judge"
 
-    def __init__(
-        self,
-        materials: Sequence[str] = (),
-        sample_rate: int = 16_000,
-        num_mel_bins: int = 64,
-        widths: Sequence[int] = (24, 48, 96, 128),
-        range_db: float = 70.0,
-        dropout: float = 0.2,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.materials, self.widths = list(materials), list(widths)
-        self.sample_rate, self.num_mel_bins = sample_rate, num_mel_bins
-        self.range_db, self.dropout = range_db, dropout
+    materials: Sequence[str] = ()
+    sample_rate: int = 16_000
+    num_mel_bins: int = 64
+    widths: Sequence[int] = field(default_factory=lambda: [24, 48, 96, 128])
+    range_db: float = 70.0
+    dropout: float = 0.2
 
 
 class MaterialJudge(PreTrainedModel):
