@@ -2,13 +2,15 @@
 
 import os
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from foleygram.files import atomic_path
-from foleygram.media.encoding import draw_encoding, encode
+from foleygram.media.encoding import at_rate, encode
+from foleygram.synthetic.damage import damaged, draw_encoding
 from foleygram.synthetic.folder import (
     check_request,
     in_test,
@@ -131,4 +133,6 @@ def _write_video(
     with atomic_path(text) as path:
         path.write_text(scene.caption + "\n", encoding="utf-8")
     with atomic_path(video) as path:
-        encode(path, frames, moments, draw_encoding(rng), audio, sample_rate)
+        encoding, damage = draw_encoding(rng)
+        shown = damaged(*at_rate(frames, moments, encoding.rate), damage, seed=encoding.seed)
+        encode(path, *shown, replace(encoding, rate=None), audio, sample_rate)
