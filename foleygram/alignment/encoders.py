@@ -221,8 +221,14 @@ class AudioEncoder(_AlignedEncoder):
             "conv_pos": conv_pos,
             "conv_pos_groups": conv_pos_groups,
         }
-        sizes = {"num_mel_bins": num_mel_bins, "num_fbank_frames": num_fbank_frames}
-        return cls(EncoderConfig(network=network, embedding_dim=embedding_dim, **sizes))
+        return cls(
+            EncoderConfig(
+                network=network,
+                embedding_dim=embedding_dim,
+                num_mel_bins=num_mel_bins,
+                num_fbank_frames=num_fbank_frames,
+            )
+        )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "AudioEncoder":  # type: ignore[override]

@@ -246,7 +246,7 @@ def _renamed(state: Mapping[str, Tensor], modality: str) -> dict[str, Tensor]:
     return found
 
 
-def _sizes(state: Mapping[str, Tensor], source: str) -> dict[str, int]:
+def _sizes(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     try:
         embedding_dim, width = state["head.weight"].shape
         num_positions = state["positions"].shape[1]

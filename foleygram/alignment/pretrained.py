@@ -180,14 +180,17 @@ def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_
     text = {k: v for k, v in below("multimodal_encoder.bert.", state).items() if ".crossattention." not in k}
     audio = beats_state(below("audio_encoder.", state), str(path))
     with sizes_of(path, f"with {folder / 'log' / 'hps.json'} it makes no encoders"):
-        fbank = {"num_mel_bins": int(settings.get("audio_melbins", 64)),
-                 "num_fbank_frames": int(settings.get("audio_target_length", 1024))}  # fmt: skip
+        bins, frames = int(settings.get("audio_melbins", 64)), int(settings.get("audio_target_length", 1024))
         video = eva_state(below("vision_encoder.visual.", state))
         dim = len(state["contra_head_t.linear.weight"])
         encoders = GramEncoders(
             VideoEncoder(EncoderConfig(network=_vision_sizes(video, num_vision_heads), embedding_dim=dim)),
             TextEncoder(EncoderConfig(network=text_sizes(text, num_text_heads), embedding_dim=dim)),
-            AudioEncoder(EncoderConfig(network=_audio_sizes(audio), embedding_dim=dim, **fbank)),
+            AudioEncoder(
+                EncoderConfig(
+                    network=_audio_sizes(audio), embedding_dim=dim, num_mel_bins=bins, num_fbank_frames=frames
+                )
+            ),
             temperature=float(state["contra_temp"]),
             frame_transform=_frame_transform(settings),
         )
