@@ -17,7 +17,7 @@ Precision = Annotated[
     typer.Option(help="Precision of the release's networks; envelopes and diffusion times stay float32."),
 ]
 Split = Annotated[str, typer.Option(help="train, test, or a list of ids.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps; default: the release's.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps; more are slower; default: the release's.")]
 Guidance = Annotated[float | None, typer.Option(help="Guidance scale, 1 for none; default: the release's.")]
 ApgScale = Annotated[
     float | None,
