@@ -4,7 +4,8 @@ Run: python -m benchmarks.full_size [--part NAME ...], on a GPU where there is o
 process of its own, so that a machine with 20 GB gets through; prints seconds, steps per second and each line's own peak
 of memory. Guidance doubles every sampling step, as in the pipeline. On a CPU in bfloat16, the alignment step with
 gradient checkpointing and 2 frames, forward and backward without the optimiser (whose state is only counted). On a GPU
-besides: the optimiser's step, and a 10 s clip at 100 steps with and without `torch.compile`.
+besides: the optimiser's step, and a 10 s clip at 100 steps with and without `torch.compile`. Sampling ends with a whole
+clip at 8 network calls, as a distilled release makes, beside the published 150 guided steps.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from diffusers import AutoencoderOobleck, StableAudioDiTModel, StableAudioProjectionModel
@@ -37,20 +39,23 @@ DTYPE = torch.bfloat16
 
 
 @contextmanager
-def timed(what: str, *, steps: int = 0) -> Iterator[None]:
-    """Print how long the block took, its steps per second where it has `steps`, and the most memory it held."""
+def timed(what: str, *, steps: int = 0) -> Iterator[SimpleNamespace]:
+    """Print how long the block took, its steps per second where it has `steps`, and the most memory it held.
+
+    What it gives has the `seconds` afterwards.
+    """
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
     elif sys.platform == "linux":
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts anew from here
-    begun = time.perf_counter()
-    yield
+    spent, begun = SimpleNamespace(), time.perf_counter()
+    yield spent
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-    seconds = time.perf_counter() - begun
-    rate = f"{steps / seconds:8.2f} steps/s" if steps else ""
-    print(f"  {what:<58} {seconds:8.2f} s   peak {peak_gib():6.2f} GiB {rate}", flush=True)
+    spent.seconds = time.perf_counter() - begun
+    rate = f"{steps / spent.seconds:8.2f} steps/s" if steps else ""
+    print(f"  {what:<58} {spent.seconds:8.2f} s   peak {peak_gib():6.2f} GiB {rate}", flush=True)
 
 
 def peak_gib() -> float:
@@ -168,30 +173,49 @@ def generation() -> None:
 
 
 def sampling() -> None:
-    """Two guided sampling steps of a 10 s clip (on a GPU 100, with and without compiling), and decoding."""
+    """Two guided sampling steps of a 10 s clip (on a GPU 100, with and without compiling), two without guidance, and
+    decoding; from these a whole clip at 8 calls and at 150 guided steps.
+    """
     transformer, vae = built(StableAudioDiTModel), built(AutoencoderOobleck)
     controlnet = EnvelopeControlNet.from_transformer(transformer, 0.2)
     freeze(transformer, vae, controlnet)
     with torch.inference_mode():
-        given = conditions(1, vae)[1]()
-        both = Conditions(*(torch.cat(pair) for pair in zip(given, given.null(), strict=True)))
+        with timed("projectors, conditions and control latents") as encoding:
+            given = conditions(1, vae)[1]()
+        both = Conditions.joined([given, given.null()])
 
-        def velocity(latents: Tensor, timestep: Tensor) -> Tensor:
-            given = (latents.to(DTYPE).repeat(2, 1, 1), timestep.repeat(2), both.cross_tokens, both.global_states)
-            rows = controlled_forward(transformer, *given, controlnet(*given, both.control_latents))
-            positive, negative = rows.float().chunk(2)
+        def velocity(latents: Tensor, timestep: Tensor, rows: Conditions) -> Tensor:
+            some = (latents.to(DTYPE), timestep, rows.cross_tokens, rows.global_states)
+            return controlled_forward(transformer, *some, controlnet(*some, rows.control_latents)).float()
+
+        def plain(latents: Tensor, timestep: Tensor) -> Tensor:
+            return velocity(latents, timestep, given)
+
+        def under_guidance(latents: Tensor, timestep: Tensor) -> Tensor:
+            positive, negative = velocity(latents.repeat(2, 1, 1), timestep.repeat(2), both).chunk(2)
             return negative + SamplerSettings.guidance_scale * (positive - negative)
 
         noise = ClipNoise([0])
         latents = noise(torch.empty(1, 64, SPEC.num_latents, device=DEVICE)) * 500
-        variants = [("", velocity)] + [(", compiled", torch.compile(velocity))] * (DEVICE.type == "cuda")
-        for name, network in variants:
-            for steps in (2, 100) if DEVICE.type == "cuda" else (2,):
-                with timed(f"{steps} guided sampling steps of {SPEC.seconds:g} s{name}", steps=steps):
-                    sigmas = exponential_sigmas(steps, sigma_min=0.3, sigma_max=500)
-                    clean = dpmpp_2m(denoiser_from_v(network), latents, sigmas)
-        with timed(f"decoding {SPEC.seconds:g} s"):
-            decode_latents(vae, clean, SPEC.num_samples)
+        counts = (2, 100) if DEVICE.type == "cuda" else (2,)
+        for compiled in (False, True) if DEVICE.type == "cuda" else (False,):
+            of_a_step = {}
+            for name, network in {"guided sampling": under_guidance, "unguided sampling": plain}.items():
+                denoise = denoiser_from_v(torch.compile(network) if compiled else network)
+                for steps in counts:
+                    what = f"{steps} {name} steps of {SPEC.seconds:g} s{', compiled' * compiled}"
+                    with timed(what, steps=steps) as run:
+                        sigmas = exponential_sigmas(steps, sigma_min=0.3, sigma_max=500)
+                        clean = dpmpp_2m(denoise, latents, sigmas)
+                of_a_step[name] = run.seconds / steps
+            with timed(f"decoding {SPEC.seconds:g} s") as decoding:
+                decode_latents(vae, clean, SPEC.num_samples)
+            once = encoding.seconds + decoding.seconds
+            few, many = once + 8 * of_a_step["unguided sampling"], once + 150 * of_a_step["guided sampling"]
+            print(
+                f"  a clip of {SPEC.seconds:g} s from these: 8 calls {few:.2f} s, 150 guided steps {many:.2f} s, "
+                f"{many / few:.1f} x; conditions and decoding {once:.2f} s of either"
+            )
 
 
 PARTS = {"counts": counts, "alignment": alignment, "generation": generation, "sampling": sampling}

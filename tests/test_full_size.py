@@ -48,6 +48,10 @@ def test_training_and_sampling_print_steps_per_second(
     full_size.generation()
     full_size.sampling()
     printed = capsys.readouterr().out
-    assert len(re.findall(r"step.* s .*steps/s", printed)) == 2
+    assert len(re.findall(r"step.* s .*steps/s", printed)) == 3
     assert "frozen parameters with a gradient: 0" in printed
-    assert rows[-2:] == [2, 2], "guidance: both branches in every step"
+    assert rows[-4:] == [2, 2, 1, 1], "guidance: both branches in every step; without it, one"
+    found = re.search(r"8 calls ([\d.]+) s, 150 guided steps ([\d.]+) s, .*decoding ([\d.]+) s of either", printed)
+    assert found, printed
+    few, many, once = map(float, found.groups())
+    assert many > few > once
