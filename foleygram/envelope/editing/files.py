@@ -33,6 +33,8 @@ TABLES, NOTES = (".csv", ".tsv"), (".mid", ".midi")
 MARKERS, REAPER = "markers.csv", "reaper.csv"
 """Suffixes of tables with a row per hit instead of per value; the second in Reaper's form."""
 WRITTEN = ".csv, .json, .wav, .mid, .edl, .otio, or markers.csv and reaper.csv for tables of hits"
+UNREAD = (".xml", ".fcpxml", ".aaf", ".srt", ".vtt", ".rpp", ".ptx")
+"""Files of editors that hold markers in another form."""
 CHOICES = ("predicted", "audio")
 """Envelopes that have a name: predicted from the video, and measured on the video's own sound."""
 READ_TIMEOUT_SEC = 300.0
@@ -120,6 +122,8 @@ def _read(path: Path, decay: float, frame_rate: float | None) -> Envelope:
         return draw_hits(timeline_hits(run_isolated(read_otio, path, timeout_sec=READ_TIMEOUT_SEC), decay))
     if suffix == ".txt":
         return draw_hits(text_hits(_text(path), decay))
+    if suffix in UNREAD:
+        raise ValueError(f"markers are not read from {suffix}; export them as one of .txt, .csv, .edl, .mid or .otio")
     audio, rate = run_isolated(_read_sound, path, timeout_sec=READ_TIMEOUT_SEC)
     envelope = sound_envelope(audio, rate)
     cues = cue_times(path.read_bytes()) if suffix == ".wav" else []
@@ -207,6 +211,9 @@ def _parse_json(text: str) -> Envelope:
     if not isinstance(onsets, list) or not all(isinstance(onset, dict) and "time" in onset for onset in onsets):
         raise ValueError('"onsets" must be a list of objects with a "time" in seconds')
     times = [_json_number(onset["time"], f"time of onset {index}") for index, onset in enumerate(onsets)]
+    for index, time in enumerate(times):
+        if not 0 <= time <= LONGEST_SEC:
+            raise ValueError(f"time of onset {index} is {time:g}, not from 0 to {LONGEST_SEC:g} s")
     return list_hits(curve, times) if times else curve
 
 
@@ -225,7 +232,7 @@ def _text(path: Path) -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is not text in UTF-8 or UTF-16 (byte {error.start})") from None
+        raise ValueError(f"it is not text in UTF-8 or UTF-16 (byte {error.start}); save it as UTF-8") from None
 
 
 def check_levels(envelope: Envelope) -> None:

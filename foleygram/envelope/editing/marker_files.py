@@ -155,7 +155,8 @@ def edit_list_hits(text: str, decay: float, frame_rate: float | None) -> list[Hi
     frame_rate = float(rate[1]) if rate and re.fullmatch(r"\d+(\.\d+)?", rate[1]) else frame_rate
     if frame_rate is None:
         raise ValueError(f"line {marks[0][0]}: {marks[0][1]!r} counts frames; {GIVE_RATE}")
-    clock = _clock(frame_rate, [label for _, label, _ in marks], start[1] if start else None)
+    drop = re.search(r"^FCM: DROP", text, re.M) is not None  # its labels may have colons all the same
+    clock = _clock(frame_rate, [label for _, label, _ in marks], start[1] if start else None, drop=drop)
     hits = []
     for line, label, name in marks:
         time = _label_sec(clock, label, f"line {line}: ")
@@ -164,9 +165,9 @@ def edit_list_hits(text: str, decay: float, frame_rate: float | None) -> list[Hi
     return hits
 
 
-def _clock(frame_rate: float, labels: Sequence[str], start: str | None) -> TimeCode:
+def _clock(frame_rate: float, labels: Sequence[str], start: str | None, *, drop: bool = False) -> TimeCode:
     """The count of `labels`; without a `start` it is 01:00:00:00 when all are later, as films by custom begin."""
-    drop = any(";" in label for label in labels)
+    drop = drop or any(";" in label for label in labels)
     hour = all(label[:2] >= "01" for label in labels)
     return TimeCode.of(frame_rate, start=start or f"{'01' if hour else '00'}:00:00{';' if drop else ':'}00")
 

@@ -140,6 +140,11 @@ def test_resolve_s_timeline_markers_are_read_at_a_frame_rate(tmp_path: Path) -> 
         times(tmp_path / "a.edl", RESOLVE.replace("|M:", "|X:"), frame_rate=24)
 
 
+def test_a_drop_frame_list_may_have_colons(tmp_path: Path) -> None:
+    text = RESOLVE.replace("NON-DROP", "DROP").replace("01:00:02:00", "01:10:00:00")
+    assert times(tmp_path / "a.edl", text, frame_rate=29.97)[1] == pytest.approx(600, abs=1e-3)  # 600.6 if none drops
+
+
 @pytest.mark.parametrize(
     ("rate", "start", "fcm"),
     [
