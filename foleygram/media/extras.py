@@ -16,8 +16,12 @@ from foleygram.media.video import open_media, sound_stream, start_timecode, vide
 TEXT = frozenset({"mov_text", "subrip", "srt", "text", "webvtt", "ass", "ssa"})
 TEXT_CODECS = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
 """Subtitle codec in which each container holds text."""
-FORMAT_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration"})
-"""Tags about the file itself, which a copy does not keep."""
+FORMAT_TAGS = frozenset({
+    "major_brand", "minor_version", "compatible_brands", "encoder", "software", "duration", "timecode", "uid",
+    "generation_uid", "material_package_umid", "operational_pattern_ul", "application_platform", "company_name",
+    "product_name", "product_uid", "product_version", "product_version_num", "toolkit_version_num", "modification_date",
+})  # fmt: skip
+"""Tags about the file itself and the program that wrote it, which a copy does not keep; time code goes another way."""
 STREAM_TAGS = ("language", "title", "handler_name", "creation_time")
 COVERS = {"mjpeg": "image/jpeg", "png": "image/png"}
 
@@ -36,6 +40,8 @@ def copy_tags(source: InputContainer, video: Any, target: OutputContainer, copie
     _copy_stream_tags(video, copied)
     if timecode := start_timecode(source, video):
         copied.metadata["timecode"] = timecode
+        if copied.codec_context.framerate is None:  # as of ProRes; without it no time code track is written
+            copied.codec_context.framerate = video.average_rate
     if video.sample_aspect_ratio:
         copied.codec_context.sample_aspect_ratio = video.sample_aspect_ratio
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import av
 import numpy as np
 import torch
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 from torch import Tensor
@@ -30,7 +31,7 @@ VIDEO_CODECS: dict[str, frozenset[str]] = {
 }
 """Video codecs that a container's players read."""
 FALLBACKS = (".mkv", ".mov", ".mp4")
-"""Containers for a video that the chosen one cannot carry, in order."""
+"""Containers for a video that the chosen one cannot carry, in order: of those whose players read it, then of any."""
 SOUNDS: dict[str, tuple[SoundCodec, ...]] = {
     ".mp4": ("aac", "flac", "opus"),
     ".mov": ("aac", "pcm"),
@@ -115,9 +116,10 @@ def mux(
 def _container(video_path: str | Path, video: Any, wanted: str, hidden: bool) -> str:
     """The suffix wanted, or the first of the others whose container carries the video."""
     name = video.codec.canonical_name
-    for suffix in (wanted, *FALLBACKS):
-        known = name in VIDEO_CODECS.get(suffix, {name})
-        if known and not (hidden and suffix in (".mkv", ".webm")) and takes_codec(FORMATS[suffix], video):
+    able = [suffix for suffix in (wanted, *FALLBACKS) if not (hidden and suffix in (".mkv", ".webm"))]
+    known = [suffix for suffix in able if name in VIDEO_CODECS.get(suffix, {name})]
+    for suffix in (*known, *able):  # the second time also those whose players need another decoder, as for CineForm
+        if takes_codec(FORMATS[suffix], video):
             return suffix
     raise MediaError(f"{video_path}: no container here carries its video ({name}); re-encode it as H.264")
 
@@ -134,6 +136,8 @@ def _write(
 ) -> None:
     exact = {"fflags": "bitexact"}  # otherwise Matroska writes a random number into every file
     suffix = temporary.suffix
+    if suffix in (".mp4", ".mov") and any(key.startswith("com.") for key in source.metadata):
+        exact["movflags"] = "use_metadata_tags"  # the form in which phones write make, model and place
     with av.open(str(temporary.absolute()), "w", format=FORMATS[suffix], options=exact) as target:
         copied: Any = target.add_stream_from_template(video, opaque=True)  # needs no encoder
         copied.codec_context.codec_tag = _tag(source, video, suffix)
@@ -178,15 +182,15 @@ def _aac_without_delay(audio: Tensor, sample_rate: int) -> InputContainer:
 
 
 def _tag(source: InputContainer, video: Any, suffix: str) -> Any:
-    """The codec tag that `suffix` may keep; "hvc1" for HEVC whose parameter sets stand in its header, as Apple asks."""
+    """The codec tag that `suffix` may keep; "hvc1" for HEVC from elsewhere whose header is known, as Apple asks."""
     tag, name = video.codec_context.codec_tag, video.codec.canonical_name
     from_mov = source.format.name.startswith("mov")
     if name == "rawvideo" or (from_mov and (suffix == ".mov" or (suffix == ".mp4" and tag in KEPT_TAGS))):
         return tag
     if from_mov and suffix == ".mkv" and name == "prores":
         return tag
-    header = video.codec_context.extradata
-    return "hvc1" if name == "hevc" and suffix in (".mp4", ".mov") and header and header[0] == 1 else "\0\0\0\0"
+    header = video.codec_context.extradata  # of a transport stream too: the container writes it in its own form
+    return "hvc1" if name == "hevc" and suffix in (".mp4", ".mov") and header else "\0\0\0\0"
 
 
 def _read_clock(video_path: str | Path) -> tuple[Clock, bool]:
@@ -239,12 +243,18 @@ def _video_packets(source: InputContainer, video: Any, clock: Clock, extras: Ext
     """Packets of the video as they are, on a clock that starts at its first frame, and those of the other tracks."""
     origin, stamps = video.start_time or 0, iter(clock)
     others = [source.streams[index] for index in extras.streams] if extras else []
+    unpack = source.format.name == "avi" and video.codec.canonical_name == "mpeg4"
+    # DivX and Xvid put two frames into one packet of an AVI, which players of other containers do not expect.
+    split = BitStreamFilterContext("mpeg4_unpack_bframes", video) if unpack else None
     for packet in source.demux(video, *others):
         if packet.stream.index != video.index:
             yield packet
-        elif packet.size and (stamp := next(stamps, None)) is not None:
-            packet.pts, packet.dts = stamp[0] - origin, stamp[1] - origin
-            yield packet
+        elif packet.size:
+            for single in split.filter(packet) if split else [packet]:
+                if (stamp := next(stamps, None)) is not None:
+                    single.stream, single.time_base = video, video.time_base
+                    single.pts, single.dts = stamp[0] - origin, stamp[1] - origin
+                    yield single
 
 
 def _sound_stream(target: OutputContainer, channels: int, sample_rate: int, codec: str) -> Any:

@@ -168,6 +168,8 @@ def _video_extent(path: str | Path, container: InputContainer, video: Any) -> tu
     packets = [packet for packet in container.demux(video) if packet.size and not packet.is_discard]
     times = [(getattr(packet, kind), packet.duration or 0) for packet in packets]
     stamps = sorted((stamp, duration) for stamp, duration in times if stamp is not None)
+    if times and not stamps:
+        raise MediaError(f"{path}: its frames have no time stamps; put it into MP4: ffmpeg -r 25 -i IN -c copy OUT.mp4")
     if not stamps:
         raise MediaError(f"{path}: the video has no frames; the file is damaged or cut short")
     gap = max((float((b - a) * video.time_base) for (a, _), (b, _) in pairwise(stamps)), default=0.0)

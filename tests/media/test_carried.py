@@ -234,6 +234,13 @@ VIDEOS = {
     "DV": ("dvvideo", "yuv420p", ".mov"),
     "FFV1": ("ffv1", "yuv420p", ".mkv"),
     "raw": ("rawvideo", "yuv420p", ".avi"),
+    "CineForm": ("cfhd", "yuv422p10le", ".mov"),
+    "Animation": ("qtrle", "rgb24", ".mov"),
+    "v210": ("v210", "yuv422p10le", ".mov"),
+    "PNG": ("png", "rgb24", ".mov"),
+    "JPEG 2000": ("jpeg2000", "yuv420p", ".mov"),
+    "H.263": ("h263", "yuv420p", ".3gp"),
+    "MPEG-1": ("mpeg1video", "yuv420p", ".mpg"),
 }
 """Encoder, pixel format and the container of the source for each line of the table."""
 PAGE = (Path(__file__).parents[2] / "docs" / "containers.md").read_text()
@@ -244,12 +251,14 @@ def written_in_docs(name: str) -> list[str]:
     return [cell.strip() for cell in row.strip("|").split("|")[1:]]
 
 
-def write_codec(path: Path, codec: str, pixels: str) -> Path:
-    size = {"dnxhd": (256, 120), "dvvideo": (720, 576)}.get(codec, (64, 48))
+def write_codec(path: Path, codec: str, pixels: str, timecode: str | None = None) -> Path:
+    size = {"dnxhd": (256, 120), "dvvideo": (720, 576), "h263": (176, 144)}.get(codec, (64, 48))
     options = {"dnxhd": {"profile": "dnxhr_sq"}, "libx265": {"x265-params": "log-level=none"}}.get(codec, {})
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = *size, pixels
+        if timecode:
+            stream.metadata["timecode"] = container.metadata["timecode"] = timecode
         for number in range(25):
             frame = av.VideoFrame.from_ndarray(np.full((*size[::-1], 3), 9 * number, np.uint8), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 25)
@@ -276,11 +285,87 @@ def test_the_table_of_codecs_and_containers_is_true(tmp_path: Path, name: str) -
     assert written_in_docs(name) == found
 
 
-def test_a_video_that_no_container_carries_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_codec(tmp_path / "in.mp4", "libx264", "yuv420p")
-    monkeypatch.setattr("foleygram.media.mux.takes_codec", lambda *_: False)
-    with pytest.raises(MediaError, match=r"in\.mp4: no container here carries its video \(h264\); re-encode"):
+@pytest.mark.parametrize(("codec", "pixels", "suffix"), [("wmv2", "yuv420p", ".wmv"), ("utvideo", "yuv420p", ".avi")])
+def test_a_video_that_no_container_carries_is_named(tmp_path: Path, codec: str, pixels: str, suffix: str) -> None:
+    path = write_codec(tmp_path / f"in{suffix}", codec, pixels)
+    with pytest.raises(MediaError, match=rf"in\{suffix}: no container here carries its video \({codec}\); re-encode"):
         delivered(path, ".mp4")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("start", ["10:00:00:00", "00:00:00:00"])
+@pytest.mark.parametrize(("name", "suffixes"), [("ProRes", [".mov", ".mkv"]), ("DNxHR", [".mov"]), ("MJPEG", [".mp4"])])
+def test_the_start_time_code_of_every_codec_is_kept(tmp_path: Path, name: str, suffixes: list[str], start: str) -> None:
+    codec, pixels, own = VIDEOS[name]
+    path = write_codec(tmp_path / f"in{own}", codec, pixels, timecode=start)
+    assert probe(path).start_timecode == start
+    for suffix in suffixes:
+        film = delivered(path, suffix)
+        assert (film.path.suffix, film.notes) == (suffix, ())
+        assert probe(film.path).start_timecode == start
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_hevc_of_a_transport_stream_gets_the_tag_that_apple_reads(tmp_path: Path, suffix: str) -> None:
+    path = write_codec(tmp_path / "in.ts", "libx265", "yuv420p")
+    with av.open(str(path)) as before, av.open(str(delivered(path, suffix).path)) as after:
+        assert after.streams.video[0].codec_tag == "hvc1"
+        decoded = [[frame.to_ndarray() for frame in container.decode(video=0)] for container in (before, after)]
+    assert len(decoded[0]) == 25 and np.array_equal(*decoded)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_what_phones_write_about_a_film_is_kept(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "in.mov"
+    with av.open(str(path), "w", options={"movflags": "use_metadata_tags"}) as container:
+        container.metadata["com.apple.quicktime.make"] = "Apple"
+        container.metadata["com.apple.quicktime.location.ISO6709"] = "+48.1-011.6+500/"
+        container.metadata["creation_time"] = "2020-01-01T00:00:00.000000Z"
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        encode(container, stream)
+    held = contents(path)
+    assert held["tag com.apple.quicktime.make"] == "Apple" and "tag creation_time" in held
+    film = delivered(path, suffix)
+    assert film.notes == () and lost(held, contents(film.path)) == []
+
+
+def test_a_camera_s_file_is_named_by_what_it_loses_alone(tmp_path: Path) -> None:
+    """The numbers by which MXF names itself and its writer are no contents of the film."""
+    path = write_codec(tmp_path / "in.mxf", "mpeg2video", "yuv422p", timecode="10:00:00:00")
+    for suffix in (".mov", ".mp4", ".mkv"):
+        film = delivered(path, suffix)
+        assert (film.path.suffix, film.notes, probe(film.path).start_timecode) == (suffix, (), "10:00:00:00")
+
+
+def test_packets_of_two_frames_are_taken_apart(tmp_path: Path, videos) -> None:
+    """As DivX and Xvid write B-frames into AVI: a packet with the next frame too, then one that stands for it."""
+    path = tmp_path / "in.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.max_b_frames = 64, 48, "yuv420p", 1
+        packets = []
+        for number in range(25):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 8 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            packets += [bytes(packet) for packet in stream.encode(frame)]
+        first, *others = packets + [bytes(packet) for packet in stream.encode(None)]
+        packed = [b"\0\0\1\xb2DivX503b1393p" + first]
+        for reference, between in zip(others[::2], others[1::2], strict=True):
+            packed += [reference + between, b"\0\0\1\xb6\0\0"]
+        for number, data in enumerate(packed):
+            packet = av.Packet(data)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 25), stream, number == 0
+            container.mux(packet)
+    for suffix in (".mp4", ".mov", ".mkv"):
+        with av.open(str(delivered(path, suffix).path)) as container:
+            sizes = [bytes(packet).count(b"\0\0\1\xb6") for packet in container.demux(video=0) if packet.size]
+            assert sizes == [1] * 25
+        with av.open(str(delivered(path, suffix).path)) as container:
+            shown = [(float(frame.time), round(frame.to_ndarray().mean())) for frame in container.decode(video=0)]
+        assert [time for time, _ in shown] == pytest.approx(np.arange(25) / 25, abs=2e-3)
+        assert [level for _, level in shown] == sorted({level for _, level in shown})
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
