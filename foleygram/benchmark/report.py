@@ -26,6 +26,7 @@ METRICS = {
     "onsets, found / true": "onset_count_ratio",
     "hits found, 50 ms": "onset_hit_recall_50",
     "scrapes found, 50 ms": "onset_scratch_recall_50",
+    "onsets per minute without events": "false_onsets_per_minute",
     "E-L1": "envelope_l1",
     "envelope correlation": "envelope_correlation",
     "median |lag|, ms": "median_absolute_lag_ms",

@@ -66,8 +66,11 @@ def score_clip(clip: ScoredClip, metrics: Sequence[str] = CLIP_METRICS, judge: M
 
 
 def _onset_values(clip: ScoredClip, event_times: list[float]) -> Row:
-    detected = detect_onsets(clip.generated, clip.sample_rate, reference_peak=peak(clip.reference))
+    loudest = peak(clip.reference) if event_times else 1.0  # without events the reference may be digital silence
+    detected = detect_onsets(clip.generated, clip.sample_rate, reference_peak=loudest)
     row: Row = {}
+    if not event_times:
+        row = {"false_onsets": len(detected), "event_free_sec": len(clip.generated) / clip.sample_rate}
     for tolerance in TOLERANCES_SEC:
         counts = count_onsets(detected, event_times, clip.event_actions, tolerance)
         row |= {at_tolerance(name, tolerance_ms(tolerance)): value for name, value in counts._asdict().items()}

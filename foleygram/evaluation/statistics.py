@@ -46,6 +46,11 @@ def share(weights: np.ndarray, part: np.ndarray, whole: np.ndarray) -> np.ndarra
     return _ratio(weights @ np.nan_to_num(part), weights @ np.nan_to_num(whole))
 
 
+def per_minute(weights: np.ndarray, counts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Counts per minute (R,) over all clips together; NaN where the seconds sum to 0."""
+    return 60 * share(weights, counts, seconds)
+
+
 def precision(weights: np.ndarray, matched: np.ndarray, detected: np.ndarray, annotated: np.ndarray) -> np.ndarray:
     """Micro-averaged precision (R,) of onset counts; without detections 1 if nothing was annotated either, else 0."""
     correct = np.where(weights @ np.nan_to_num(annotated) > 0, 0.0, 1.0)
@@ -119,6 +124,7 @@ def _onset_statistics(milliseconds: int) -> dict[str, Statistic]:
 STATISTICS = {
     "onset_count_ratio": ONSETS["count_ratio"],
     **{name: metric for seconds in TOLERANCES_SEC for name, metric in _onset_statistics(tolerance_ms(seconds)).items()},
+    "false_onsets_per_minute": Statistic(per_minute, ("false_onsets", "event_free_sec")),
     "envelope_l1": Statistic(mean, ("envelope_l1",)),
     "envelope_correlation": Statistic(mean, ("envelope_correlation",)),
     "median_absolute_lag_ms": Statistic(median_absolute, ("lag_ms",)),

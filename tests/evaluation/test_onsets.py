@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from foleygram.evaluation.metrics import OnsetF1
 from foleygram.evaluation.onsets import detect_onsets, pair_onsets, peak
+from foleygram.evaluation.scores import ScoredClip, score_clip
 
 RATE = 16_000
 TIMES = [0.3, 0.8, 1.4, 1.75, 2.6, 3.3]
@@ -112,3 +113,13 @@ def test_the_detector_finds_rendered_strikes_and_scrapes():
     scores = score_onsets(0.05, *clips)
     assert scores.f1 > 0.93
     assert np.abs(scores.count_ratio - 1) < 0.12
+
+
+def test_a_clip_without_events_counts_what_is_audible():
+    """Its reference is silence or a room's noise, so the floor is 50 dB below full scale and not below the noise."""
+    click = torch.zeros(2 * RATE)
+    click[RATE : RATE + 40] = 0.1
+    hiss = 1e-4 * torch.randn(2 * RATE, generator=torch.Generator().manual_seed(0))
+    for sound, expected in ((click, 1), (hiss, 0)):
+        row = score_clip(ScoredClip(sound, hiss / 10, RATE, [], [], None, "a", 0.0), ("onsets",))
+        assert row["false_onsets"] == expected and row["event_free_sec"] == 2.0

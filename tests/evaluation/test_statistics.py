@@ -41,6 +41,8 @@ def clips():
                 matched = int(rng.integers(row["num_detected"] + 1))
                 row |= {f"matched_{tolerance}": matched, f"matched_hits_{tolerance}": min(matched, 2),
                         f"matched_scratches_{tolerance}": max(0, matched - 2)}  # fmt: skip
+        if i in (2, 9):  # in these clips nothing happens
+            row |= {"num_annotated": 0, "num_hits": 0, "num_scratches": 0, "false_onsets": i, "event_free_sec": 4.0}
         rows.append(row)
     return rows
 
@@ -69,6 +71,7 @@ def test_summaries_equal_plain_arithmetic():
     )
     assert summary["leak_db"] == pytest.approx(np.median([r["leak_db"] for r in rows if r["leak_db"] is not None]))
     assert summary["material_accuracy"] == 0.5
+    assert summary["false_onsets_per_minute"] == pytest.approx(11 / (8 / 60))
 
 
 def test_onsets_of_nothing():
