@@ -1,6 +1,6 @@
 """The benchmark on real clips: a release, re-encodings of the same clips, and other systems' outputs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,31 +83,20 @@ def greatest_hits(
         "split": split, "seed": seed, **sampling,
     }  # fmt: skip
     sounds = ClipSounds(out / "sounds", system)
-
-    def generate(name: str, film: Callable[[Clip], Path], *, true: bool = False) -> None:
-        """Write the sounds of one system that are not there yet."""
-        with progress_bar(f"generating, {name}", len(clips), shown=show_progress) as advance:
-            for number, clip in enumerate(clips, start=1):
-                if not sounds.path(name, clip).is_file():
-                    envelope = Envelope.from_audio(*_true_sound(clip)) if true else "predicted"
-                    made = pipeline(film(clip), envelope=envelope, generator=seed, **sampling)
-                    sounds.write(name, clip, made.audio, made.sample_rate)
-                advance(number)
-
-    def film(name: str, clip: Clip) -> Path:
-        return out / "clips" / name.replace(" ", "_") / f"{clip_name(clip)}.mp4"
-
     for clip in clips:
         if not sounds.path(REFERENCE, clip).is_file():
             sounds.write(REFERENCE, clip, *_true_sound(clip))
-    generate(PREDICTED, lambda clip: cut(clip, film(ORIGINAL, clip)))
-    generate(TRUE, lambda clip: cut(clip, film(ORIGINAL, clip)), true=True)
-    for name in reencodings:
-
-        def reencoded(clip: Clip, name: str = name) -> Path:
-            return reencode_clip(clip, REENCODINGS[name], film(name, clip))
-
-        generate(name, reencoded)
+    for name in (PREDICTED, TRUE, *reencodings):
+        with progress_bar(f"generating, {name}", len(clips), shown=show_progress) as advance:
+            for number, clip in enumerate(clips, start=1):
+                if not sounds.path(name, clip).is_file():
+                    made = pipeline(
+                        _film(name, clip, out / "clips"),
+                        envelope=Envelope.from_audio(*_true_sound(clip)) if name == TRUE else "predicted",
+                        generator=seed, **sampling,
+                    )  # fmt: skip
+                    sounds.write(name, clip, made.audio, made.sample_rate)
+                advance(number)
     pairs = {
         name: [sounds.pair(name, clip, clip) for clip in clips] for name in (REFERENCE, PREDICTED, TRUE, *reencodings)
     }
@@ -126,6 +115,13 @@ def greatest_hits(
         intervals={name: found for name, found in report.intervals.items() if name not in reencodings},
         findings=(robustness,) if reencodings else (),
     )
+
+
+def _film(name: str, clip: Clip, folder: Path) -> Path:
+    """The video of a clip that a system gets, without sound: the clip as it is, or encoded again below `folder`."""
+    name = name if name in REENCODINGS else ORIGINAL
+    out = folder / name.replace(" ", "_") / f"{clip_name(clip)}.mp4"
+    return cut(clip, out) if name == ORIGINAL else reencode_clip(clip, REENCODINGS[name], out)
 
 
 def clip_name(clip: Clip) -> str:

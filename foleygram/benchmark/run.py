@@ -15,7 +15,7 @@ from foleygram.benchmark.random_projectors import randomly_projected
 from foleygram.benchmark.report import Finding, Report
 from foleygram.benchmark.scoring import choose_metrics, load_networks, score
 from foleygram.benchmark.settings import Condition
-from foleygram.benchmark.silence import PROMPTS, insertion_hallucination
+from foleygram.benchmark.silence import insertion_hallucination
 from foleygram.benchmark.sounds import (
     REFERENCE,
     ClipSounds,
@@ -109,20 +109,18 @@ def evaluate(
         pairs = clip_pairs(dataset, kept, conditions, indices, partners)
         report = score(pairs, networks, names, system, process, cache=cache, seed=seed, show_progress=show_progress)
     alignment: dict[str, float] = {}
-    if "alignment" in names and process.first:
-        spaces = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
-        alignment = alignment_metrics(pipeline.parts, spaces, indices=indices, batch_size=batch_size)
-    findings: tuple[Finding, ...] = ()
-    if num_silent_seeds and process.first:
-        first = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))[indices[0]]
-        total = len(PROMPTS) * 2 * num_silent_seeds
-        with progress_bar("silence", total, shown=show_progress) as advance:
-            findings += (
-                insertion_hallucination(
-                    pipeline, first["frames"][0], first["envelope_audio"], options=options,
-                    num_seeds=num_silent_seeds, batch_size=batch_size, progress=advance,
-                ),
+    findings: list[Finding] = []
+    if process.first and ("alignment" in names or num_silent_seeds):
+        encoded = GreatestHits(data, split, spec=pipeline.spec, fields=("frames", "envelope_audio"))
+        if "alignment" in names:
+            alignment = alignment_metrics(pipeline.parts, encoded, indices=indices, batch_size=batch_size)
+        if num_silent_seeds:
+            first = encoded[indices[0]]
+            silence = insertion_hallucination(
+                pipeline, first["frames"][0], first["envelope_audio"], options=options, num_seeds=num_silent_seeds,
+                batch_size=batch_size, show_progress=show_progress,
             )  # fmt: skip
+            findings.append(silence)
     notes = split_overlap(index, [dataset.clips[i].video_id for i in indices])
     return replace(
         report,
@@ -130,7 +128,7 @@ def evaluate(
         oracle=tuple(name for c in conditions for name in c.oracle_names),
         borrowed=tuple(name for c in conditions if c.borrows for name in c.names),
         alignment=alignment,
-        findings=findings,
+        findings=tuple(findings),
         notes=(*notes, *report.notes),
     )
 

@@ -1,6 +1,6 @@
 """Insertion hallucination: how often a still video with an envelope of zeros gets audible sound."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from foleygram.benchmark.report import Finding
+from foleygram.distributed import progress_bar
 from foleygram.envelope.envelope import Envelope
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
 from foleygram.pipeline.request import SoundRequest, VideoInput
@@ -26,7 +27,7 @@ def insertion_hallucination(
     options: Mapping[str, Any],
     num_seeds: int = 20,
     batch_size: int = 8,
-    progress: Callable[[int], None] | None = None,
+    show_progress: bool = False,
 ) -> Finding:
     """Share of clips above -50 dBFS of a still `frame` (3, S, S) uint8 with an envelope of zeros.
 
@@ -42,11 +43,11 @@ def insertion_hallucination(
     ]
     requests = [one.with_seed(seed) for one in encoded for seed in range(num_seeds)]
     peaks: list[float] = []
-    for first in range(0, len(requests), batch_size):
-        outputs = pipeline.generate(requests[first : first + batch_size], **options)
-        peaks += [float(output.audio.abs().max()) for output in outputs]
-        if progress:
-            progress(len(peaks))
+    with progress_bar("silence", len(requests), shown=show_progress) as advance:
+        for first in range(0, len(requests), batch_size):
+            outputs = pipeline.generate(requests[first : first + batch_size], **options)
+            peaks += [float(output.audio.abs().max()) for output in outputs]
+            advance(len(peaks))
     levels = 20 * np.log10(np.maximum(peaks, 10 ** (FAINTEST_DBFS / 20))).reshape(len(kinds), num_seeds)
     rows = tuple(
         (
