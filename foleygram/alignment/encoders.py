@@ -38,6 +38,13 @@ MAX_TOKENS = 40
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
+def clip_pixels(frames: Tensor) -> Tensor:
+    """Frames (..., 3, H, W), uint8 or in [0, 1], normalised by the mean and deviation of CLIP's training."""
+    # Not buffers: those that are not saved stay unset when transformers builds on the meta device.
+    mean, std = (torch.tensor(v, device=frames.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+    return ((frames.float() / 255 if frames.dtype == torch.uint8 else frames) - mean) / std
+
+
 class EncoderConfig(PretrainedConfig):
     """An aligned encoder: the config of its network as a dictionary, and the shared dimension."""
 
@@ -113,10 +120,7 @@ class VideoEncoder(_AlignedEncoder):
 
     def tokens(self, frames: Tensor) -> Tensor:
         """Tokens (B, N, patches + 1, width) of frames (B, N, 3, H, W), uint8 or float in [0, 1]; [CLS] first."""
-        # Buffers that are not saved stay unset when transformers builds on the meta device: rebuild them here.
-        mean, std = (torch.tensor(v, device=frames.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
-        pixels = frames.float() / 255 if frames.dtype == torch.uint8 else frames
-        pixels = rearrange((pixels - mean) / std, "b n c h w -> (b n) c h w").to(self.dtype)
+        pixels = rearrange(clip_pixels(frames), "b n c h w -> (b n) c h w").to(self.dtype)
         tokens = self.network(pixel_values=pixels).last_hidden_state
         return rearrange(tokens, "(b n) patches d -> b n patches d", b=len(frames))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from foleygram.alignment.encoders import CLIP_MEAN, CLIP_STD
+from foleygram.alignment.encoders import clip_pixels
 from foleygram.media.audio import kaldi_fbank
 from foleygram.weights.hub import load_network
 from foleygram.weights.state_dict import load_state, num_layers, read_state
@@ -112,8 +112,7 @@ class ImageBindVideoEncoder(_Tower):
                 f"frames of {frames.shape[-1]} x {frames.shape[-2]} pixels: ImageBind takes "
                 f"{self.config.image_size} x {self.config.image_size}; set image_size in the clip's spec"
             )
-        mean, std = (torch.tensor(v, device=frames.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
-        pixels = ((frames.float() / 255 if frames.dtype == torch.uint8 else frames) - mean) / std
+        pixels = clip_pixels(frames)
         depth = self.config.frames_per_patch
         if left := -pixels.shape[1] % depth:
             pixels = torch.cat([pixels, pixels[:, -1:].expand(-1, left, -1, -1, -1)], dim=1)

@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.models.clip.modeling_clip import CLIPAttention, CLIPEncoderLayer
 
-from foleygram.alignment.encoders import CLIP_MEAN, CLIP_STD
+from foleygram.alignment.encoders import clip_pixels
 from foleygram.files import read_json
 from foleygram.media.audio import kaldi_fbank
 from foleygram.weights.hub import load_network
@@ -145,12 +145,11 @@ class LanguageBindVideoEncoder(_VisionTower):
             )
         if self.num_frames > 1:
             frames = frames[:, torch.linspace(0, count - 1, self.num_frames).long()]
-        mean, std = (torch.tensor(v, device=frames.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
-        return self._embed(((frames.float() / 255 if frames.dtype == torch.uint8 else frames) - mean) / std)
+        return self._embed(clip_pixels(frames))
 
 
 class LanguageBindAudioEncoder(_VisionTower):
-    """The audio tower, which reads a filterbank as a picture of three colour channels."""
+    """The audio tower, which reads a filterbank as an image of three colour channels."""
 
     main_input_name = "fbank"
 
