@@ -8,7 +8,7 @@ from torch import Tensor
 from foleygram.alignment.encoders import EncoderConfig, TextEncoder
 from foleygram.alignment.matching import ContextProjector, DataAnchorMatching
 from foleygram.alignment.pretrained import read_gram_state, sizes_of, text_sizes
-from foleygram.weights.state_dict import below, load_state
+from foleygram.weights.state_dict import load_state, sub_state
 
 
 def text_encoder_from_gram(folder: str, num_attention_heads: int = 12) -> TextEncoder:
@@ -17,7 +17,7 @@ def text_encoder_from_gram(folder: str, num_attention_heads: int = 12) -> TextEn
     Raises FileNotFoundError for an absent file, ValueError naming the file and keys that do not fit.
     """
     state, path = read_gram_state(Path(folder))
-    text = below("multimodal_encoder.bert.", state)
+    text = sub_state("multimodal_encoder.bert.", state)
     with sizes_of(path, "it makes no text encoder"):
         sizes = text_sizes(text, num_attention_heads) | {"is_decoder": True, "add_cross_attention": True}
         width = _width(text, "encoder.layer.0.crossattention.self.key.weight")
@@ -35,12 +35,12 @@ def matching_from_gram(folder: str, weight: float = 0.1) -> DataAnchorMatching:
     Raises FileNotFoundError for an absent file, ValueError naming the file and keys that do not fit.
     """
     state, path = read_gram_state(Path(folder))
-    renamed = {f"head.{key}": value for key, value in below("itm_head.", state).items()}
+    renamed = {f"head.{key}": value for key, value in sub_state("itm_head.", state).items()}
     with sizes_of(path, "it holds no data-anchor matching"):
         frames = {}
         for ours, theirs in (("video", "vision"), ("audio", "audio")):
             for layer, name in (("0", "linear"), ("1", "norm")):
-                found = below(f"hidden_trans_{theirs}_multimodal.{layer}.", state)
+                found = sub_state(f"hidden_trans_{theirs}_multimodal.{layer}.", state)
                 renamed |= {f"{ours}_context.{name}.{key}": value for key, value in found.items()}
             renamed[f"{ours}_context.frame_embedding"] = state[f"{theirs}_frame_embedding"]
             renamed[f"{ours}_context.type_embedding"] = state[f"{theirs}_type_embeddings"]

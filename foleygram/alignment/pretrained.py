@@ -15,7 +15,7 @@ from foleygram.alignment.encoders import AudioEncoder, EncoderConfig, TextEncode
 from foleygram.files import read_json
 from foleygram.spec import FrameTransform
 from foleygram.weights.hub import load_network
-from foleygram.weights.state_dict import below, load_state, num_layers, read_state, read_weights
+from foleygram.weights.state_dict import load_state, num_layers, read_state, read_weights, sub_state
 
 BEATS_NAMES = {
     "encoder.pos_conv.0.weight_g": "encoder.pos_conv.gain",
@@ -100,7 +100,7 @@ def video_encoder_from_eva(path: str, embedding_dim: int = 512, num_attention_he
     """
     state = read_state(path)
     with sizes_of(path, "no vision tower of EVA-CLIP"):
-        network = eva_state(below("visual.", state) or state)
+        network = eva_state(sub_state("visual.", state) or state)
         encoder = VideoEncoder(
             EncoderConfig(network=_vision_sizes(network, num_attention_heads), embedding_dim=embedding_dim)
         )
@@ -177,11 +177,11 @@ def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_
     folder = Path(folder)
     settings = _settings(folder)
     state, path = read_gram_state(folder)
-    text = {k: v for k, v in below("multimodal_encoder.bert.", state).items() if ".crossattention." not in k}
-    audio = beats_state(below("audio_encoder.", state), str(path))
+    text = {k: v for k, v in sub_state("multimodal_encoder.bert.", state).items() if ".crossattention." not in k}
+    audio = beats_state(sub_state("audio_encoder.", state), str(path))
     with sizes_of(path, f"with {folder / 'log' / 'hps.json'} it makes no encoders"):
         bins, frames = int(settings.get("audio_melbins", 64)), int(settings.get("audio_target_length", 1024))
-        video = eva_state(below("vision_encoder.visual.", state))
+        video = eva_state(sub_state("vision_encoder.visual.", state))
         dim = len(state["contra_head_t.linear.weight"])
         encoders = GramEncoders(
             VideoEncoder(EncoderConfig(network=_vision_sizes(video, num_vision_heads), embedding_dim=dim)),

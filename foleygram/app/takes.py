@@ -97,7 +97,7 @@ def keep_take(
     region: tuple[float, float] | None = None,
 ) -> KeptTake:
     """Score a take and write it into the film's folder; the oldest goes once there are `MAX_KEPT_TAKES`."""
-    score = score_take(pipeline, request.seen, output, prompts=window_prompts(request, pipeline.spec))
+    score = score_take(pipeline, request.video, output, prompts=window_prompts(request, pipeline.spec))
     _, obtained = envelopes_of_take(output.audio.mean(0), output.sample_rate, output.envelope)
     folder = Path(tempfile.mkdtemp(prefix="take-", dir=film.folder))
     samples, sound = folder / "samples.npy", folder / "sound.wav"

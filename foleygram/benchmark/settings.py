@@ -134,10 +134,10 @@ def condition_envelopes(
         return onset_track(curves, spec.envelope_rate)
     if condition.envelope == "shuffled":
         curves = shuffled(curves, round(SHUFFLED_SEC * spec.envelope_rate))
-    return later(curves, condition.shift_ms / 1000, spec.envelope_rate) if condition.shift_ms else curves
+    return shifted(curves, condition.shift_ms / 1000, spec.envelope_rate) if condition.shift_ms else curves
 
 
-def later(curves: Tensor, seconds: float, rate: float) -> Tensor:
+def shifted(curves: Tensor, seconds: float, rate: float) -> Tensor:
     """Envelopes (B, values) that come `seconds` later, earlier where negative; what passes an end is lost."""
     moved = [shift(Envelope(curve.numpy(), rate), seconds).values for curve in curves.cpu()]
     return torch.from_numpy(np.stack(moved))

@@ -117,7 +117,7 @@ def _stage_cli() -> type["LightningCLI"]:
     from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
     from foleygram.training.callbacks import FiniteLoss, Preemption
-    from foleygram.training.checkpoints import SameRun, WholeCheckpoints
+    from foleygram.training.checkpoints import AtomicCheckpoints, SameRun
 
     class StageCLI(LightningCLI):
         """LightningCLI whose YAML and command line hold on a resumed run too, a longer `total_steps` for example.
@@ -172,7 +172,7 @@ def _stage_cli() -> type["LightningCLI"]:
                 usual = [TensorBoardLogger(root, name="tensorboard"), CSVLogger(root, name="log")]
                 kinds = {type(part) for part in named}
                 kwargs["logger"] = [*(part for part in usual if type(part) not in kinds), *named]
-            plugins = [*_listed(config.plugins), WholeCheckpoints()]
+            plugins = [*_listed(config.plugins), AtomicCheckpoints()]
             trainer: Any = super().instantiate_trainer(plugins=plugins, **kwargs)
             if trainer.fast_dev_run:  # Lightning's would still write `last.ckpt` at the end, over a real run's
                 trainer.callbacks = [part for part in trainer.callbacks if not isinstance(part, Checkpoint)]

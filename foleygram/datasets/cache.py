@@ -76,7 +76,7 @@ class CachedClips(Dataset):
         row = place - self._starts[shard]
         described = self.manifest["shards"][shard]
         file = self._shard(shard)
-        item = {name: widened(file.get_slice(name)[row]) for name in self.fields}
+        item = {name: as_float32(file.get_slice(name)[row]) for name in self.fields}
         item |= {key: values[row] for key, values in described["strings"].items()}
         return self._crop(item, index) if self._crop else item
 
@@ -171,7 +171,7 @@ def _check_same_clips(first: CachedClips, other: CachedClips) -> None:
             )
 
 
-def widened(value: Tensor) -> Tensor:
+def as_float32(value: Tensor) -> Tensor:
     """A tensor (...) of half precision as float32; any other is returned unchanged."""
     return value.float() if value.dtype == torch.float16 else value
 

@@ -20,7 +20,7 @@ from webdataset.filters import shuffle
 from webdataset.gopen import gopen
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from foleygram.datasets.cache import MANIFEST, LatentCrop, check_manifest, parse_manifest, widened
+from foleygram.datasets.cache import MANIFEST, LatentCrop, as_float32, check_manifest, parse_manifest
 from foleygram.spec import ClipSpec
 
 SHARD_NAME = re.compile(r"shard-\d{5,}\.tar")
@@ -148,7 +148,7 @@ class ShardedClips(IterableDataset):
             clips = shuffle(self.buffer_size, initial=self.buffer_size, rng=draws)(self._clips(order, first, count))
         done = len(range(worker, self.batches_done, num_workers)) * self.share.batch_size
         for clip in itertools.islice(clips, done, None):
-            yield {name: widened(value) if isinstance(value, Tensor) else value for name, value in clip.items()}
+            yield {name: as_float32(value) if isinstance(value, Tensor) else value for name, value in clip.items()}
 
     def _clips(self, order: Sequence[int], first: int, count: int) -> Iterator[dict[str, Any]]:
         """`count` clips from place `first` on; where some are missing, the first of the rest again."""

@@ -215,7 +215,7 @@ def _display(path: str | Path, container: InputContainer, video: Any) -> dict[st
     return held
 
 
-def lost(before: dict[str, str], after: dict[str, str]) -> list[str]:
+def missing_contents(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """Names of what a copy does not hold as its source did."""
     missing = {name for name, value in before.items() if after.get(name) != value}
     widths = [float(held["aspect ratio"].split(":")[0]) for held in (before, after)]

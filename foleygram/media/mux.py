@@ -16,7 +16,7 @@ from torch import Tensor
 
 from foleygram.files import atomic_path
 from foleygram.media.audio import resample
-from foleygram.media.extras import Extras, contents, copy_tags, lost, takes_codec
+from foleygram.media.extras import Extras, contents, copy_tags, missing_contents, takes_codec
 from foleygram.media.isolate import MediaError
 from foleygram.media.video import UNSTAMPED, open_media, video_stream
 
@@ -103,7 +103,7 @@ def mux(
         with atomic_path(out_path) as temporary:
             try:
                 _write(source, video, clock, audio, sample_rate, codec, temporary, keep_extras)
-                missing = lost(contents(video_path), contents(temporary)) if keep_extras else []
+                missing = missing_contents(contents(video_path), contents(temporary)) if keep_extras else []
             except OSError as error:  # PyAV's write errors are OSErrors too, its stream errors are not
                 raise OSError(error.errno, f"{out_path}: cannot be written ({error.strerror}); free space?") from error
             except (av.FFmpegError, ValueError) as error:

@@ -68,11 +68,11 @@ class ConditionEncoder:
     @torch.inference_mode()
     def encode(self, request: SoundRequest) -> EncodedRequest:
         """Encode a request; raises ValueError for an envelope or a reference that cannot be used."""
-        envelope, windows = self.envelope_of(request.seen, request.envelope), request.windows(self.spec)
+        envelope, windows = self.envelope_of(request.video, request.envelope), request.windows(self.spec)
         regions, region = request.regions(), [window.region for window in windows]
         rows = [window.row for window in windows]
         self.parts.bring("video_encoder")
-        frames = request.seen.frames.split(WINDOWS_AT_ONCE)
+        frames = request.video.frames.split(WINDOWS_AT_ONCE)
         video = torch.cat([self.parts.video_encoder(some.to(self.parts.device)) for some in frames])
         absent = torch.zeros_like(video[:1])
         texts = [self._embed_text(r.prompt) if r.prompt else absent for r in regions]
@@ -82,7 +82,7 @@ class ConditionEncoder:
              request.weights.audio * (r.reference_audio is not None)] for r in regions
         ])  # fmt: skip
         embeddings = [video[rows], torch.cat(texts)[region], torch.cat(sounds)[region]]
-        control = self.control_latents(self._window_envelopes(envelope, request.seen.seconds))[rows]
+        control = self.control_latents(self._window_envelopes(envelope, request.video.seconds))[rows]
         conditions = self.conditions(embeddings, weights[region], control)
         null = self.model.null(conditions)
         if request.negative_prompt is not None:

@@ -17,7 +17,7 @@ from foleygram.generation.backbone import load_backbone
 from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline.release import PARTS, licences_of, part_class, refuse_missing, write_index
 from foleygram.spec import ClipSpec
-from foleygram.weights.checkpoint_parts import parts_of
+from foleygram.weights.checkpoint_parts import read_parts
 from foleygram.weights.download import licence_of
 from foleygram.weights.hub import explained
 from foleygram.weights.state_dict import load_state
@@ -48,7 +48,7 @@ def unpack_checkpoint(path: Path, out: Path) -> None:
 
     Raises FileNotFoundError, and ValueError for a file that holds no parts, or weights that do not fit their config.
     """
-    files, weights = parts_of(path)
+    files, weights = read_parts(path)
     for name, texts in files.items():
         if name not in PARTS:
             raise ValueError(f"{path}: holds {name!r}, which is not a part of a release; there are {', '.join(PARTS)}")

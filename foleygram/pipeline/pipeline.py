@@ -203,7 +203,7 @@ class FoleyGRAMPipeline:
         self.parts.bring("vae")
         clips = zip(slots, latents.split(lengths, dim=-1), strict=True)
         return [
-            FoleyOutput(self._decoded(clip, slot.request.seen.seconds), self.spec.sample_rate, slot.envelope)
+            FoleyOutput(self._decoded(clip, slot.request.video.seconds), self.spec.sample_rate, slot.envelope)
             for slot, clip in clips
             if isinstance(slot, EncodedRequest)
         ]
@@ -223,7 +223,7 @@ class FoleyGRAMPipeline:
         for slot in slots:
             if isinstance(slot, EncodedRequest):
                 plans.append(slot.windows)
-                lengths.append(total_latents(slot.request.seen.seconds, self.spec))
+                lengths.append(total_latents(slot.request.video.seconds, self.spec))
                 branches.append((slot.conditions, slot.null))
             else:
                 plans.append([Window(0, torch.ones(self.spec.num_latents), 0, 0)] * slot.num_windows)

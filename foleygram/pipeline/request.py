@@ -80,7 +80,7 @@ class SoundRequest:
     Raises ValueError for segments that are empty, overlap or leave the video.
     """
 
-    seen: VideoInput
+    video: VideoInput
     seed: int = 0
     prompt: str | None = None
     negative_prompt: str | None = None
@@ -90,7 +90,7 @@ class SoundRequest:
     segments: tuple[Segment, ...] = ()
 
     def __post_init__(self) -> None:
-        check_segments(self.segments, self.seen.seconds)
+        check_segments(self.segments, self.video.seconds)
 
     def regions(self) -> list[Segment]:
         """The segments, and what lies before, between and after them: together the whole video."""
@@ -100,8 +100,8 @@ class SoundRequest:
                 regions.append(Segment(reached, segment.start))
             regions.append(segment)
             reached = segment.end
-        if reached < self.seen.seconds or not regions:
-            regions.append(Segment(reached, self.seen.seconds))
+        if reached < self.video.seconds or not regions:
+            regions.append(Segment(reached, self.video.seconds))
         return [
             Segment(
                 region.start,
@@ -115,7 +115,7 @@ class SoundRequest:
     def windows(self, spec: ClipSpec) -> list[Window]:
         """The windows of the whole video, region by region."""
         edges = [round(region.start * spec.sample_rate / spec.latent_hop) for region in self.regions()[1:]]
-        total = total_latents(self.seen.seconds, spec)
+        total = total_latents(self.video.seconds, spec)
         return plan_windows(total, window=spec.num_latents, hop=window_hop(spec), edges=edges)
 
 

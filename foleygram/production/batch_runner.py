@@ -149,7 +149,7 @@ def placeholder_of(item: BatchItem, spec: ClipSpec) -> BatchPlaceholder:
     if isinstance(item, BatchPlaceholder):
         return item
     request = item.request if isinstance(item, EncodedRequest) else item
-    return BatchPlaceholder(total_latents(request.seen.seconds, spec), len(request.windows(spec)))
+    return BatchPlaceholder(total_latents(request.video.seconds, spec), len(request.windows(spec)))
 
 
 def _encode(
@@ -176,15 +176,15 @@ def _scored_take(
     pipeline: FoleyGRAMPipeline, request: SoundRequest, output: FoleyOutput, number: int, rule: TakeRule
 ) -> Take:
     prompts = window_prompts(request, pipeline.spec)
-    score = score_take(pipeline, request.seen, output, prompts=prompts) if rule.scored else None
+    score = score_take(pipeline, request.video, output, prompts=prompts) if rule.scored else None
     return Take(number, request.seed, output, score)
 
 
 def window_prompts(request: SoundRequest, spec: ClipSpec) -> list[str | None]:
     """The prompt at the middle of each of a video's windows."""
-    half = min(spec.seconds, request.seen.seconds) / 2
+    half = min(spec.seconds, request.video.seconds) / 2
     regions = request.regions()
-    middles = [start + half for start in window_seconds(request.seen.seconds, spec)]
+    middles = [start + half for start in window_seconds(request.video.seconds, spec)]
     return [next((r.prompt for r in regions if middle < r.end), regions[-1].prompt) for middle in middles]
 
 

@@ -62,7 +62,7 @@ def read_request(video: Path, options: JobOptions, spec: ClipSpec, envelope: str
         return None if path is None else read_audio(path, sample_rate=REFERENCE_RATE, allow_silence=False)[0]
 
     return SoundRequest(
-        seen=read_video(video, spec),
+        video=read_video(video, spec),
         seed=clip_seed(options.seed, video.name),
         prompt=options.prompt,
         negative_prompt=options.negative_prompt,

@@ -32,7 +32,7 @@ def rerender_region(
     Only the model's windows around the region are generated. Raises ValueError for a region that is empty or outside of
     the video, an envelope that is not given as such, or another number of samples than the video's.
     """
-    seconds, rate = request.seen.seconds, pipeline.spec.sample_rate
+    seconds, rate = request.video.seconds, pipeline.spec.sample_rate
     if not (0 <= start < end and start < seconds):
         raise ValueError(f"a region from {start:g} to {end:g} s in a video of {seconds:.2f} s: it must lie within")
     if not isinstance(request.envelope, Envelope):
@@ -72,7 +72,7 @@ def windows_around(
     request: SoundRequest, envelope: Envelope, start: float, end: float, spec: ClipSpec
 ) -> tuple[SoundRequest, float]:
     """The part of a request that the windows around a region see, and its start in the video, in seconds."""
-    seen, length = request.seen, spec.seconds
+    seen, length = request.video, spec.seconds
     starts = window_seconds(seen.seconds, spec)
     touched = [i for i, begin in enumerate(starts) if begin < end and begin + length > start]
     first, last = touched[0], touched[-1]
@@ -90,4 +90,4 @@ def windows_around(
         if s.start < until and s.end > offset
     )
     curve = envelope.slice(offset, until - offset)
-    return replace(request, seen=part, envelope=curve, segments=segments), offset
+    return replace(request, video=part, envelope=curve, segments=segments), offset

@@ -20,7 +20,7 @@ HANDED_BACK = ".temp.ckpt"
 """Lightning's name for the weights alone that spawned processes give to the one which started them."""
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it once it is on the disk: the last good one is never lost.
 
     Lightning's own assembles it in memory and in the system's folder for temporary files, from where a move to another

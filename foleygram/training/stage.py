@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from foleygram.training.steps import step_generator
-from foleygram.weights.checkpoint_parts import PARTS, described
+from foleygram.weights.checkpoint_parts import PARTS, part_description
 
 
 class Stage(lightning.LightningModule):
@@ -37,7 +37,8 @@ class Stage(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the trained parts, so that a checkpoint can be exported."""
         checkpoint[PARTS] = {
-            name: described(getattr(self, attribute), f"{attribute}.") for name, attribute in self.exported.items()
+            name: part_description(getattr(self, attribute), f"{attribute}.")
+            for name, attribute in self.exported.items()
         }
 
     @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from foleygram.weights.shards import read_shards
-from foleygram.weights.state_dict import below, read_weights
+from foleygram.weights.state_dict import read_weights, sub_state
 
 PARTS = "parts"
 """Key of a checkpoint: by name of a release's part, the prefix of its keys and the text of its config files."""
@@ -16,7 +16,7 @@ AVERAGED = "averaging_state"
 LARGEST_TEXT = 32 * 2**20
 
 
-def described(part: Any, prefix: str) -> dict[str, Any]:
+def part_description(part: Any, prefix: str) -> dict[str, Any]:
     """The prefix of a part's keys, and the texts of the files that build it: its config, or a tokenizer's own."""
     with tempfile.TemporaryDirectory() as folder:
         if hasattr(part, "save_config"):  # diffusers
@@ -27,7 +27,7 @@ def described(part: Any, prefix: str) -> dict[str, Any]:
     return {"prefix": prefix, "files": texts}
 
 
-def parts_of(path: Path) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, Tensor]]]:
+def read_parts(path: Path) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, Tensor]]]:
     """Config files and weights of each part of the checkpoint `path`, averaged weights where it has them.
 
     `path` is a file or a folder of shards; no code in it is run. Raises FileNotFoundError, and ValueError where it
@@ -36,10 +36,10 @@ def parts_of(path: Path) -> tuple[dict[str, dict[str, str]], dict[str, dict[str,
     checkpoint = read_shards(path) if path.is_dir() else read_weights(path)
     try:
         state = dict(checkpoint["state_dict"])
-        averaged = below("module.", checkpoint.get(AVERAGED, {}))
+        averaged = sub_state("module.", checkpoint.get(AVERAGED, {}))
         state |= {name.replace("/", "."): value for name, value in averaged.items()}
         files = {name: dict(entry["files"]) for name, entry in checkpoint[PARTS].items()}
-        weights = {name: below(entry["prefix"], state) for name, entry in checkpoint[PARTS].items()}
+        weights = {name: sub_state(entry["prefix"], state) for name, entry in checkpoint[PARTS].items()}
         texts = [(name, text) for part in files.values() for name, text in part.items()]
         if not files or any(Path(name).name != name or len(text) > LARGEST_TEXT for name, text in texts):
             raise ValueError("no parts, or file names that are paths")

@@ -84,7 +84,7 @@ def read_arrays(path: str | Path) -> dict[str, Any]:
     return arrays
 
 
-def below(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+def sub_state(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a state dict whose keys begin with `prefix`, without it."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 

@@ -14,7 +14,7 @@ from foleygram.benchmark.alignment import EmbeddedClips
 from foleygram.benchmark.intervals import bootstrap_intervals
 from foleygram.benchmark.random_projectors import randomly_projected
 from foleygram.benchmark.report import Report
-from foleygram.benchmark.settings import later, shuffled
+from foleygram.benchmark.settings import shifted, shuffled
 from foleygram.cli import app
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
 from foleygram.evaluation.scores import Scores
@@ -99,9 +99,9 @@ def test_volumes_tell_matched_from_mismatched_by_material():
 
 def test_a_shift_moves_a_curve_by_whole_values_and_a_shuffle_keeps_its_pieces():
     curves = torch.rand(2, 501)
-    assert torch.equal(later(curves, 0.04, 125)[:, 5:], curves[:, :-5])
-    assert torch.equal(later(curves, -0.12, 125)[:, :-15], curves[:, 15:])
-    assert not later(curves, 0.04, 125)[:, :5].any()
+    assert torch.equal(shifted(curves, 0.04, 125)[:, 5:], curves[:, :-5])
+    assert torch.equal(shifted(curves, -0.12, 125)[:, :-15], curves[:, 15:])
+    assert not shifted(curves, 0.04, 125)[:, :5].any()
     mixed = shuffled(curves, 31)
     assert torch.equal(mixed.sort(-1).values, curves.sort(-1).values)
     pieces = zip(mixed[:, :496].split(31, -1), curves[:, :496].split(31, -1), strict=True)

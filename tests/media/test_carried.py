@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from foleygram.media.audio import read_audio
-from foleygram.media.extras import contents, lost, subtitle_text
+from foleygram.media.extras import contents, missing_contents, subtitle_text
 from foleygram.media.isolate import MediaError
 from foleygram.media.mux import FORMATS, SOUNDS, Film, mux
 from foleygram.media.video import probe, read_frames
@@ -86,7 +86,7 @@ def test_the_fixture_holds_what_it_should(rich: Path) -> None:
 def test_everything_is_kept(rich: Path, suffix: str) -> None:
     film = delivered(rich, suffix)
     assert (film.path.suffix, film.notes) == (suffix, ())
-    assert lost(contents(rich), contents(film.path)) == []
+    assert missing_contents(contents(rich), contents(film.path)) == []
     with av.open(str(film.path)) as container:
         (track,) = container.streams.subtitles
         cues = [packet for packet in container.demux(track) if packet.size > 2]

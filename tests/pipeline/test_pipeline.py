@@ -267,14 +267,14 @@ def requests(pipeline):
 
 
 def extent(pipeline, request):
-    return BatchPlaceholder(total_latents(request.seen.seconds, pipeline.spec), len(request.windows(pipeline.spec)))
+    return BatchPlaceholder(total_latents(request.video.seconds, pipeline.spec), len(request.windows(pipeline.spec)))
 
 
 def test_clips_of_any_length_in_a_batch_sound_as_they_do_alone(pipeline):
     together = pipeline.generate(requests(pipeline), num_inference_steps=3)
     for request, output in zip(requests(pipeline), together, strict=True):
         (alone,) = pipeline.generate([request], num_inference_steps=3)
-        assert output.audio.shape == (1, round(request.seen.seconds * 16_000))
+        assert output.audio.shape == (1, round(request.video.seconds * 16_000))
         torch.testing.assert_close(output.audio, alone.audio, atol=1e-4, rtol=1e-3)
 
 

@@ -226,7 +226,7 @@ def test_a_clip_that_fails_in_the_model_does_not_affect_the_others(
     generate = FoleyGRAMPipeline.generate
 
     def fragile(self, requests, **options):
-        if any(isinstance(r, EncodedRequest) and r.request.seen.seconds == 2.5 for r in requests):
+        if any(isinstance(r, EncodedRequest) and r.request.video.seconds == 2.5 for r in requests):
             raise RuntimeError("out of memory")
         return generate(self, requests, **options)
 

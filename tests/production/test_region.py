@@ -58,8 +58,8 @@ def test_only_the_windows_around_the_region_are_generated(pipeline, request_of_v
     starts = window_seconds(SECONDS, pipeline.spec)
     touched = [i for i, at in enumerate(starts) if at < 4.8 and at + 2.0 > 4.6]
     [part] = seen
-    assert len(touched) < len(starts) and len(part.seen.frames) == len(touched)
-    assert torch.equal(part.seen.frames, request_of_video.seen.frames[touched])
+    assert len(touched) < len(starts) and len(part.video.frames) == len(touched)
+    assert torch.equal(part.video.frames, request_of_video.video.frames[touched])
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.1, 0.2), (4.6, 4.8), (3.0, 6.5), (9.0, 9.3)])
@@ -70,11 +70,11 @@ def test_the_part_has_the_windows_and_the_envelope_of_the_whole(pipeline, reques
     part, offset = windows_around(whole, whole.envelope, start, end, spec)
     starts = window_seconds(SECONDS, spec)
     first = starts.index(offset)
-    count = len(part.seen.frames)
+    count = len(part.video.frames)
     inside = [at - offset for at in starts[first : first + count]]
-    assert window_seconds(part.seen.seconds, spec) == pytest.approx(inside, abs=1e-9)
+    assert window_seconds(part.video.seconds, spec) == pytest.approx(inside, abs=1e-9)
     assert part.envelope.onsets() + offset == pytest.approx(
-        [t for t in whole.envelope.onsets() if offset <= t <= offset + part.seen.seconds]
+        [t for t in whole.envelope.onsets() if offset <= t <= offset + part.video.seconds]
     )
     for time in (start, (start + end) / 2):
         [prompt] = [s.prompt for s in part.regions() if s.start <= time - offset < s.end]

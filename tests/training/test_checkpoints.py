@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from foleygram.training.checkpoints import WholeCheckpoints
+from foleygram.training.checkpoints import AtomicCheckpoints
 
 
 def test_a_process_killed_while_it_writes_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     path, first = tmp_path / "last.ckpt", {"step": 1, "weights": torch.randn(1000)}
-    WholeCheckpoints().save_checkpoint(first, path)
+    AtomicCheckpoints().save_checkpoint(first, path)
 
     def half_of(checkpoint, target):
         whole = path.read_bytes()
@@ -26,12 +26,12 @@ def test_a_process_killed_while_it_writes_leaves_the_last_good_checkpoint(tmp_pa
     child = os.fork()
     if child == 0:
         monkeypatch.setattr(torch, "save", half_of)
-        WholeCheckpoints().save_checkpoint({"step": 2}, path)
+        AtomicCheckpoints().save_checkpoint({"step": 2}, path)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 2
     assert torch.equal(torch.load(path, weights_only=True)["weights"], first["weights"])
-    WholeCheckpoints().save_checkpoint({"step": 3}, path)
+    AtomicCheckpoints().save_checkpoint({"step": 3}, path)
     assert [found.name for found in tmp_path.iterdir()] == ["last.ckpt"]
     assert torch.load(path, weights_only=True) == {"step": 3}
 

@@ -16,7 +16,7 @@ from transformers import ClapAudioConfig, ClapAudioModel, GPT2Config, GPT2Model,
 from foleygram.evaluation.embedders import Tail
 from foleygram.evaluation.networks.mel import MelDecibels
 from foleygram.files import file_hash
-from foleygram.weights.state_dict import below, load_state, read_state, without_chatter
+from foleygram.weights.state_dict import load_state, read_state, sub_state, without_chatter
 
 HOP_SIZE = 320
 MAX_TOKENS = 77
@@ -108,7 +108,7 @@ class MicrosoftClap(nn.Module):
         if not isinstance(state, dict) or not any(str(key).startswith(AUDIO) for key in state):
             raise ValueError(f"{path}: not Microsoft CLAP 2023, whose tensors lie under `model` as {AUDIO}*; {WHERE}")
         try:
-            sound = below(AUDIO, state)
+            sound = sub_state(AUDIO, state)
             network, mel = _audio_network(sound, str(path)), _front_end(sound)
             projection = _projection(state, "audio_encoder.projection.", str(path))
             text = None if tokenizer is None else _text_branch(state, str(path), tokenizer)
@@ -168,7 +168,7 @@ def _audio_network(state: Mapping[str, Tensor], source: str) -> ClapAudioModel:
 
 
 def _text_branch(state: Mapping[str, Any], source: str, tokenizer: str | Path) -> TextBranch:
-    weights = below(TEXT, state)
+    weights = sub_state(TEXT, state)
     masks = (".attn.bias", ".attn.masked_bias")  # what older versions of transformers saved beside the weights
     weights = {key: value for key, value in weights.items() if not key.endswith(masks)}
     vocabulary, width = weights["wte.weight"].shape
@@ -198,7 +198,7 @@ def _load_tokenizer(name: str | Path) -> Any:
 
 
 def _projection(state: Mapping[str, Any], prefix: str, source: str) -> Projection:
-    weights = below(prefix, state)
+    weights = sub_state(prefix, state)
     width, features = state[f"{prefix}linear1.weight"].shape
     projection = Projection(features, width)
     load_state(projection, weights, source)
