@@ -327,7 +327,7 @@ def test_what_phones_write_about_a_film_is_kept(tmp_path: Path, suffix: str) -> 
     held = contents(path)
     assert held["tag com.apple.quicktime.make"] == "Apple" and "tag creation_time" in held
     film = delivered(path, suffix)
-    assert film.notes == () and lost(held, contents(film.path)) == []
+    assert film.notes == () and missing_contents(held, contents(film.path)) == []
 
 
 def test_a_camera_s_file_is_named_by_what_it_loses_alone(tmp_path: Path) -> None:
