@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,14 +131,12 @@ def text_encoder_from_bert(
 def audio_encoder_from_beats(path: str, embedding_dim: int = 512, num_mel_bins: int = 64) -> AudioEncoder:
     """An audio encoder with a fresh head on Microsoft's BEATs; GRAM gives it 64 mel bins of its 128; for YAML."""
     beats = load_beats(path)
-    encoder = AudioEncoder(
-        EncoderConfig(network=beats.config.to_dict(), embedding_dim=embedding_dim, num_mel_bins=num_mel_bins)
-    )
+    config = EncoderConfig(network=beats.config.to_dict(), embedding_dim=embedding_dim, num_mel_bins=num_mel_bins)
+    encoder = AudioEncoder(config)
     load_state(encoder.network, beats.state_dict(), path)
     return encoder
 
 
-# ---- GRAM's release --------------------------------------------------------------------------------------------------
 LEFT_OUT = (
     "vision_encoder.logit_scale", "vision_encoder.text", "vision_encoder.visual.head.", "multimodal_encoder.cls.",
     "multimodal_encoder.bert.pooler.", "multimodal_encoder.bert.embeddings.position_ids", "audio_encoder.predictor.",
@@ -182,15 +181,11 @@ def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_
     with sizes_of(path, f"with {folder / 'log' / 'hps.json'} it makes no encoders"):
         bins, frames = int(settings.get("audio_melbins", 64)), int(settings.get("audio_target_length", 1024))
         video = eva_state(sub_state("vision_encoder.visual.", state))
-        dim = len(state["contra_head_t.linear.weight"])
+        config = partial(EncoderConfig, embedding_dim=len(state["contra_head_t.linear.weight"]))
         encoders = GramEncoders(
-            VideoEncoder(EncoderConfig(network=_vision_sizes(video, num_vision_heads), embedding_dim=dim)),
-            TextEncoder(EncoderConfig(network=text_sizes(text, num_text_heads), embedding_dim=dim)),
-            AudioEncoder(
-                EncoderConfig(
-                    network=_audio_sizes(audio), embedding_dim=dim, num_mel_bins=bins, num_fbank_frames=frames
-                )
-            ),
+            VideoEncoder(config(network=_vision_sizes(video, num_vision_heads))),
+            TextEncoder(config(network=text_sizes(text, num_text_heads))),
+            AudioEncoder(config(network=_audio_sizes(audio), num_mel_bins=bins, num_fbank_frames=frames)),
             temperature=float(state["contra_temp"]),
             frame_transform=_frame_transform(settings),
         )
@@ -207,7 +202,10 @@ def read_gram_state(folder: Path) -> tuple[dict[str, Tensor], Path]:
     Raises FileNotFoundError for an absent file, ValueError naming the file and keys that are unexpected or missing.
     """
     path = _newest(folder / "ckpt")
-    state = _unwrapped(read_weights(path), path)
+    state = read_weights(path)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: not a plain state dict")
+    state = {key.removeprefix("module."): value for key, value in state.items()}
     unexpected = sorted(key for key in state if not key.startswith((*TAKEN, *MATCHING, *LEFT_OUT)))
     missing = [prefix for prefix in TAKEN if not any(key.startswith(prefix) for key in state)]
     if unexpected or missing:
@@ -245,12 +243,6 @@ def _newest(folder: Path) -> Path:
     if not files:
         raise FileNotFoundError(f"{folder}: no .pt file there; GRAM's released folder has log/hps.json and ckpt/*.pt")
     return max(files, key=lambda path: int("".join(re.findall(r"\d+", path.stem)) or 0))
-
-
-def _unwrapped(state: Any, path: Path) -> dict[str, Tensor]:
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: not a plain state dict")
-    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
