@@ -85,7 +85,7 @@ def fresh_heads(widths: Mapping[str, int], dim: int, seed: int) -> dict[str, Ten
 
 
 def resized_heads(heads: Mapping[str, Tensor], features: Features, dim: int, seed: int) -> dict[str, Tensor]:
-    """Heads of another size that begin aligned: turned into `dim` dimensions, or cut to the `dim` principal ones.
+    """Heads (dim, width) of another size than (old, width): turned into `dim` dimensions, or cut to principal ones.
 
     With more dimensions than before all cosines stay; with fewer, the embeddings' principal directions are kept.
     """
@@ -116,7 +116,7 @@ def train_heads(
     batch_size: int = 64,
     max_steps: int = 2000,
 ) -> Trained:
-    """Train heads by `loss`, whose own `parameters` (a temperature) train as well, until its validation flattens.
+    """Train heads (dim, width) by `loss`, whose own `parameters` train as well, until its validation flattens.
 
     Batches are drawn from `seed`. Raises ValueError for fewer clips than a batch.
     """

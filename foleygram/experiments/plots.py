@@ -73,7 +73,7 @@ def draw_histograms(
     labels: tuple[str, str],
     span: tuple[float, float] = (0.0, 1.0),
 ) -> str:
-    """One panel per name with two histograms over `span`, each of area 1: the first's values, and the second's."""
+    """One panel per name with two histograms over `span`, each of area 1, of values (n,) and (m,)."""
     columns = 4 if len(panels) > 3 else len(panels)
     rows = -(-len(panels) // columns)
     figure = _figure(1.45 * rows + 0.6)

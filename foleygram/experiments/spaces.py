@@ -117,7 +117,7 @@ def clip_metrics(embedded: Mapping[str, Tensor], clips: Features, repeats: int =
 
 
 def cosines(embedded: Mapping[str, Tensor], clips: Features, a: str, b: str) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines of two modalities' embeddings of the same clip, and of clips of different captions."""
+    """Cosines of two modalities' embeddings (N, d): (N,) of the same clip, and (pairs,) of clips of other captions."""
     matrix = embedded[a] @ embedded[b].T
     return matrix.diagonal().numpy(), matrix[~equal_pairs(clips.captions)].numpy()
 

@@ -203,7 +203,7 @@ class AutoencoderTraining(Stage):
 
     @torch.no_grad()
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Log spectral distance, envelope correlation and the latents' deviation of whole clips."""
+        """Log spectral distance, envelope correlation and the latents' deviation of clips (B, channels, samples)."""
         audio = batch["audio"]
         latents = encode_audio(self.autoencoder, audio).mean
         audio_hat = self.autoencoder.decode(latents).sample

@@ -6,7 +6,7 @@ from foleygram.synthetic.drumstick.scene import Scene, StickEvent
 
 
 def scrape_speed(event: StickEvent, times: np.ndarray) -> np.ndarray:
-    """Tip speed along the surface in a scrape, 0..1, at `times` seconds: fast attack, gentle end."""
+    """Tip speed (T,) along the surface in a scrape, 0..1, at `times` (T,) seconds: fast attack, gentle end."""
     phase = np.clip((times - event.time) / event.duration, 0, 1)
     inside = (times >= event.time) & (times < event.time + event.duration)
     rise = 1 - np.exp(-(times - event.time).clip(0) / 0.008)
@@ -49,7 +49,7 @@ def _pause(times: np.ndarray, begin: float, end: float) -> np.ndarray:
 
 
 def _wander(height: np.ndarray, pause: np.ndarray, begin: float, end: float, seed: int) -> np.ndarray:
-    """What the stick does in a long gap: hover, rest low above the surface, or leave the frame."""
+    """What the stick does in a long gap: hover, rest low above the surface, or leave the frame; heights (T,)."""
     habit = (seed + round(1000 * (begin + end))) % 4
     if habit == 0:
         return height * (1 - 0.8 * pause)

@@ -74,7 +74,7 @@ class Scene:
 
 
 def draw_thing(material: str, position: np.ndarray, rng: np.random.Generator) -> Thing:
-    """Draw an object of `material` that the stick touches at `position` (shares of width and height)."""
+    """Draw an object of `material` that the stick touches at `position` (2,), shares of width and height."""
     ranges = MATERIALS[material]
     ratios = np.array(ranges.ratios)
     frequencies = rng.uniform(*ranges.fundamental) * ratios * (1 + 0.02 * rng.standard_normal(len(ratios)))

@@ -22,7 +22,7 @@ def backdrop(canvas: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def outline(shape: str, u: np.ndarray, v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Roughly the distance outside an object whose top is touched at u = v = 0; negative inside."""
+    """Roughly the distance (H, W) outside an object whose top is touched at u = v = 0, both (H, W); negative inside."""
     wobble = 0.025 * np.sin(u * rng.uniform(4, 9))
     if shape == "floor":
         return wobble - v

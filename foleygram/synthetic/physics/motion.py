@@ -47,6 +47,7 @@ class Habit:
 
 
 def draw_habit(tool: Tool, rng: np.random.Generator) -> Habit:
+    """How one person holds `tool`, raises it and strikes with it."""
     pitch = rng.uniform(0.05, 0.75) if tool.name in ("stick", "hammer") else rng.uniform(-0.05, 0.4)
     manner = rng.choice(["stay", "hover", "up"], p=[0.25, 0.4, 0.35])
     raised = rng.uniform(0.15, 1.1) if rng.random() < 0.8 else rng.uniform(0.06, 0.2)

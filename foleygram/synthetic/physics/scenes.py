@@ -45,14 +45,17 @@ class Scene:
 
     @cached_property
     def impacts(self) -> list[Impact]:
+        """The contacts that begin with a blow."""
         return find_impacts(self.contacts)
 
     @cached_property
     def events(self) -> list[Event]:
+        """Hits and scrapes as an annotator would list them."""
         return annotate(self.impacts, self.materials)
 
     @property
     def caption(self) -> str:
+        """A sentence on who does what to which materials."""
         what = predicate(self.events)
         return self.subject.format(what) if what else self.silent
 

@@ -139,7 +139,7 @@ def background(num_samples: int, sample_rate: int, rng: np.random.Generator, *, 
 
 
 def limit(audio: np.ndarray) -> np.ndarray:
-    """Sound with peaks above 0.7 bent smoothly to stay under 0.98."""
+    """Sound (samples,) with peaks above 0.7 bent smoothly to stay under 0.98."""
     over = np.sign(audio) * (0.7 + 0.28 * np.tanh((np.abs(audio) - 0.7) / 0.28))
     return np.where(np.abs(audio) > 0.7, over, audio)
 

@@ -48,9 +48,11 @@ class Stage:
 
     @property
     def world(self) -> Any:
+        """The body that all others are attached to."""
         return self.spec.worldbody
 
     def name(self, kind: str) -> str:
+        """A name that no other part of the model has."""
         self.count += 1
         return f"{kind}.{self.count}"
 
@@ -75,12 +77,14 @@ class Stage:
         return str(material.name)
 
     def surface(self, material: str, *, flat: bool = False) -> str:
+        """A material that looks like one of `materials`, drawn anew; returns its name."""
         shiny = {"metal": 0.9, "glass": 0.9, "ceramic": 0.8, "plastic": 0.6, "water": 0.8, "tile": 0.5}
         shine = shiny.get(material, 0.1) * self.rng.uniform(0.4, 1.0)
         repeat = self.rng.uniform(1.5, 4.0) if flat else 1.0
         return self.paint(surface(material, self.rng), flat=flat, repeat=repeat, shine=shine)
 
     def backdrop(self, *, flat: bool = False) -> str:
+        """A material for walls and floors, drawn anew; returns its name."""
         return self.paint(backdrop(self.rng), flat=flat, repeat=self.rng.uniform(0.6, 2.5))
 
     def thing(self, material: str) -> int:

@@ -24,7 +24,7 @@ class Tool:
 
 
 def draw_tool(name: str, rng: np.random.Generator) -> Tool:
-    """Draw a tool's size. Names: stick, hammer, knife, knuckles, hand."""
+    """Draw a tool's size; raises ValueError unless `name` is stick, hammer, knife, knuckles or hand."""
     if name == "stick":
         return Tool(name, "wood" if rng.random() < 0.9 else "plastic", rng.uniform(0.28, 0.42), 0.0)
     if name == "hammer":
