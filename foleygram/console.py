@@ -83,6 +83,7 @@ def generate_with_progress(
     options: Mapping[Path, JobOptions],
     out: Path,
     checkpoint: Path,
+    load: Callable[[], FoleyGRAMPipeline],
     *,
     sampling: Sampling,
     rule: TakeRule,
@@ -90,18 +91,12 @@ def generate_with_progress(
     batch_size: int,
     overwrite: bool,
     dry_run: bool,
-    device: str,
-    offload: bool,
     printing: Printing = PROGRESS_AND_TABLES,
 ) -> RunOutcome:
     """Run `generate_files` with a progress bar and print its outcome.
 
     Under torchrun or srun, the processes share the batches and the first one prints.
     """
-
-    def load() -> FoleyGRAMPipeline:
-        return load_pipeline(checkpoint, pick_device(device), offload=offload, dtype=sampling.dtype)
-
     with joined_processes() as process:
         console = printing.console(first=process.first)
         with printing.bar(console) as bar:

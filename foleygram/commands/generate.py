@@ -1,5 +1,7 @@
 """`foleygram generate`: sound for a video or a folder of videos."""
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -90,6 +92,9 @@ def generate(
     ] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Generate files again that are done.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done; write nothing.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep running, and generate what is put into the folders, until Ctrl-C.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 also if a result is `done, but` not what was asked for.")
     ] = False,
@@ -119,7 +124,7 @@ def generate(
             return
         if not sources:
             raise typer.BadParameter("give a video, a folder of videos, or --from-sidecar")
-        from foleygram.console import Printing, generate_with_progress
+        from foleygram.console import Printing, generate_with_progress, load_pipeline, pick_device
         from foleygram.datasets.folder import find_videos
         from foleygram.envelope.editing.files import chosen_envelope
         from foleygram.pipeline.release import sampler_of
@@ -138,12 +143,42 @@ def generate(
             sampler_of(release), control_scale, dtype=dtype, num_inference_steps=steps, guidance_scale=guidance,
             apg_scale=apg_scale, solver=solver,
         )  # fmt: skip
-        videos = {video.resolve(): video for source in sources for video in find_videos(source)}
-        outcome = generate_with_progress(
-            read_job_options(list(videos.values()), options, sheet), out, release, sampling=sampling,
-            rule=TakeRule(takes, max_e_l1),
-            export=ExportOptions(container, audio_codec, original_db, stems, lufs, timeline), batch_size=batch_size,
-            overwrite=overwrite, dry_run=dry_run, device=device, offload=offload, printing=Printing(quiet, as_json),
-        )  # fmt: skip
-    if outcome.num_failed or (strict and outcome.num_deviating):
+        load = cache(lambda: load_pipeline(release, pick_device(device), offload=offload, dtype=dtype))
+        if watch:
+            runs = watched(sources, out, unsuited={"--sheet": sheet is not None, "--dry-run": dry_run})
+            if not quiet:
+                typer.echo(f"watching {', '.join(map(str, sources))}; stop it with Ctrl-C", err=True)
+        else:
+            named = {video.resolve(): video for source in sources for video in find_videos(source)}
+            runs = iter([list(named.values())])
+        not_as_asked = 0
+        for videos in runs:
+            outcome = generate_with_progress(
+                read_job_options(videos, options, sheet), out, release, load, sampling=sampling,
+                rule=TakeRule(takes, max_e_l1),
+                export=ExportOptions(container, audio_codec, original_db, stems, lufs, timeline), batch_size=batch_size,
+                overwrite=overwrite, dry_run=dry_run, printing=Printing(quiet, as_json),
+            )  # fmt: skip
+            not_as_asked += outcome.num_failed + (outcome.num_deviating if strict else 0)
+    if not_as_asked:
         raise typer.Exit(1)
+
+
+def watched(sources: list[Path], out: Path, *, unsuited: dict[str, bool]) -> Iterator[list[Path]]:
+    """The videos that appear in the folders `sources`; raises ValueError for what `--watch` cannot do.
+
+    `unsuited` are options that do not go with it, and whether they are given.
+    """
+    from foleygram.distributed import ALONE, process_place
+    from foleygram.production.watch import appearing_videos
+
+    if given := [name for name, found in unsuited.items() if found]:
+        raise ValueError(f"--watch does not go with {given[0]}; leave one of them out")
+    if process_place() != ALONE:
+        raise ValueError("--watch runs in one process; start it without torchrun or srun")
+    for source in sources:
+        if not source.is_dir():
+            raise ValueError(f"--watch: {source} is no folder; name the folder that videos are put into")
+        if source.resolve() == out.resolve():
+            raise ValueError(f"--watch: {source} is also --out, so that results would count as videos; choose another")
+    return appearing_videos(sources)
