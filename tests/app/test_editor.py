@@ -397,6 +397,19 @@ def test_a_region_is_dragged_moved_described_and_removed(page: Any) -> None:
     assert page.locator(".region").count() == 1
 
 
+def test_a_region_is_selected_and_removed_by_keys(page: Any) -> None:
+    drag(page, spot(page, 1.0, REGIONS), spot(page, 2.0, REGIONS))
+    page.locator(".region").focus()
+    page.keyboard.press("Enter")
+    settle(page)
+    chosen = [float(page.input_value(field)) for field in ("#from", "#to")]
+    assert chosen == pytest.approx([1.0, 2.0], abs=0.02)
+    assert page.evaluate("document.activeElement.className") == "region"
+    page.keyboard.press("Delete")
+    settle(page)
+    assert page.locator(".region").count() == 0 and "--mute" not in page.inner_text("#summary")
+
+
 def take_samples(page: Any, number: int) -> np.ndarray:
     link = page.eval_on_selector("#exports a", "a => a.pathname").replace("/export", "/sound")
     path = "/".join([*link.split("/")[:-2], str(number), "sound"])

@@ -6,7 +6,7 @@ export const HELP = [
   ["Delete", "remove the onset; without one, mute the selection"], ["Page Up · Page Down", "on an onset: to the one before, the next"],
   ["Double click", "add an onset at that time and level"], ["A", "add an onset at the playhead"],
   ["V · D · P", "tool: select, draw freehand, points"], ["Enter · Esc", "end the line of points; drop it, or the selection"],
-  ["R", "make the selection a region"], ["Shift + R", "render the selection again"], ["O", "loop the selection"], ["B", "A/B: the take heard before"],
+  ["R", "make the selection a region"], ["Enter · Delete", "on a region: select its time span, remove it"], ["Shift + R", "render the selection again"], ["O", "loop the selection"], ["B", "A/B: the take heard before"],
   ["1 … 9", "hear that take"], ["Ctrl + Z · Ctrl + Shift + Z", "undo, redo"], ["+ · − · 0", "zoom in, out, fit"],
   ["Wheel", "scroll; with Ctrl, zoom; two fingers pinch"], ["Drag in the ruler", "scrub"], ["?", "this table"],
 ];
@@ -24,14 +24,25 @@ export function showHelp(table) {
   }));
 }
 
+/** Close an open menu by Escape, with the focus on its button. */
+function closeMenu(event) {
+  const menu = event.key === "Escape" && event.target.closest("details[name=menu][open]");
+  if (!menu) return;
+  event.stopPropagation();
+  menu.open = false;
+  menu.querySelector("summary").focus();
+}
+
 /** Call `actions[key]` for keys that are not typed into a field. */
 export function listenToKeys(actions) {
+  document.querySelector("main").addEventListener("keydown", closeMenu);
   document.addEventListener("keydown", (event) => {
     const typed = event.target.closest("input:not([type=range], [type=checkbox]), textarea, select, dialog");
     if (typed || event.altKey) return;
     const command = event.ctrlKey || event.metaKey;
-    const pressesButton = event.target.closest("button, summary, a") && !event.target.matches(".onset, .region") && [" ", "Enter"].includes(event.key);
-    if (pressesButton) return;
+    const pressed = event.target.closest("button, summary, a"); // on the timeline's handles Space plays, and Enter selects a region
+    const isHandle = pressed?.matches(event.key === "Enter" ? ".onset" : ".onset, .region");
+    if (pressed && !isHandle && [" ", "Enter"].includes(event.key)) return;
     const name = `${command ? "Ctrl+" : ""}${event.shiftKey && event.key.length === 1 && /[a-z]/i.test(event.key) ? "Shift+" : ""}${event.key.length === 1 ? event.key.toLowerCase() : event.key}`;
     const take = !command && /^[1-9]$/.test(event.key);
     const action = take ? () => actions.take(Number(event.key)) : actions[name];

@@ -11,6 +11,7 @@ export class RegionBars {
   show() {
     const { view, project } = this.timeline;
     if (this.root.querySelector(".moving")) return;
+    const focused = this.root.contains(document.activeElement) && document.activeElement.dataset.id;
     this.root.replaceChildren(...project.regions.map((region, index) => {
       const bar = document.createElement("button");
       bar.className = "region";
@@ -19,14 +20,24 @@ export class RegionBars {
       this.put(bar, region, view);
       bar.append(...["start", "end"].map((side) => Object.assign(document.createElement("b"), { className: side })), region.prompt || `region ${index + 1}`);
       bar.addEventListener("pointerdown", (event) => this.grab(event, bar, region));
-      bar.addEventListener("click", (event) => event.detail === 0 && project.select(region.start, region.end));
+      bar.addEventListener("click", (event) => event.detail === 0 && project.select(region.start, region.end)); // by Enter
+      bar.addEventListener("keydown", (event) => this.key(event, region));
       return bar;
     }));
+    if (focused) this.root.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
   }
 
   put(bar, { start, end }, view) {
     bar.style.left = `${view.x(start)}px`;
     bar.style.width = `${Math.max(6, (end - start) * view.scale)}px`;
+  }
+
+  key(event, region) {
+    if (!["Delete", "Backspace"].includes(event.key)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const { project } = this.timeline;
+    project.setRegions("region", project.regions.filter((other) => other.id !== region.id));
   }
 
   grab(event, bar, region) {
