@@ -298,13 +298,47 @@ NAMELESS = """() => [...document.querySelectorAll(
   .map(one => one.outerHTML)"""
 
 
+FAINT = """() => {
+  const light = colour => colour.map(value => value / 255)
+    .map(v => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, index) => sum + [0.2126, 0.7152, 0.0722][index] * v, 0);
+  const parts = text => [...text.match(/[\\d.]+/g).map(Number), 1].slice(0, 4);
+  const over = (front, back) => back.map((value, index) => front[index] * front[3] + value * (1 - front[3]));
+  const ground = one => over(parts(getComputedStyle(one).backgroundColor),
+    one.parentElement ? ground(one.parentElement) : [255, 255, 255]);
+  const contrast = (one, pseudo) => {
+    const pair = [ground(one), over(parts(getComputedStyle(one, pseudo).color), ground(one))].map(light);
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  };
+  const texts = [...document.querySelectorAll("body *")].filter(
+    one => one.checkVisibility() && !one.closest(":disabled") && (one.matches("input, textarea, select")
+      || [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim())));
+  return texts.filter(one => contrast(one) < 4.5 || (one.placeholder && contrast(one, "::placeholder") < 4.5))
+    .map(one => one.outerHTML);
+}"""
+"""Visible texts whose contrast to the colour behind them is below 4.5 (WCAG 2.2 AA)."""
+
+
 @WIDTHS
-def test_every_control_has_a_name(browser: Any, running: Served, width: int, height: int) -> None:
+def test_every_control_has_a_name_and_every_text_contrast(
+    browser: Any, running: Served, width: int, height: int
+) -> None:
     page = visit(browser, running.address, width=width, height=height)
     open_example(page)
     drag(page, spot(page, 1.0, REGIONS), spot(page, 2.0, REGIONS))
     page.wait_for_selector("#regions li")
     assert page.evaluate(NAMELESS) == []
+    for menu in ("#edit-menu", "#envelope-menu"):
+        page.click(f"{menu} > summary")
+        page.keyboard.press("Escape")
+        assert page.locator("details[open]").count() == 0
+        page.click(f"{menu} > summary")
+    assert page.locator("details[open]").count() == 1
+    page.click("#help-open")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(FAINT) == []
+    page.keyboard.press("Escape")
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     assert page.get_attribute("html", "lang") == "en"
     page.close()
@@ -313,7 +347,8 @@ def test_every_control_has_a_name(browser: Any, running: Served, width: int, hei
 PAIRS = [("text", "ground"), ("text", "panel"), ("quiet", "ground"), ("quiet", "panel"), ("on-accent", "accent"),
          ("alert", "panel"), ("ground", "text")]  # fmt: skip
 SHAPES = [("onset", "ground"), ("curve-line", "ground"), ("region-line", "ground"), ("playhead", "ground"),
-          ("focus", "panel"), ("wave", "ground"), ("own", "ground"), ("before", "ground")]  # fmt: skip
+          ("focus", "panel"), ("edge", "panel"), ("edge", "ground"), ("wave", "ground"), ("own", "ground"),
+          ("before", "ground")]  # fmt: skip
 
 
 def luminance(colour: str) -> float:
@@ -362,6 +397,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         for name, width, height in (("editor", 1400, 900), ("editor-phone", 390, 844)):
             page = visit(browser, running.address, width=width, height=height, color_scheme="light")
+            page.set_default_timeout(900_000)
             open_example(page)
             page.mouse.dblclick(*spot(page, 2.6, ENVELOPE))
             wait_for_edit(page, "--add-hit")

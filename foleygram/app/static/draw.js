@@ -37,7 +37,7 @@ export function drawTimeline(canvas, project, view, media) {
     const take = project.chosenTake();
     if (take) curve(pen, take.obtained, view, top, { stroke: colours.wave });
   }
-  label(pen, `${Math.round(20 * Math.log10(top))} dB`, ROWS.envelope[0] + 12);
+  label(pen, `${Math.round(20 * Math.log10(top))} dB`.replace("-", "−"), ROWS.envelope[0] + 28); // below the onsets' times
   wave(pen, view, media.take, ROWS.take, colours.wave);
   wave(pen, view, media.original, ROWS.original, colours.own);
   label(pen, project.take ? `take ${project.take}` : "no take yet", ROWS.take[0] + 12);
@@ -52,6 +52,10 @@ export function drawTimeline(canvas, project, view, media) {
 }
 
 function label(pen, text, y) {
+  pen.strokeStyle = colours.ground; // an edge that keeps it legible over waves
+  pen.lineWidth = 4;
+  pen.strokeText(text, 5, y);
+  pen.lineWidth = 1;
   pen.fillStyle = colours.quiet;
   pen.fillText(text, 5, y);
 }

@@ -95,6 +95,7 @@ export function compare(project) {
 
 export function showTakes(project) {
   const ranked = project.takes.length > 1;
+  $("#no-takes").hidden = project.takes.length > 0;
   $("#takes").replaceChildren(...project.takes.map((take) => {
     const { score } = take, chosen = take.number === project.take;
     const badge = !ranked ? "" : take.rank === 1 ? " · best score" : ` · rank ${take.rank}`;
