@@ -264,4 +264,6 @@ def test_the_example_workflow_uses_the_nodes_as_they_are(session):
     nodes = {node["id"]: node for node in workflow["nodes"]}
     for link, source, slot, target, entry, kind in workflow["links"]:
         assert nodes[source]["outputs"][slot]["type"] == kind and link in nodes[source]["outputs"][slot]["links"]
-        assert nodes[target]["inputs"][entry]["link"] == link
+        entered = nodes[target]["inputs"][entry]
+        assert entered["link"] == link
+        assert kind not in ("INT", "FLOAT") or entered["widget"]["name"] == entered["name"]  # a field given by a link
