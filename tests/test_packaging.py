@@ -1,17 +1,19 @@
 """What an installation relies on: pins within their ranges, shipped files found from any folder, `foleygram doctor`."""
 
+import json
 import re
 import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from typer.testing import CliRunner
 
 from foleygram.cli import app
-from foleygram.commands.doctor import EXTRAS
+from foleygram.commands.doctor import EXTRAS, config_items
 from foleygram.commands.train import _shipped_configs
 from foleygram.files import shipped
 from foleygram.pipeline.release import read_index
@@ -52,6 +54,37 @@ def test_train_takes_a_shipped_config_from_any_folder(tmp_path, monkeypatch):
 
 def run_doctor(*arguments):
     return CliRunner().invoke(app, ["doctor", *map(str, arguments)])
+
+
+def paths_of(content, key=""):
+    """Every text with a slash in a YAML file's content, with its key."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from paths_of(value, name)
+    elif isinstance(content, list):
+        for value in content:
+            yield from paths_of(value, key)
+    elif isinstance(content, str) and "/" in content:
+        yield key, content
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_doctor_lists_every_path_that_a_shipped_config_reads(path):
+    written = {"out", "default_root_dir", "cache"}  # a cache of captions is also a `folder`, one of features is made
+    items = config_items(path)
+    read = {name for key, name in paths_of(yaml.safe_load(path.read_text())) if key not in written}
+    assert read <= {item.name for item in items}
+    assert all(item.remedy for item in items if item.missing)
+
+
+def test_doctor_says_what_to_give_and_prints_json(tmp_path):
+    ran = run_doctor(tmp_path / "absent")
+    assert ran.exit_code == 1 and "absent: no such file or folder; give a YAML file" in ran.output
+    found = json.loads(run_doctor("--json").stdout)
+    assert found["missing"] == 0 and "device" in dict(found["machine"])
+    assert {"vae", "transformer"} <= {file["name"] for file in found["files"] if file["size"] > 0}
 
 
 def test_doctor_finds_nothing_missing_in_the_shipped_release():

@@ -1,5 +1,6 @@
 """`foleygram doctor`: what this machine and a release or configuration have, and what is missing."""
 
+import json
 import platform
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from foleygram.commands.errors import reported
 from foleygram.files import shipped
 
 PATH_KEYS = {
-    "checkpoint", "data", "encoders", "folder", "judge", "path", "pretrained_model_name_or_path", "root", "spec",
+    "captions", "checkpoint", "data", "encoders", "folder", "judge", "path", "pretrained_model_name_or_path",
+    "recordings", "rendered", "root", "spec", "start_from",
 }  # fmt: skip
 """Keys of the shipped YAML files whose values are files or folders that must exist."""
 REMEDIES = (
@@ -23,7 +25,10 @@ REMEDIES = (
     ("data/", "docs/data.md"),
     ("cache/", "foleygram cache"),
     ("runs/", "train the stage before"),
+    ("releases/", "foleygram weights export"),
+    ("", "your own: correct the path"),
 )
+"""How to get what a name begins with; the first that fits."""
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "aac", "opus", "flac")
 EXTRAS = {
     "app": ("fastapi", "the editor"),
@@ -55,21 +60,27 @@ def doctor(
     target: Annotated[Path, typer.Argument(metavar="[CONFIG|RELEASE]", help="A YAML file or a release folder.")] = Path(
         "checkpoints/mini"
     ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List device, precision and codecs, and each file a release or YAML needs; exit code 1 if one is missing."""
     with reported():
         path = shipped(target)
         if not path.exists():
-            raise FileNotFoundError(f"{target}: no such file or folder")
-        for name, value in machine():
-            typer.echo(f"{name:<10} {value}")
+            raise FileNotFoundError(f"{target}: no such file or folder; give a YAML file or a release folder")
         items = release_items(path) if path.is_dir() else config_items(path)
-        typer.echo(f"\n{path}")
-        for item in items:
-            state = "on the hub" if item.on_hub else "missing" if item.size is None else _shown(item.size)
-            typer.echo(f"  {item.name:<44} {state:>10}  {item.licence:<28} {item.remedy if item.missing else ''}")
-        missing = sum(item.missing for item in items)
-        typer.echo(f"{missing} missing" if missing else "nothing is missing")
+        facts = list(machine())
+    missing = [item for item in items if item.missing]
+    if as_json:
+        files = [item._asdict() | {"missing": item.missing} for item in items]
+        typer.echo(json.dumps({"machine": facts, "path": str(path), "files": files, "missing": len(missing)}, indent=1))
+        raise typer.Exit(1 if missing else 0)
+    for name, value in facts:
+        typer.echo(f"{name:<10} {value}")
+    typer.echo(f"\n{path}")
+    for item in items:
+        state = "on the hub" if item.on_hub else "missing" if item.size is None else _shown(item.size)
+        typer.echo(f"  {item.name:<44} {state:>10}  {item.licence:<28} {item.remedy if item.missing else ''}")
+    typer.echo(f"{len(missing)} missing" if missing else "nothing is missing")
     raise typer.Exit(1 if missing else 0)
 
 
@@ -156,7 +167,7 @@ def _config_item(name: str, beside: Path) -> Item:
         pass  # not a hub id
     source_name = next((one for one in SOURCES if one in name.lower()), None) if "weights/" in name else None
     if source_name is None:
-        remedy = next((remedy for start, remedy in REMEDIES if name.startswith(start)), "")
+        remedy = next(remedy for start, remedy in REMEDIES if name.startswith(start))
         return Item(name, _size(path), "", remedy)
     source = SOURCES[source_name]
     remedy = f"foleygram weights fetch {source_name}" if source.hub_id else f"by hand: {source.page}"
