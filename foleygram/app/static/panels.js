@@ -107,7 +107,7 @@ export function showTakes(project) {
     gone.setAttribute("aria-label", `Remove take ${take.number}`);
     gone.onclick = async () => { await remove(`${project.path}/takes/${take.number}`); await project.refreshTakes(); };
     const parts = [
-      `E-L1 ${(100 * score.relative_l1).toFixed(0)}%`, score.lag_ms === null ? "" : `lag ${score.lag_ms.toFixed(0)} ms`,
+      `E-L1 ${(100 * score.relative_l1).toFixed(0)}%`, score.lag_ms === null ? "" : `lag ${Math.round(score.lag_ms) || 0} ms`,
       score.leak_db === null ? "" : `leak ${score.leak_db.toFixed(0)} dB`, `GRAM volume ${score.volume.toFixed(3)}`, `seed ${take.seed}`,
     ].filter(Boolean).join(" · ").replaceAll("-", "−").replace("E−L1", "E-L1");
     const item = element("li", { className: chosen ? "chosen" : "" }, hear, element("span", { textContent: badge + origin, className: "note" }),
