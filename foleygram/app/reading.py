@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from foleygram.app.limits import Limits
+from foleygram.app.proxy import pixel_shape
 from foleygram.media.audio import read_audio, sound_rate, write_audio
 from foleygram.media.isolate import MediaError, run_isolated, time_limit
 from foleygram.media.video import MediaInfo, decodable, open_media, probe, read_frames, segment_middles, video_stream
@@ -68,15 +69,19 @@ def _read_content(video: Path, spec: ClipSpec, limits: Limits) -> FilmContent:
             f"{video}: {info.duration_sec:.1f} s long, the limit is {limits.seconds:g} s; cut it, or start the server "
             "with a larger --max-seconds"
         )
-    width, height = (info.height, info.width) if _is_rotated(video) else (info.width, info.height)
+    width, height = _displayed_size(video) or (info.width, info.height)
     return FilmContent(info, read_video(video, spec), width, height)
 
 
-def _is_rotated(video: Path) -> bool:
-    """Whether the video is displayed rotated by 90 or 270 degrees."""
+def _displayed_size(video: Path) -> tuple[int, int] | None:
+    """Width and height at which the first frame is displayed, turned upright and with square pixels; None without."""
     with open_media(video) as container:
-        frame = next(decodable(container, video_stream(video, container)), None)
-        return frame is not None and round(frame.rotation / 90) % 2 == 1
+        stream = video_stream(video, container)
+        frame = next(decodable(container, stream), None)
+        if frame is None:
+            return None
+        width = max(1, round(frame.width * pixel_shape(stream)))
+        return (frame.height, width) if round(frame.rotation / 90) % 2 else (width, frame.height)
 
 
 def _read_strip(video: Path, size: tuple[int, int], start: float, end: float, count: int) -> bytes:

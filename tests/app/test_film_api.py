@@ -2,6 +2,7 @@
 
 import io
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,32 @@ def test_the_proxy_is_h264_with_the_same_frames_at_the_same_times(client: Any, v
     assert (one - other).abs().mean() < 6
     assert client.delete(f"/api/films/{film['id']}").status_code == 204
     assert client.get(f"/api/films/{film['id']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("shape", "turn", "size"),
+    [(Fraction(64, 45), 0, (102, 54)), (Fraction(64, 45), 90, (54, 102)), (Fraction(999), 0, (72, 54))],
+)
+def test_a_film_with_oblong_pixels_is_shown_in_its_shape(
+    client: Any, tmp_path: Path, shape: Fraction, turn: int, size: tuple[int, int]
+) -> None:
+    path = tmp_path / "pal.mp4"
+    with av.open(str(path), "w") as target:
+        stream: Any = target.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 72, 54, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = shape
+        stream.set_display_rotation(turn)
+        for level in (60, 120, 180):
+            frame = av.VideoFrame.from_ndarray(np.full((54, 72, 3), level, np.uint8), format="rgb24")
+            target.mux(stream.encode(frame.reformat(format="yuv420p")))
+        target.mux(stream.encode(None))
+    film = upload(client, path).json()
+    assert (film["width"], film["height"]) == size
+    copy = tmp_path / "proxy.mp4"
+    copy.write_bytes(client.get(f"/api/films/{film['id']}/proxy").content)
+    made = probe(copy)
+    assert (made.width, made.height) == size
+    client.delete(f"/api/films/{film['id']}")
 
 
 def test_edits_are_those_of_the_command_line(client: Any, film: Any) -> None:
