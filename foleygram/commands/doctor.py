@@ -146,8 +146,9 @@ def config_items(path: Path) -> list[Item]:
 def _paths(content: Any) -> Iterator[str]:
     if isinstance(content, dict):
         for key, value in content.items():
-            if key in PATH_KEYS and isinstance(value, str):
-                yield value
+            names = value if isinstance(value, list) else [value]
+            if key in PATH_KEYS and all(isinstance(name, str) for name in names):
+                yield from names
             else:
                 yield from _paths(value)
     elif isinstance(content, list):

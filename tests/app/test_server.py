@@ -124,7 +124,7 @@ def test_every_action_of_the_docs_names_a_test_that_exists() -> None:
     table = re.search(r"^\| action .*?\n\n", (ROOT / "docs" / "editor.md").read_text(encoding="utf-8"), re.M | re.S)
     written = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     assert table is not None
-    lines = table[0].splitlines()[2:]
+    lines = table[0].strip().splitlines()[2:]
     named = [re.findall(r"`(test_\w+)`", line) for line in lines]
     assert len(lines) > 20 and all(named)
     assert all(f"def {name}(" in written for names in named for name in names)
