@@ -169,12 +169,12 @@ def watched(sources: list[Path], out: Path, *, unsuited: dict[str, bool]) -> Ite
 
     `unsuited` are options that do not go with it, and whether they are given.
     """
-    from foleygram.distributed import ALONE, process_place
+    from foleygram.distributed import SINGLE_PROCESS, current_process
     from foleygram.production.watch import appearing_videos
 
     if given := [name for name, found in unsuited.items() if found]:
         raise ValueError(f"--watch does not go with {given[0]}; leave one of them out")
-    if process_place() != ALONE:
+    if current_process() != SINGLE_PROCESS:
         raise ValueError("--watch runs in one process; start it without torchrun or srun")
     for source in sources:
         if not source.is_dir():
