@@ -10,7 +10,10 @@ from foleygram.files import shipped
 
 
 def read_options(context: typer.Context, path: Path | None) -> Path | None:
-    """Set the defaults of a command's options from a YAML file; exit code 2 for an unknown key."""
+    """Set the defaults of a command's options from a YAML file.
+
+    Raises typer.BadParameter, exit code 2, for an absent or invalid file and for an unknown key.
+    """
     if path is None:
         return None
     path = shipped(path)

@@ -16,7 +16,10 @@ def failed(error: BaseException) -> typer.Exit:
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Report ValueError, OSError and RuntimeError as user errors."""
+    """Report ValueError, OSError and RuntimeError as user errors: raises typer.Exit with code 1 in their place.
+
+    Every command runs in it; typer.BadParameter, for options that exclude one another, exits with code 2.
+    """
     try:
         yield
     except typer.Exit:

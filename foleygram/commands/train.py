@@ -157,7 +157,7 @@ def _stage_cli() -> type["LightningCLI"]:
                         )
 
         def instantiate_classes(self) -> None:
-            """Build the parts; a file that is missing or does not fit is one line, not the parser's traceback."""
+            """Build the parts; raises typer.Exit after one line, not a traceback, for a file that does not fit."""
             try:
                 super().instantiate_classes()
             except (ValueError, OSError, MisconfigurationException) as error:
