@@ -40,8 +40,8 @@ def matching_from_gram(folder: str, weight: float = 0.1) -> DataAnchorMatching:
         frames = {}
         for ours, theirs in (("video", "vision"), ("audio", "audio")):
             for layer, name in (("0", "linear"), ("1", "norm")):
-                found = sub_state(f"hidden_trans_{theirs}_multimodal.{layer}.", state)
-                renamed |= {f"{ours}_context.{name}.{key}": value for key, value in found.items()}
+                layer_state = sub_state(f"hidden_trans_{theirs}_multimodal.{layer}.", state)
+                renamed |= {f"{ours}_context.{name}.{key}": value for key, value in layer_state.items()}
             renamed[f"{ours}_context.frame_embedding"] = state[f"{theirs}_frame_embedding"]
             renamed[f"{ours}_context.type_embedding"] = state[f"{theirs}_type_embeddings"]
             frames[ours] = state[f"{theirs}_frame_embedding"].shape[1]

@@ -137,8 +137,8 @@ class ImageBindTextEncoder(_Tower):
         """Unit embeddings (B, D) of ids (B, N), at most `max_tokens` of them, of CLIP's tokenizer."""
         length = input_ids.shape[1]
         hidden = torch.ones(length, length, dtype=torch.bool, device=input_ids.device).triu(1)
-        found = self._run(self.tokens(input_ids) + self.positions[:, :length], hidden)
-        return self._embed(found[torch.arange(len(input_ids)), input_ids.argmax(-1)])
+        states = self._run(self.tokens(input_ids) + self.positions[:, :length], hidden)
+        return self._embed(states[torch.arange(len(input_ids)), input_ids.argmax(-1)])
 
     def embed_texts(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Tensor:
         """Unit embeddings (B, D) of texts, each cut to `max_tokens`."""
@@ -217,8 +217,8 @@ def load_imagebind(path: str | Path, *, num_heads: tuple[int, int, int] = (16, 1
     """
     state = read_state(path, "get imagebind_huge.pth from ImageBind's page")
     renamed = [_renamed(state, modality) for modality in ("vision", "text", "audio")]
-    known = sum(len(part) for part in renamed)
-    if known != sum(not re.match(LEFT_OUT, key) for key in state) or not all(renamed):
+    num_renamed = sum(len(part) for part in renamed)
+    if num_renamed != sum(not re.match(LEFT_OUT, key) for key in state) or not all(renamed):
         strange = [k for k in state if not re.match(LEFT_OUT, k) and not any(re.match(name, k) for name in NAMES)]
         raise ValueError(
             f"{path}: no weights of ImageBind: unexpected {strange[:5]}; check that it is the file you mean"
@@ -235,14 +235,14 @@ def load_imagebind(path: str | Path, *, num_heads: tuple[int, int, int] = (16, 1
 
 
 def _renamed(state: Mapping[str, Tensor], modality: str) -> dict[str, Tensor]:
-    found = {}
+    renamed = {}
     for key, value in state.items():
         if f".{modality}." in key and not re.match(LEFT_OUT, key):
             for theirs, ours in NAMES.items():
                 if re.match(theirs, key):
-                    found[re.sub(theirs, ours, key, count=1)] = value
+                    renamed[re.sub(theirs, ours, key, count=1)] = value
                     break
-    return found
+    return renamed
 
 
 def _sizes(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:

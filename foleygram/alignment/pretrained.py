@@ -49,8 +49,8 @@ def beats_state(state: Mapping[str, Tensor], source: str = "BEATs") -> dict[str,
 
 def beats_config(cfg: Mapping[str, Any]) -> BeatsConfig:
     """The sizes in a BEATs checkpoint's `cfg`; fields that are not modelled (training, the classifier) are dropped."""
-    known = BeatsConfig.__annotations__.keys() & cfg.keys()
-    return BeatsConfig(**{key: cfg[key] for key in sorted(known)})
+    fields = BeatsConfig.__annotations__.keys() & cfg.keys()
+    return BeatsConfig(**{key: cfg[key] for key in sorted(fields)})
 
 
 @contextmanager
@@ -215,15 +215,15 @@ def read_gram_state(folder: Path) -> tuple[dict[str, Tensor], Path]:
 
 def _frame_transform(settings: Mapping[str, Any]) -> FrameTransform:
     """`crop` where a data set of the run was read with `vision_transforms: crop_flip`, else GRAM's other, `squash`."""
-    found, left = set(), [settings.get("data_cfg")]
+    transforms, left = set(), [settings.get("data_cfg")]
     while left:
         one = left.pop()
         if isinstance(one, dict):
-            found.add(one.get("vision_transforms"))
+            transforms.add(one.get("vision_transforms"))
             left += one.values()
         elif isinstance(one, list):
             left += one
-    return "crop" if "crop_flip" in found else "squash"
+    return "crop" if "crop_flip" in transforms else "squash"
 
 
 def _settings(folder: Path) -> Mapping[str, Any]:

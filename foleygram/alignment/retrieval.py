@@ -121,8 +121,8 @@ def mismatch_auc(embeddings: Embeddings, codes: Tensor) -> dict[str, float]:
             own = codes[rows, None]
             yield _volumes(mixed, rows)[(own != codes) & (own != theirs) & (codes != theirs)]
 
-    found = {"auc_other_text": other_text(), "auc_all_mixed": all_mixed()}
-    areas = {name: _area(torch.cat(matched), parts) for name, parts in found.items()}
+    comparisons = {"auc_other_text": other_text(), "auc_all_mixed": all_mixed()}
+    areas = {name: _area(torch.cat(matched), parts) for name, parts in comparisons.items()}
     return {name: area for name, area in areas.items() if area is not None}
 
 

@@ -46,8 +46,8 @@ def add_favd(name: str, sets: SoundSets, networks: tuple[I3D, VGGish], into: Emb
             for pair, video, generated, reference in members
             if (seen := of_video[video]) and (made := of_sound[generated]) and (true := of_sound[reference])
         ]
-        found = sets.distance(group, FrechetAudioVisualDistance(name, infinity=False, seed=sets.seed), embedded)
-        into.summaries.setdefault(group, {}).update({f"favd_{name}": found.value} | into.counts(name, found))
+        distance = sets.distance(group, FrechetAudioVisualDistance(name, infinity=False, seed=sets.seed), embedded)
+        into.summaries.setdefault(group, {}).update({f"favd_{name}": distance.value} | into.counts(name, distance))
         without = sum(pair.video is None for pair in sets.pairs[group])
         unseen = [f"{without} of {len(sets.pairs[group])} clips have no video and are not counted"] * bool(without)
-        into.note(f"FAVD, {name}", group, [*found.notes, *unseen])
+        into.note(f"FAVD, {name}", group, [*distance.notes, *unseen])

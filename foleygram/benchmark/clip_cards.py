@@ -104,11 +104,11 @@ def onset_f1(row: Row) -> float | None:
 
 def clip_card(report: Report, row: Row) -> ClipCard | None:
     """A clip's card: the reference, then its sound in each condition; None where no file can be read."""
-    known = [(name, *found) for name in shown_conditions(report) if (found := _read(report, name, row)) is not None]
-    if not known:
+    readable = [(name, *found) for name in shown_conditions(report) if (found := _read(report, name, row)) is not None]
+    if not readable:
         return None
-    _, pair, first = known[0]
-    sounds = [first.reference, *(clip.generated for _, _, clip in known)]
+    _, pair, first = readable[0]
+    sounds = [first.reference, *(clip.generated for _, _, clip in readable)]
     top = max(1e-6, *(float(clip_envelope(sound, first.sample_rate).max()) for sound in sounds))
     truth = ScoredClip(**{**vars(first), "generated": first.reference})
     return ClipCard(
@@ -118,7 +118,7 @@ def clip_card(report: Report, row: Row) -> ClipCard | None:
             CardSound("reference", _player(pair.reference), [], _plot(truth, top)),
             *(
                 CardSound(report.marked(name), _player(own.generated), _values(report, name, row), _plot(clip, top))
-                for name, own, clip in known
+                for name, own, clip in readable
             ),
         ],
     )

@@ -31,19 +31,19 @@ def compare_reports(report: Report, earlier: Mapping[str, Any], *, seed: int) ->
     if changed:
         raise ValueError(f"the earlier report was scored in another way: {'; '.join(changed)}; score it again")
     other_networks = _changed_networks(report.protocol, earlier["protocol"])
-    found = {}
+    changes = {}
     for name, other in _common(list(report.scores), list(earlier["summary"])).items():
         ours, theirs = report.scores[name], earlier["summary"][other]
         rows = earlier["clips"][other]
         same = [clip_of(row) for row in ours.rows] == [clip_of(row) for row in rows]
         intervals = difference_intervals(ours.rows, rows, seed=seed) if same else {}
-        found[name] = {
+        changes[name] = {
             key: Change(value, theirs[key], intervals.get(key))
             for key, value in ours.summary.items()
             if value is not None and theirs.get(key) is not None and not key.startswith("num_")
             if not any(key.endswith(f"_{network}") for network in other_networks)
         }
-    return found
+    return changes
 
 
 def comparison_notes(report: Report, earlier: Mapping[str, Any]) -> list[str]:

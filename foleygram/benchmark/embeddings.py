@@ -147,18 +147,21 @@ class Embedded:
         lines = {line for part in all_gather(failures) for line in part}
         self.failures += [f"{name}: {line}" for line in sorted(lines)]
 
-    def counts(self, name: str, found: Distance) -> dict[str, float | None]:
+    def counts(self, name: str, distance: Distance) -> dict[str, float | None]:
         """Numbers of embeddings of a distance; empty for a floor that does not exist."""
-        if not found.num_reference:
+        if not distance.num_reference:
             return {}
-        return {f"num_embeddings_{name}": found.num_generated, f"num_reference_embeddings_{name}": found.num_reference}
+        return {
+            f"num_embeddings_{name}": distance.num_generated,
+            f"num_reference_embeddings_{name}": distance.num_reference,
+        }
 
     def scores(self, name: str, rows: Sequence[Row]) -> Scores:
         """Scores of a set: its rows with the columns that networks add, and the distances among the metrics."""
         columns = self.columns.get(name, {})
         more = [{**row, **columns.get((str(row["video_id"]), float(row["start"] or 0)), {})} for row in rows]
-        found = scores_of(more)
-        return Scores(found.rows, found.summary | self.summaries.get(name, {}))
+        scores = scores_of(more)
+        return Scores(scores.rows, scores.summary | self.summaries.get(name, {}))
 
     @property
     def notes(self) -> list[str]:
@@ -177,9 +180,9 @@ def embed_sets(sets: SoundSets, embedder: AudioEmbedder, into: Embedded) -> None
     sounds = {group: [(pair, *sets.sounds(group, pair)) for pair in sets.own(group)] for group in sets.pairs}
     files = list(dict.fromkeys(clip for members in sounds.values() for _, *both in members for clip in both))
     with progress_bar(f"embedding, {name}", len(files), shown=sets.process.first and sets.show_progress) as advance:
-        found = extract(files, embedder, cache=sets.cache, progress=advance)
-    features = dict(zip(files, found.features, strict=True))
-    into.fail(name, list(found.failures.values()))
+        extracted = extract(files, embedder, cache=sets.cache, progress=advance)
+    features = dict(zip(files, extracted.features, strict=True))
+    into.fail(name, list(extracted.failures.values()))
     into.labels |= embedder_labels(name)
     into.protocol[name] = dict(embedder.identity) | {"windows": window_protocol(embedder)}
     for group, members in sounds.items():
@@ -218,13 +221,13 @@ def _add_cosines(
         own[pair.key] = {f"{AUDIO_SCORE}{name}": clap_score(made.covered, true.covered)}
         if pair.caption in texts:
             own[pair.key][f"{TEXT_SCORE}{name}"] = clap_score(made.covered, texts[pair.caption])
-    found = {key: values for part in all_gather(own) for key, values in part.items()}
+    clip_scores = {key: values for part in all_gather(own) for key, values in part.items()}
     columns = into.columns.setdefault(group, {})
-    for key, values in found.items():
+    for key, values in clip_scores.items():
         columns.setdefault(key, {}).update(values)
-    captioned = sum(f"{TEXT_SCORE}{name}" in values for values in found.values())
-    if 0 < captioned < len(found):
-        line = f"{len(found) - captioned} of {len(found)} clips have no caption and are not counted"
+    captioned = sum(f"{TEXT_SCORE}{name}" in values for values in clip_scores.values())
+    if 0 < captioned < len(clip_scores):
+        line = f"{len(clip_scores) - captioned} of {len(clip_scores)} clips have no caption and are not counted"
         into.note(list(embedder_labels(name))[-1], group, [line])
 
 

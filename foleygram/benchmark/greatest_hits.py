@@ -66,7 +66,7 @@ def greatest_hits(
     clips = [clips[i] for i in pick_clips(len(clips), limit)]
     peer_sounds = _peer_sounds(Path(peers), clips) if peers is not None else {}
     if peer_sounds:
-        clips = [clip for clip in clips if all(clip_name(clip) in found for found in peer_sounds.values())]
+        clips = [clip for clip in clips if all(clip_name(clip) in files for files in peer_sounds.values())]
         if not clips:
             raise ValueError(f"{peers}: no clip that all of {', '.join(peer_sounds)} have")
     names = choose_metrics(metrics, alignment=True, judge=(checkpoint / JUDGE_FOLDER).is_dir())
@@ -90,18 +90,18 @@ def greatest_hits(
         with progress_bar(f"generating, {name}", len(clips), shown=show_progress) as advance:
             for number, clip in enumerate(clips, start=1):
                 if not sounds.path(name, clip).is_file():
-                    made = pipeline(
+                    sound = pipeline(
                         _film(name, clip, out / "clips"),
                         envelope=Envelope.from_audio(*_true_sound(clip)) if name == TRUE else "predicted",
                         generator=seed, **sampling,
                     )  # fmt: skip
-                    sounds.write(name, clip, made.audio, made.sample_rate)
+                    sounds.write(name, clip, sound.audio, sound.sample_rate)
                 advance(number)
     pairs = {
         name: [sounds.pair(name, clip, clip) for clip in clips] for name in (REFERENCE, PREDICTED, TRUE, *reencodings)
     }
-    for name, found in peer_sounds.items():
-        pairs[name] = [replace(sounds.pair(name, clip, clip), generated=found[clip_name(clip)]) for clip in clips]
+    for name, files in peer_sounds.items():
+        pairs[name] = [replace(sounds.pair(name, clip, clip), generated=files[clip_name(clip)]) for clip in clips]
     with joined_processes() as process:
         report = score(
             pairs, networks, names, system, process, cache=out / "features", seed=seed, show_progress=show_progress
@@ -111,8 +111,8 @@ def greatest_hits(
         report,
         title=f"Greatest Hits: {len(clips)} clips",
         oracle=(TRUE,),
-        scores={name: found for name, found in report.scores.items() if name not in reencodings},
-        intervals={name: found for name, found in report.intervals.items() if name not in reencodings},
+        scores={name: scored for name, scored in report.scores.items() if name not in reencodings},
+        intervals={name: values for name, values in report.intervals.items() if name not in reencodings},
         findings=(robustness,) if reencodings else (),
     )
 
@@ -137,8 +137,8 @@ def _peer_sounds(folder: Path, clips: Sequence[Clip]) -> Mapping[str, Mapping[st
     if not systems:
         raise ValueError(f"{folder}: no folder in it; put each system's sounds in a folder of its own")
     names = {clip_name(clip) for clip in clips}
-    for name, found in systems.items():
-        if not names & found.keys():
+    for name, files in systems.items():
+        if not names & files.keys():
             raise ValueError(f"{folder / name}: holds none of the {len(names)} clips, such as {min(names)}")
     return systems
 
@@ -150,7 +150,7 @@ def _true_sound(clip: Clip) -> tuple[Tensor, int]:
 
 def _robustness(scores: Mapping[str, Scores]) -> Finding:
     """Timing of the predicted envelope on the original files and on each re-encoding, and the largest loss in F1."""
-    metrics = {name: {key: found.summary.get(key) for key in ROBUSTNESS} for name, found in scores.items()}
+    metrics = {name: {key: scored.summary.get(key) for key in ROBUSTNESS} for name, scored in scores.items()}
     losses = {
         name: (metrics[ORIGINAL]["onset_f1_50"] or 0) - (values["onset_f1_50"] or 0)
         for name, values in metrics.items()

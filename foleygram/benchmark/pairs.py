@@ -70,18 +70,18 @@ def match_folders(generated: Path, reference: Path, captions: Path | None = None
     Raises FileNotFoundError for a folder without sound, ValueError for two sounds of a name, when nothing matches, or a
     caption names no file.
     """
-    made, true = files_by_stem(generated), files_by_stem(reference)
-    texts = _read_captions(captions, made.keys() | true.keys()) if captions else {}
-    common = sorted(made.keys() & true.keys())
+    ours, references = files_by_stem(generated), files_by_stem(reference)
+    texts = _read_captions(captions, ours.keys() | references.keys()) if captions else {}
+    common = sorted(ours.keys() & references.keys())
     if not common:
         raise ValueError(
-            f"{generated} and {reference} have no stem in common (the first are {min(made)} and {min(true)}); "
+            f"{generated} and {reference} have no stem in common (the first are {min(ours)} and {min(references)}); "
             "name each generated file as its reference"
         )
     return Matched(
-        pairs=[_pair(stem, made[stem], true[stem], texts.get(stem)) for stem in common],
-        without_reference=[made[stem] for stem in sorted(made.keys() - true.keys())],
-        without_generated=[true[stem] for stem in sorted(true.keys() - made.keys())],
+        pairs=[_pair(stem, ours[stem], references[stem], texts.get(stem)) for stem in common],
+        without_reference=[ours[stem] for stem in sorted(ours.keys() - references.keys())],
+        without_generated=[references[stem] for stem in sorted(references.keys() - ours.keys())],
     )
 
 

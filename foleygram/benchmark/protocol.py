@@ -101,16 +101,16 @@ def protocol_changes(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list
 
 
 def _changes(prefix: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    found = []
+    changes = []
     for key in sorted(ours.keys() | theirs.keys()):
         if not prefix and key in SYSTEM_KEYS:
             continue
         a, b = ours.get(key), theirs.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _changes(f"{prefix}{key}.", a, b)
+            changes += _changes(f"{prefix}{key}.", a, b)
         elif a != b:
-            found.append(f"{prefix}{key} ({_short(b)} there, {_short(a)} here)")
-    return found
+            changes.append(f"{prefix}{key} ({_short(b)} there, {_short(a)} here)")
+    return changes
 
 
 def _short(value: Any) -> str:
@@ -126,10 +126,10 @@ def split_overlap(index: Mapping[str, Any], video_ids: Sequence[str]) -> list[st
     trained_on = index.get("trained_on")
     if not trained_on:
         return []
-    seen = sorted(set(trained_on["video_ids"]) & set(video_ids))
-    if not seen:
+    overlap = sorted(set(trained_on["video_ids"]) & set(video_ids))
+    if not overlap:
         return []
     return [
-        f"the checkpoint was trained on {len(seen)} of the {len(set(video_ids))} videos scored here "
-        f"({trained_on['data']}; first {seen[0]}): the metrics overstate its quality on unseen videos"
+        f"the checkpoint was trained on {len(overlap)} of the {len(set(video_ids))} videos scored here "
+        f"({trained_on['data']}; first {overlap[0]}): the metrics overstate its quality on unseen videos"
     ]

@@ -21,8 +21,8 @@ def randomly_projected(pipeline: FoleyGRAMPipeline, *, seed: int) -> FoleyGRAMPi
             pairs = zip(
                 random.projectors[modality].parameters(), learned.projectors[modality].parameters(), strict=True
             )
-            for fresh, known in pairs:
-                values = torch.randn(known.shape, generator=generator)
-                fresh.copy_(values * known.float().cpu().std() + known.float().cpu().mean())
+            for fresh, trained in pairs:
+                values = torch.randn(trained.shape, generator=generator)
+                fresh.copy_(values * trained.float().cpu().std() + trained.float().cpu().mean())
     parts = replace(pipeline.parts, projectors=random.to(next(learned.parameters()).dtype))
     return FoleyGRAMPipeline(parts, pipeline.spec, pipeline.sampler).to(pipeline.device)

@@ -159,7 +159,7 @@ def score_table(scores: Mapping[str, Scores], rows: Mapping[str, str], title: st
     for name in scores:
         table.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for label, key in rows.items():
-        if any(found.summary.get(key) is not None for found in scores.values()):
+        if any(scored.summary.get(key) is not None for scored in scores.values()):
             table.add_row(label, *(cell(key, found.summary.get(key)) for found in scores.values()))
     return table
 
@@ -211,7 +211,7 @@ def cell(key: str, value: float | int | None) -> str:
 
 def write_rows(path: Path, scores: Mapping[str, Scores]) -> None:
     """Write the row of every clip in every condition as CSV, atomically."""
-    rows: list[Row] = [{"condition": name, **row} for name, found in scores.items() for row in found.rows]
+    rows: list[Row] = [{"condition": name, **row} for name, scored in scores.items() for row in scored.rows]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)

@@ -97,16 +97,16 @@ def evaluate(
     indices = pick_clips(len(dataset), limit)
     partners = pick_partners(dataset, indices, seed) if any(c.borrows for c in conditions) else {}
     with joined_processes() as process, _kept_or_temporary(sounds) as folder:
-        kept = ClipSounds(folder, system | {"data_sha256": data_fingerprint(dataset)})
+        clip_sounds = ClipSounds(folder, system | {"data_sha256": data_fingerprint(dataset)})
         own = process.share(indices)
         for projected, chosen in _by_projections(pipeline, conditions, seed):
             with progress_bar("generating", len(own), shown=process.first and show_progress) as advance:
                 generate_sounds(
-                    projected, dataset, kept, conditions=chosen, indices=own, partners=partners,
+                    projected, dataset, clip_sounds, conditions=chosen, indices=own, partners=partners,
                     options=options, seed=seed, batch_size=batch_size, progress=advance,
                 )  # fmt: skip
         all_gather(None)  # the references that other processes write are there from here on
-        pairs = clip_pairs(dataset, kept, conditions, indices, partners)
+        pairs = clip_pairs(dataset, clip_sounds, conditions, indices, partners)
         report = score(pairs, networks, names, system, process, cache=cache, seed=seed, show_progress=show_progress)
     alignment: dict[str, float] = {}
     findings: list[Finding] = []

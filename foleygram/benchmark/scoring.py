@@ -147,7 +147,7 @@ def score(
         | scoring_protocol(metrics, references, networks.judge_folder, embedders=embedded.protocol),
         scores=scores,
         pairs=dict(pairs),
-        intervals={name: bootstrap_intervals(found.rows, seed=seed) for name, found in scores.items()},
+        intervals={name: bootstrap_intervals(scored.rows, seed=seed) for name, scored in scores.items()},
         labels=embedded.labels,
         remarks=remarks,
         notes=(*_few(references), *embedded.notes),

@@ -89,8 +89,8 @@ def parse_condition(name: str) -> Condition:
     a name that is none.
     """
     letters, _, envelope = SHORT_NAMES.get(name, name).partition("+")
-    known = bool(letters) and set(letters) <= LETTERS.keys() and len(set(letters)) == len(letters)
-    if not known or envelope not in ("", "predicted", "true", "onsets"):
+    valid = bool(letters) and set(letters) <= LETTERS.keys() and len(set(letters)) == len(letters)
+    if not valid or envelope not in ("", "predicted", "true", "onsets"):
         raise ValueError(
             f"unknown condition {name!r}; give letters of a, v, t, perhaps with +true, +onsets or +predicted "
             "(avt, vt+true), or predicted or true"
@@ -110,8 +110,8 @@ def condition_batch(condition: Condition, own: list[dict[str, Any]], other: list
 
     `own` and `other` are items of a data set (`MediaClips`), B each; another video's tokens come from `other`'s frames.
     """
-    kept = {READ_FOR[modality] for modality in condition.modalities} | {"motion", "motion_ages"}
-    batch = {key: value for key, value in collate_clips(own).items() if key in kept}
+    names = {READ_FOR[modality] for modality in condition.modalities} | {"motion", "motion_ages"}
+    batch = {key: value for key, value in collate_clips(own).items() if key in names}
     if condition.other_video:
         batch["frames"] = torch.stack([item["frames"] for item in other])
     return batch

@@ -32,10 +32,10 @@ class ClipSounds:
         folder.mkdir(parents=True, exist_ok=True)
         if record.is_file():
             try:
-                found = read_json(record)
+                recorded = read_json(record)
             except ValueError as error:
                 raise ValueError(f"{record}: {error}; choose another --out or remove {folder}") from None
-            changed = sorted(key for key in found.keys() | content.keys() if found.get(key) != content.get(key))
+            changed = sorted(key for key in recorded.keys() | content.keys() if recorded.get(key) != content.get(key))
             if changed:
                 raise ValueError(
                     f"{folder}: holds the sounds of a run with another {', '.join(changed)}; "

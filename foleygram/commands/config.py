@@ -25,12 +25,12 @@ def read_options(context: typer.Context, path: Path | None) -> Path | None:
         raise typer.BadParameter(f"{path}: invalid YAML ({error})", context) from error
     if not isinstance(content, dict):
         raise typer.BadParameter(f"{path}: contains no options; write one `name: value` per line", context)
-    known = {name: p for p in context.command.params for name in (p.name or "", _option(p))}
-    unknown = sorted(str(key) for key in content if str(key) not in known)
+    parameters = {name: p for p in context.command.params for name in (p.name or "", _option(p))}
+    unknown = sorted(str(key) for key in content if str(key) not in parameters)
     if unknown:
-        options = ", ".join(sorted({_option(p) for p in known.values()} - {"config", "help"}))
+        options = ", ".join(sorted({_option(p) for p in parameters.values()} - {"config", "help"}))
         raise typer.BadParameter(f"{path}: unknown key {', '.join(unknown)}; known: {options}", context)
-    values = {known[str(key)].name: _plain(value) for key, value in content.items() if value is not None}
+    values = {parameters[str(key)].name: _plain(value) for key, value in content.items() if value is not None}
     context.default_map = {**(context.default_map or {}), **{str(name): value for name, value in values.items()}}
     return path
 

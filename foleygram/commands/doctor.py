@@ -100,12 +100,12 @@ def machine() -> Iterator[tuple[str, str]]:
     for name, codecs, mode in (("decodes", DECODERS, "r"), ("encodes", ENCODERS, "w")):
         yield name, ", ".join(codec for codec in codecs if _has_codec(av, codec, mode))
     for extra, (package, purpose) in EXTRAS.items():
-        found = _installed(package)
-        state = f"{package} {found}" if found else f"not installed: pip install 'foleygram[{extra}]'"
+        build = _installed(package)
+        state = f"{package} {build}" if build else f"not installed: pip install 'foleygram[{extra}]'"
         yield f"[{extra}]", f"{purpose}: {state}"
     for name in ("torchvision", "torchaudio"):
-        if found := _installed(name):
-            yield "warning", f"{name} {found} is installed; a build for another torch stops foleygram from importing"
+        if build := _installed(name):
+            yield "warning", f"{name} {build} is installed; a build for another torch stops foleygram from importing"
 
 
 def _has_codec(av: Any, name: str, mode: str) -> bool:
@@ -139,8 +139,8 @@ def config_items(path: Path) -> list[Item]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a YAML file ({error})") from error
-    found = dict.fromkeys(_paths(content))
-    return [_config_item(name, path.parent) for name in found]
+    paths = dict.fromkeys(_paths(content))
+    return [_config_item(name, path.parent) for name in paths]
 
 
 def _paths(content: Any) -> Iterator[str]:

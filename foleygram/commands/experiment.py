@@ -117,8 +117,8 @@ def objectives(
         setup, budget = _training(
             rendered, scored, out, checkpoint, media, configs, alignment_steps, generation_steps, limit, steps
         )
-        found = training_experiments.compare_objectives(out, setup, budget, seed=seed, device=pick_device(device))
-        report_results(training_reports.objectives_report(found), out)
+        results = training_experiments.compare_objectives(out, setup, budget, seed=seed, device=pick_device(device))
+        report_results(training_reports.objectives_report(results), out)
 
 
 def sensitivity(
@@ -131,8 +131,8 @@ def sensitivity(
         from foleygram.experiments import training_experiments, training_reports
 
         setup, budget = _training(rendered, scored, out, checkpoint, media, configs, alignment_steps, 0, None, None)
-        found = training_experiments.alignment_sensitivity(out, setup, budget, seed=seed)
-        report_results(training_reports.sensitivity_report(found), out)
+        results = training_experiments.alignment_sensitivity(out, setup, budget, seed=seed)
+        report_results(training_reports.sensitivity_report(results), out)
 
 
 def control(
@@ -147,8 +147,8 @@ def control(
         from foleygram.experiments import training_experiments, training_reports
 
         setup, budget = _training(rendered, scored, out, checkpoint, media, configs, 0, generation_steps, limit, steps)
-        found = training_experiments.compare_controls(out, setup, budget, seed=seed, device=pick_device(device))
-        report_results(training_reports.control_report(found), out)
+        results = training_experiments.compare_controls(out, setup, budget, seed=seed, device=pick_device(device))
+        report_results(training_reports.control_report(results), out)
 
 
 def spaces(
@@ -162,8 +162,8 @@ def spaces(
 
         folders = {}
         for text in start:
-            name, found, folder = text.partition("=")
-            if not found or not name or name in folders:
+            name, separator, folder = text.partition("=")
+            if not separator or not name or name in folders:
                 raise ValueError(f"--start {text}: write NAME=FOLDER, each name once")
             folders[name] = Path(folder)
         sets = {n: (shipped(f), *_frozen(f, rendered, scored, media or out / "media")) for n, f in folders.items()}

@@ -80,16 +80,16 @@ def train(context: typer.Context) -> None:
 
 def _shipped_configs(arguments: list[str]) -> list[str]:
     """The arguments with the path of a shipped YAML in place of its name, where there is no such file here."""
-    found = [str(shipped(one)) if before in ("--config", "-c") else one for before, one in pairwise(["", *arguments])]
-    return [f"--config={shipped(one[9:])}" if one.startswith("--config=") else one for one in found]
+    argv = [str(shipped(one)) if before in ("--config", "-c") else one for before, one in pairwise(["", *arguments])]
+    return [f"--config={shipped(one[9:])}" if one.startswith("--config=") else one for one in argv]
 
 
 def _without_optimizers(arguments: list[str]) -> list[str]:
     """The arguments; raises ValueError for Lightning's options that would replace a stage's own optimiser."""
     for argument in arguments:
-        if found := re.match(r"--(optimizer|lr_scheduler)\b", argument):
+        if option := re.match(r"--(optimizer|lr_scheduler)\b", argument):
             raise ValueError(
-                f"{found[0]}: a stage builds its own optimiser, whose parts learn at rates of their own; set "
+                f"{option[0]}: a stage builds its own optimiser, whose parts learn at rates of their own; set "
                 "--model.init_args.lr, and vision_lr or projectors_lr where the YAML has them"
             )
     return arguments
@@ -138,10 +138,10 @@ def _stage_cli() -> type["LightningCLI"]:
             """Give callbacks and loggers without a folder the run's."""
             trainer = self._get(self.config, "trainer")
             for part in (*_listed(trainer.callbacks), *_listed(trainer.logger)):
-                given = part.get("init_args") or {}
+                init_args = part.get("init_args") or {}
                 for name in ("dirpath", "save_dir"):
-                    if name in given and given[name] in (None, "."):
-                        given[name] = trainer.default_root_dir or "."
+                    if name in init_args and init_args[name] in (None, "."):
+                        init_args[name] = trainer.default_root_dir or "."
 
         def before_fit(self) -> None:
             """Refuse a new run that would overwrite the `last.ckpt` of an earlier one."""
@@ -193,8 +193,8 @@ def _reason(error: BaseException) -> BaseException:
     root = error
     while root.__cause__ is not None and _is_the_parsers(root):
         root = root.__cause__
-    found = re.search(r"Problem with given class_path '(\S+)':\n\s+(.+)", str(error))
-    return ValueError(f"{found[1]}: {found[2]}") if found and "Not a valid subclass" in str(root) else root
+    match = re.search(r"Problem with given class_path '(\S+)':\n\s+(.+)", str(error))
+    return ValueError(f"{match[1]}: {match[2]}") if match and "Not a valid subclass" in str(root) else root
 
 
 def _is_the_parsers(error: BaseException) -> bool:

@@ -47,26 +47,26 @@ def export(
     with reported():
         if spec is None and base is None:
             raise ValueError("the clip's rates are missing: give --spec or --base")
-        known: dict[str, Any] = read_index(base) if base else {}
-        sampler = (sampler_settings(known) or SamplerSettings()).override(
+        base_index: dict[str, Any] = read_index(base) if base else {}
+        sampler = (sampler_settings(base_index) or SamplerSettings()).override(
             num_inference_steps=steps, guidance_scale=guidance, apg_scale=apg_scale, solver=solver,
             sigma_min=sigma_min, sigma_max=sigma_max,
         )  # fmt: skip
         rates = read_spec(spec or base / INDEX)  # type: ignore[operator]
         licences = dict(_part_and_licence(text) for text in licence or ())
-        seen = seen_videos(trained_on or (), known.get("trained_on"))
+        videos = seen_videos(trained_on or (), base_index.get("trained_on"))
         with tempfile.TemporaryDirectory() as unpacked:
             if run.is_file() or is_sharded(run):
                 unpack_checkpoint(run, Path(unpacked))
                 run = Path(unpacked)
             export_release(
-                run, out, rates, sampler, base=base, backbone=backbone, half=half, licences=licences, trained_on=seen
+                run, out, rates, sampler, base=base, backbone=backbone, half=half, licences=licences, trained_on=videos
             )
 
 
 def _part_and_licence(text: str) -> tuple[str, str]:
-    part, found, licence = text.partition("=")
-    if not found or not licence:
+    part, separator, licence = text.partition("=")
+    if not separator or not licence:
         raise ValueError(f"--licence {text}: write PART=LICENCE, such as transformer='Stability AI Community License'")
     return part, licence
 

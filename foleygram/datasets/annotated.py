@@ -43,11 +43,11 @@ def _listed(folder: Path) -> list[Clip]:
     if not events:
         raise ValueError(f"{path}: no onset in it")
     clips = []
-    for name, found in sorted(events.items()):
+    for name, file_events in sorted(events.items()):
         video = (folder / name).resolve()
         if not video.is_relative_to(folder.resolve()) or not video.is_file():
             raise FileNotFoundError(f"{path}: names {name}, which is not in {folder}")
-        times = tuple(sorted(found, key=lambda event: event.time))
+        times = tuple(sorted(file_events, key=lambda event: event.time))
         clips.append(Clip(video.stem, video, video, 0.0, probe(video).duration_sec, times))
     return clips
 

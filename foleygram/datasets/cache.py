@@ -82,12 +82,12 @@ class CachedClips(Dataset):
 
     def names(self) -> list[tuple[str, float | None]]:
         """Video and start in seconds of each clip, if the cache records them."""
-        found: list[tuple[str, float | None]] = []
+        clips: list[tuple[str, float | None]] = []
         for number, shard in enumerate(self.manifest["shards"]):
             count = shard["count"]
             starts = self._shard(number).get_tensor("start").tolist() if "start" in shard["fields"] else [None] * count
-            found += zip(shard["strings"].get("video_id", [""] * count), starts, strict=True)
-        return found
+            clips += zip(shard["strings"].get("video_id", [""] * count), starts, strict=True)
+        return clips
 
     def _shard(self, shard: int) -> Any:
         if shard not in self._open:
@@ -256,8 +256,8 @@ def check_manifest(
         return
     folders = [encoders] if isinstance(encoders, str) else encoders
     for name, expected in identity.get("encoders", {}).items():
-        found = [path for path in (Path(folder) / name for folder in folders) if path.is_file()]
-        if not found:
+        present = [path for path in (Path(folder) / name for folder in folders) if path.is_file()]
+        if not present:
             raise ValueError(f"{source}: made with {name}, which is not in {', '.join(folders)}; name its folder too")
-        if expected not in [content_hash(path) for path in found]:
-            raise ValueError(f"{source}: made by another network than {found[0]}; write the cache again")
+        if expected not in [content_hash(path) for path in present]:
+            raise ValueError(f"{source}: made by another network than {present[0]}; write the cache again")

@@ -152,21 +152,21 @@ class ShardedClips(IterableDataset):
 
     def _clips(self, order: Sequence[int], first: int, count: int) -> Iterator[dict[str, Any]]:
         """`count` clips from place `first` on; where some are missing, the first of the rest again."""
-        given = 0
-        while given < count:
-            found = 0
+        num_given = 0
+        while num_given < count:
+            num_read = 0
             for shard, start, stop in segments(self.counts, order, first, count):
-                for clip in itertools.islice(self._shard(shard, start, stop), count - given):
-                    found, given = found + 1, given + 1
+                for clip in itertools.islice(self._shard(shard, start, stop), count - num_given):
+                    num_read, num_given = num_read + 1, num_given + 1
                     yield clip
-            if not found:
+            if not num_read:
                 raise ValueError(
                     f"{self.source}: none of {count} clips could be read (see the log); are the shards there?"
                 )
 
     def _shard(self, shard: int, start: int, stop: int) -> Iterator[dict[str, Any]]:
         """The clips of a shard's rows that can be read."""
-        name, given = self.names[shard], 0
+        name, num_given = self.names[shard], 0
         problems: list[Exception] = []
         for sample in itertools.islice(self._samples(name, problems), start, stop):
             try:
@@ -174,14 +174,14 @@ class ShardedClips(IterableDataset):
             except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
                 problems.append(error)
                 continue
-            given += 1
+            num_given += 1
             yield clip
-        if given < stop - start and name not in self._reported:
+        if num_given < stop - start and name not in self._reported:
             self._reported.add(name)
             why = str(problems[0])[:200] if problems else "it ends early"
             log.warning(
                 "%s: %s lacks %d of %d clips (%s); others take their place",
-                self.source, name, stop - start - given, stop - start, why,
+                self.source, name, stop - start - num_given, stop - start, why,
             )  # fmt: skip
 
     def _samples(self, name: str, problems: list[Exception]) -> Iterator[dict[str, Any]]:

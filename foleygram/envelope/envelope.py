@@ -62,10 +62,10 @@ class Envelope:
 
     def at(self, times_sec: np.ndarray) -> np.ndarray:
         """Values (n,) at `times_sec` (n,) by linear interpolation, float32; 0 outside the envelope."""
-        known = np.arange(len(self.values)) / self.rate
+        value_times = np.arange(len(self.values)) / self.rate
         # A time computed elsewhere may pass the last value by a rounding error.
-        times = np.where(np.abs(times_sec - known[-1]) < 1e-6, known[-1], times_sec)
-        return np.interp(times, known, self.values, left=0.0, right=0.0).astype(np.float32)
+        times = np.where(np.abs(times_sec - value_times[-1]) < 1e-6, value_times[-1], times_sec)
+        return np.interp(times, value_times, self.values, left=0.0, right=0.0).astype(np.float32)
 
     def resampled(self, rate: float) -> "Envelope":
         """The same curve with `rate` values per second, by linear interpolation."""

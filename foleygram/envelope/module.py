@@ -80,9 +80,9 @@ class EnvelopeModule(Stage):
         self.log("val_loss", self._loss(logits, truth, batch["motion_ages"]), prog_bar=True, **over)
         self.log("val_e_l1", (predicted - truth).abs().mean(), **over)
         width = round(SMOOTHING_SEC * self.predictor.config.envelope_rate)
-        found = correlations(smooth(predicted, width), smooth(truth, width))
-        mean = found.sum() / max(1, len(found))  # every process logs it, or they would wait for one another
-        self.log("val_correlation", mean, batch_size=len(found), prog_bar=True, sync_dist=True)
+        correlation = correlations(smooth(predicted, width), smooth(truth, width))
+        mean = correlation.sum() / max(1, len(correlation))  # every process logs it, or they would wait for one another
+        self.log("val_correlation", mean, batch_size=len(correlation), prog_bar=True, sync_dist=True)
         self._count_onsets(predicted.cpu().numpy(), truth.cpu().numpy())
 
     def on_validation_epoch_start(self) -> None:

@@ -101,11 +101,11 @@ def _outcomes(
 ) -> Iterator[tuple[int, Features | str]]:
     batches = _Batches(embedder, batch_size)
     with ThreadPoolExecutor(num_readers) as pool:
-        for index, found in _read_ahead(pool, clips, embedder, cache, num_readers):
-            if not isinstance(found, _Windows):
-                yield index, found
+        for index, windows in _read_ahead(pool, clips, embedder, cache, num_readers):
+            if not isinstance(windows, _Windows):
+                yield index, windows
                 continue
-            for finished, item, embeddings in batches.add(index, found):
+            for finished, item, embeddings in batches.add(index, windows):
                 yield finished, _kept(clips[finished], item, embeddings, cache)
     for finished, item, embeddings in batches.flush():
         yield finished, _kept(clips[finished], item, embeddings, cache)
@@ -137,9 +137,9 @@ def _read(clip: AudioClip, embedder: AudioEmbedder, cache: FeatureCache | None) 
         key = None
         if cache is not None and clip.path.is_file():
             key = feature_key(clip, embedder)
-            kept = cache.read(key)
-            if kept is not None:
-                return kept
+            cached = cache.read(key)
+            if cached is not None:
+                return cached
         rate = embedder.sample_rate
         audio = read_audio(clip.path, sample_rate=rate, channels=1, start=clip.start, seconds=clip.seconds)[0]
         if clip.seconds is not None:

@@ -104,9 +104,9 @@ def _video_features(clip: AudioClip, network: I3D, cache: FeatureCache | None) -
     key: dict[str, Any] = {"start": clip.start, "seconds": clip.seconds, "embedder": dict(network.identity)}
     if cache is not None and clip.path.is_file():
         key["content"] = content_hash(clip.path)
-        kept = cache.read(key)
-        if kept is not None:
-            return kept
+        cached = cache.read(key)
+        if cached is not None:
+            return cached
     seconds = run_isolated(probe, clip.path).duration_sec - clip.start if clip.seconds is None else clip.seconds
     times = motion_times(clip.start, seconds, FRAME_RATE)
     count = (len(times) - 1) // STACK
@@ -121,7 +121,7 @@ def _video_features(clip: AudioClip, network: I3D, cache: FeatureCache | None) -
     embeddings = torch.cat(parts)
     if not bool(torch.isfinite(embeddings).all()):
         raise ValueError(f"{clip}: its embeddings hold values that are not finite")
-    found = Features(embeddings, len(embeddings), peak=1.0)
+    features = Features(embeddings, len(embeddings), peak=1.0)
     if cache is not None:
-        cache.write(key, found)
-    return found
+        cache.write(key, features)
+    return features

@@ -86,8 +86,8 @@ class Statistic:
 
     def value(self, columns: Columns) -> float | None:
         """The value with every clip counted once; None where it is not defined."""
-        found = float(self(columns, np.ones((1, len(columns[self.columns[0]])), np.int64))[0])
-        return None if math.isnan(found) else found
+        value = float(self(columns, np.ones((1, len(columns[self.columns[0]])), np.int64))[0])
+        return None if math.isnan(value) else value
 
 
 ONSETS = {
@@ -137,9 +137,9 @@ STATISTICS = {
 
 def statistics_of(columns: Iterable[str]) -> dict[str, Statistic]:
     """The metrics that `columns` suffice for; every column of CLAP-scores has its mean."""
-    known = set(columns)
+    available = set(columns)
     scores = {name: Statistic(mean, (name,)) for name in columns if name.startswith((AUDIO_SCORE, TEXT_SCORE))}
-    return {name: metric for name, metric in STATISTICS.items() if known.issuperset(metric.columns)} | scores
+    return {name: metric for name, metric in STATISTICS.items() if available.issuperset(metric.columns)} | scores
 
 
 def columns_of(rows: Sequence[Row]) -> Columns:

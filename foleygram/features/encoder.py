@@ -78,19 +78,19 @@ class FeatureEncoder:
         """
         self.networks.to(next(value for value in batch.values() if isinstance(value, Tensor)).device)
         always = {*self.fields, "start", "seconds_start", "seconds_total"}
-        kept = {name: value for name, value in batch.items() if not isinstance(value, Tensor) or name in always}
+        encoded = {name: value for name, value in batch.items() if not isinstance(value, Tensor) or name in always}
         if "motion" in self.fields:
-            kept["motion_ages"] = batch["motion_ages"]
+            encoded["motion_ages"] = batch["motion_ages"]
         if "latents" in self.fields:
             audio = fit_length(batch["audio"], self.spec.num_padded_samples)
-            kept["latents_mean"], kept["latents_scale"] = encode_audio(
+            encoded["latents_mean"], encoded["latents_scale"] = encode_audio(
                 self.parts["vae"], audio.to(self.parts["vae"].dtype)
             )
         if "control_latents" in self.fields:
-            kept["control_latents"] = self._control(batch)
+            encoded["control_latents"] = self._control(batch)
         if "embeddings" in self.fields:
-            kept |= self._embeddings(batch)
-        return kept
+            encoded |= self._embeddings(batch)
+        return encoded
 
     def _control(self, batch: dict[str, Any]) -> Tensor:
         """Control latents (B, V, C, T) of the clips' envelopes."""

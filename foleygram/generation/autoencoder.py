@@ -145,11 +145,11 @@ def _widened(marks: Tensor, width: int) -> Tensor:
 
 def _spans(marks: Tensor, gap: int) -> Iterable[tuple[int, int]]:
     """Starts and ends of the runs of marks (L,); runs that lie at most `gap` apart are one."""
-    found: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     edges = torch.diff(marks.int(), prepend=torch.zeros(1), append=torch.zeros(1)).nonzero()[:, 0].tolist()
     for start, end in zip(edges[::2], edges[1::2], strict=True):
-        if found and start - found[-1][1] <= gap:
-            found[-1] = (found[-1][0], end)
+        if spans and start - spans[-1][1] <= gap:
+            spans[-1] = (spans[-1][0], end)
         else:
-            found.append((start, end))
-    return found
+            spans.append((start, end))
+    return spans

@@ -142,20 +142,20 @@ class AutoencoderTraining(Stage):
         options = self.hparams
         # A KL term shrinks latents until the noise hides them, or lets them grow to 38 (docs/log.md): bound the power.
         excess = (latents.square().mean((0, 2)) - 1).relu().mean()
-        found = {
+        losses = {
             "spectral": self.distance(audio_hat, audio),
             "waveform": relative_l1(audio_hat.float(), audio),
             "level": self.distance.level(audio_hat, audio),
             "excess": excess,
         }
         weighted = {"waveform": options.waveform_weight, "level": options.level_weight, "excess": options.power_weight}
-        loss = found["spectral"] + sum(weight * found[name] for name, weight in weighted.items())
+        loss = losses["spectral"] + sum(weight * losses[name] for name, weight in weighted.items())
         if self.discriminator is not None:
             sides = self.discriminator.losses(audio_hat, audio)
-            found |= sides._asdict()
+            losses |= sides._asdict()
             loss = loss + sides.discriminator + options.adversarial_weight * sides.generator
             loss = loss + options.feature_weight * sides.features
-        return found | {"loss": loss}
+        return losses | {"loss": loss}
 
     def _with_curves(self, audio: Tensor) -> Tensor:
         count = self._num_curves(len(audio))

@@ -44,11 +44,11 @@ class SpectralDiscriminator(nn.Module):
             shape = torch.hann_window(window, device=audio.device)
             spectrum = torch.stft(flat, window, window // 4, window=shape, normalized=True, return_complex=True)
             hidden = rearrange(torch.view_as_real(spectrum), "b bins frames parts -> b parts frames bins")
-            found = []
+            activations = []
             for layer in list(layers)[:-1]:  # type: ignore[call-overload]
                 hidden = leaky_relu(layer(hidden), 0.2)
-                found.append(hidden)
-            outputs.append([*found, layers[-1](hidden)])  # type: ignore[index]
+                activations.append(hidden)
+            outputs.append([*activations, layers[-1](hidden)])  # type: ignore[index]
         return outputs
 
     def losses(self, audio_hat: Tensor, audio: Tensor) -> AdversarialLosses:

@@ -156,9 +156,9 @@ def _refuse_what_differs(
         "activations other than Snake": not (encoder.get("use_snake") and decoder.get("use_snake")),
         "a final tanh": bool(decoder.get("final_tanh", False)),
     }
-    found = [text for text, differs in differences.items() if differs]
-    if found:
-        raise ValueError(f"{path}: has {', '.join(found)}; diffusers' classes cannot be this model")
+    unsupported = [text for text, differs in differences.items() if differs]
+    if unsupported:
+        raise ValueError(f"{path}: has {', '.join(unsupported)}; diffusers' classes cannot be this model")
 
 
 def _native_config(

@@ -154,9 +154,9 @@ def subtitle_text(data: bytes, codec: str) -> str:
 def _text_packet(packet: Any, text: str, codec: str) -> Any:
     plain = re.sub(r"</?[a-zA-Z][^>]*>", "", text).encode()
     data = len(plain).to_bytes(2, "big") + plain if codec == "mov_text" else text.encode()
-    made = av.Packet(data)
-    made.pts, made.dts, made.duration, made.time_base = packet.pts, packet.pts, packet.duration, packet.time_base
-    return made
+    copy = av.Packet(data)
+    copy.pts, copy.dts, copy.duration, copy.time_base = packet.pts, packet.pts, packet.duration, packet.time_base
+    return copy
 
 
 def contents(path: str | Path) -> dict[str, str]:

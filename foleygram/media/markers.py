@@ -40,10 +40,10 @@ def with_cues(wav: bytes, markers: Sequence[Marker]) -> bytes:
         raise ValueError("not a complete WAV file: it has no format or no samples")
     rate, block = struct.unpack("<I4xH", formats[0][4:14])
     samples = len(sounds[0]) // block
-    kept = [(name, body) for name, body in chunks if name != b"cue " and not (name == b"LIST" and body[:4] == b"adtl")]
+    rest = [(name, body) for name, body in chunks if name != b"cue " and not (name == b"LIST" and body[:4] == b"adtl")]
     if markers:
-        kept += _cue_chunks(sorted(markers), rate, samples)
-    body = b"WAVE" + b"".join(_chunk(name, part) for name, part in kept)
+        rest += _cue_chunks(sorted(markers), rate, samples)
+    body = b"WAVE" + b"".join(_chunk(name, part) for name, part in rest)
     if len(body) >= 2**32:
         raise ValueError(f"a WAV file of {len(body)} bytes: it holds at most 4 GiB")
     return b"RIFF" + struct.pack("<I", len(body)) + body

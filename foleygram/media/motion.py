@@ -39,11 +39,11 @@ def read_motion(
             return read_frames(path, times, size=size, fast=fast)
         stamps = _time_stamps(container, stream)
     step = math.ceil((len(stamps) - 1) / max(stamps[-1] - stamps[0], 1e-6) / rate - SAME_RATE) if len(stamps) > 1 else 1
-    kept = stamps[:: max(step, 1)]
+    frame_times = stamps[:: max(step, 1)]
     following = np.append(stamps[1:], stamps[-1] + 1 / rate)[:: max(step, 1)]
-    shown = np.maximum(np.searchsorted(kept, times + TIE_SEC, side="right") - 1, 0)
-    frames, ages = read_frames(path, (kept + following)[shown] / 2, size=size, fast=fast)
-    ages = times - (kept + following)[shown] / 2 + ages.numpy()
+    shown = np.maximum(np.searchsorted(frame_times, times + TIE_SEC, side="right") - 1, 0)
+    frames, ages = read_frames(path, (frame_times + following)[shown] / 2, size=size, fast=fast)
+    ages = times - (frame_times + following)[shown] / 2 + ages.numpy()
     return Frames(frames, torch.from_numpy(ages.clip(0)).float())
 
 

@@ -93,9 +93,9 @@ def mux(
         if suffix != out_path.suffix:
             reason = "frames hidden by an edit list" if hidden else video.codec.canonical_name
             notes.append(f"{suffix[1:]} because {out_path.suffix[1:]} cannot carry {reason}")
-        wanted = codec or SOUNDS[out_path.suffix][0]
-        stands = wanted in SOUNDS[suffix] and (codec is not None or (suffix, wanted) != (".mkv", "aac"))
-        codec = wanted if stands else SOUNDS[suffix][0]
+        preferred = codec or SOUNDS[out_path.suffix][0]
+        fits = preferred in SOUNDS[suffix] and (codec is not None or (suffix, preferred) != (".mkv", "aac"))
+        codec = preferred if fits else SOUNDS[suffix][0]
         rates = frozenset({FALLBACK_RATE}) if (suffix, codec) == (".mkv", "aac") else RATES.get(codec)
         if rates is not None and sample_rate not in rates:
             audio, sample_rate = resample(audio, sample_rate, FALLBACK_RATE), FALLBACK_RATE

@@ -88,7 +88,7 @@ def _scores(folder: Path, index: Mapping[str, Any]) -> Iterator[str]:
     yield f"| | {' | '.join(summary)} |"
     yield f"|---|{'---|' * len(summary)}"
     for metric, label in SHOWN.items():
-        values = [found.get(metric) for found in summary.values()]
+        values = [metrics.get(metric) for metrics in summary.values()]
         if any(isinstance(value, float) for value in values):
             yield f"| {label} | {' | '.join(f'{v:.3f}' if isinstance(v, float) else '-' for v in values)} |"
 

@@ -50,8 +50,8 @@ def envelope_of_request(
         raise ValueError(f"envelope is {envelope!r:.50}: give 'predicted' or an Envelope; 'audio' needs a file")
     device = predictor.device
     values = predictor.predict_long(video.motion[None].to(device), video.motion_ages[None].to(device))
-    kept = round(video.seconds * spec.envelope_rate) + 1
-    return Envelope(values[0, :kept].float().cpu().numpy(), spec.envelope_rate)
+    num_values = round(video.seconds * spec.envelope_rate) + 1
+    return Envelope(values[0, :num_values].float().cpu().numpy(), spec.envelope_rate)
 
 
 class ConditionEncoder:

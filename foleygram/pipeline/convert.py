@@ -77,13 +77,13 @@ def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
     if out.exists():
         raise FileExistsError(f"{out}: already there; choose another folder or remove it")
     if source.suffix == ".pth" or (source / LANGUAGEBIND[0]).is_dir() or (source / "log" / "hps.json").is_file():
-        found = _read_encoders(source, tokenizer)
+        encoders = _read_encoders(source, tokenizer)
         with atomic_path(out) as folder:
-            _save(found.parts, folder)
-            spec = ClipSpec(image_size=found.image_size, frame_transform=found.frame_transform)
-            licences = dict.fromkeys(found.parts, found.licence)
-            write_index(folder, spec, None, licences, temperature=found.temperature)
-        return found.converted
+            _save(encoders.parts, folder)
+            spec = ClipSpec(image_size=encoders.image_size, frame_transform=encoders.frame_transform)
+            licences = dict.fromkeys(encoders.parts, encoders.licence)
+            write_index(folder, spec, None, licences, temperature=encoders.temperature)
+        return encoders.converted
     if (source / CONFIG).is_file():
         parts = load_native(source)
         with atomic_path(out) as folder:

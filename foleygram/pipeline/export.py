@@ -31,15 +31,15 @@ def seen_videos(sources: Sequence[Path], known: Mapping[str, Any] | None = None)
     names, ids = ([known["data"]], set(known["video_ids"])) if known else ([], set())
     for source in sources:
         if source.is_dir():
-            found = {video for video, _ in CachedClips(source, fields=()).names() if video}
+            video_ids = {video for video, _ in CachedClips(source, fields=()).names() if video}
         elif source.is_file():
-            found = set(source.read_text(encoding="utf-8-sig").split())
+            video_ids = set(source.read_text(encoding="utf-8-sig").split())
         else:
             raise FileNotFoundError(f"{source}: neither a cache nor a list of ids")
-        if not found:
+        if not video_ids:
             raise ValueError(f"{source}: names no video")
         names.append(source.name)
-        ids |= found
+        ids |= video_ids
     return {"data": ", ".join(dict.fromkeys(names)), "video_ids": sorted(ids)} if ids else {}
 
 
@@ -95,11 +95,11 @@ def export_release(
         raise FileNotFoundError(f"{run}: no such folder or checkpoint; give what the run wrote as model.init_args.out")
     if not any((run / name).is_dir() for name in PARTS):
         raise FileNotFoundError(f"{run}: holds none of {', '.join(PARTS)}, so nothing of it would be exported")
-    known = licences_of(base) if base else {}
+    base_licences = licences_of(base) if base else {}
     holders = {name: source for name in PARTS for source in (base, run) if source and (source / name).is_dir()}
     frozen = vars(load_backbone(backbone)) if backbone is not None else {}
     added = {name: part for name, part in frozen.items() if part is not None and name not in holders}
-    known |= dict.fromkeys(added, licence_of(str(backbone)) or f"unknown: from {backbone}")
+    base_licences |= dict.fromkeys(added, licence_of(str(backbone)) or f"unknown: from {backbone}")
     refuse_missing(run, [*holders, *added])
     _make_room(out, [*holders, *added], {Path(source).resolve() for source in (run, base, backbone) if source})
     for name, source in holders.items():
@@ -111,7 +111,7 @@ def export_release(
             tensors = {k: v.half() if v.dtype == torch.float32 else v for k, v in load_file(path).items()}
             with atomic_path(path) as temporary:
                 save_file(tensors, temporary, metadata={"format": "pt"})
-    write_index(out, spec, sampler, {**known, **licences}, trained_on)
+    write_index(out, spec, sampler, {**base_licences, **licences}, trained_on)
 
 
 def _make_room(out: Path, names: Collection[str], sources: Collection[Path]) -> None:

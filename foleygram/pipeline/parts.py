@@ -79,16 +79,16 @@ class Encoders:
 
     def bring(self, *names: str) -> None:
         """Under offloading, have exactly the networks `names` on the device; otherwise nothing is moved."""
-        wanted = frozenset(names)
-        if self._resident is None or wanted == self._resident:
+        needed = frozenset(names)
+        if self._resident is None or needed == self._resident:
             return
         for name, network in self.networks().items():  # out before in: never both at once
-            if name not in wanted:
+            if name not in needed:
                 network.to("cpu")
         for name, network in self.networks().items():
-            if name in wanted:
+            if name in needed:
                 network.to(self.device)
-        self._resident = wanted
+        self._resident = needed
 
     @torch.inference_mode()
     def embed(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:

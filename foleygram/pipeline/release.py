@@ -72,14 +72,14 @@ def class_path(name: str, folder: Path | None = None) -> str:
         return PARTS[name]
     try:
         content = read_json(config)
-        found = content.get("tokenizer_class" if name == "tokenizer" else "class_path") or PARTS[name]
+        class_path = content.get("tokenizer_class" if name == "tokenizer" else "class_path") or PARTS[name]
     except (ValueError, AttributeError):
         return PARTS[name]
     if name == "tokenizer":
-        return CLIP_TOKENIZER if str(found).startswith("CLIP") else PARTS[name]
-    if found != PARTS[name] and not str(found).startswith(ADAPTERS):
-        raise ValueError(f"{config}: class_path is {found!r}; an encoder's must begin with {ADAPTERS}")
-    return str(found)
+        return CLIP_TOKENIZER if str(class_path).startswith("CLIP") else PARTS[name]
+    if class_path != PARTS[name] and not str(class_path).startswith(ADAPTERS):
+        raise ValueError(f"{config}: class_path is {class_path!r}; an encoder's must begin with {ADAPTERS}")
+    return str(class_path)
 
 
 def write_index(

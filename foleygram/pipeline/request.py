@@ -145,8 +145,8 @@ def read_video(path: Path, spec: ClipSpec, *, start: float = 0.0, seconds: float
     length = whole - start if seconds is None else min(seconds, whole - start)
 
     def squares(times: np.ndarray) -> Tensor:
-        kept = times if seconds is None else np.minimum(times, max(0.0, length - 1e-4))
-        return read_squares(path, start + kept, size=spec.image_size, transform=spec.frame_transform)
+        clipped = times if seconds is None else np.minimum(times, max(0.0, length - 1e-4))
+        return read_squares(path, start + clipped, size=spec.image_size, transform=spec.frame_transform)
 
     def motion(reach: float) -> Frames:
         rate, size = spec.motion_frame_rate, spec.motion_size
@@ -267,10 +267,10 @@ def make_requests(
     requests = []
     for index, video in enumerate(videos):
         own = {name: values[index] for name, values in columns.items()}
-        seen = video if isinstance(video, VideoInput) else read_video(Path(video), spec)
+        video_input = video if isinstance(video, VideoInput) else read_video(Path(video), spec)
         if isinstance(own["envelope"], str) and own["envelope"] == "audio" and not isinstance(video, VideoInput):
             own["envelope"] = envelope_of_video(Path(video), spec)
-        requests.append(SoundRequest(seen, seeds[index], **own, weights=weights, segments=tuple(segments)))
+        requests.append(SoundRequest(video_input, seeds[index], **own, weights=weights, segments=tuple(segments)))
     return requests
 
 

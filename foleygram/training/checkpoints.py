@@ -41,9 +41,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
                     os.fsync(written.fileno())
         except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
             free = shutil.disk_usage(place.parent).free / 2**20
-            kept = "the one written before is kept" if place.is_file() else "none was written before"
+            note = "the one written before is kept" if place.is_file() else "none was written before"
             raise OSError(
-                f"{place}: checkpoint could not be written ({free:.0f} MiB free there; {kept}); make room, then resume "
+                f"{place}: checkpoint could not be written ({free:.0f} MiB free there; {note}); make room, then resume "
                 "with --ckpt_path last"
             ) from error
 
@@ -95,5 +95,5 @@ class SameRun(Callback):
 
 def _arrangement(trainer: lightning.Trainer) -> dict[str, int]:
     batch_size = getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
-    known = {} if batch_size is None else {"batch size per process": int(batch_size)}
-    return known | {"processes": trainer.world_size, "accumulated batches": trainer.accumulate_grad_batches}
+    settings = {} if batch_size is None else {"batch size per process": int(batch_size)}
+    return settings | {"processes": trainer.world_size, "accumulated batches": trainer.accumulate_grad_batches}

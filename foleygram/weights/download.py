@@ -114,10 +114,10 @@ def fetch(
     on = "the downloaded part is kept: run it again to resume"
     with explained(label, source.hub_id, again=on):
         info = HfApi().model_info(source.hub_id, revision=revision, files_metadata=True)
-    wanted = [file for file in info.siblings or [] if any(fnmatch(file.rfilename, p) for p in source.patterns)]
-    if not wanted:
+    files = [file for file in info.siblings or [] if any(fnmatch(file.rfilename, p) for p in source.patterns)]
+    if not files:
         raise FileNotFoundError(f"{label}: {source.hub_id} at {revision} has none of {', '.join(source.patterns)}")
-    for file in wanted:
+    for file in files:
         path = folder / file.rfilename
         if path.is_file() and _is_whole(path, file):
             continue
@@ -171,5 +171,5 @@ def origin_of(folder: Path) -> dict[str, str]:
 
 def licence_of(name: str) -> str | None:
     """The licence of fetched weights in a folder, or of a known hub id; None if unknown."""
-    known = (source.licence for source in SOURCES.values() if source.hub_id == name.removeprefix(PREFIX))
-    return origin_of(Path(name)).get("licence") or next(known, None)
+    licences = (source.licence for source in SOURCES.values() if source.hub_id == name.removeprefix(PREFIX))
+    return origin_of(Path(name)).get("licence") or next(licences, None)

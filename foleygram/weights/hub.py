@@ -92,14 +92,14 @@ def _config(network_class: type[Any], name: str, subfolder: str, **reach: Any) -
 def _check_class(network_class: type[Any], config: dict[str, Any], source: str) -> None:
     """Refuse another network's config before building from it: sizes it lacks would take the class's defaults."""
     if network_class.__module__.startswith("transformers."):  # a checkpoint with a head also holds the network
-        found, expected = config.get("model_type"), network_class.config_class.model_type
+        actual, expected = config.get("model_type"), network_class.config_class.model_type
     else:
-        found, expected = (
+        actual, expected = (
             config.get("_class_name") or (config.get("architectures") or [None])[0],
             network_class.__name__,
         )
-    if found != expected:
-        raise ValueError(f"{source}/config.json: config of {found}, not of {expected}; name the folder of {expected}")
+    if actual != expected:
+        raise ValueError(f"{source}/config.json: config of {actual}, not of {expected}; name the folder of {expected}")
 
 
 def _check_depth(config: dict[str, Any], folder: Path, source: str) -> None:

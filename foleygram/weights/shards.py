@@ -25,8 +25,8 @@ class _Index(pickle.Unpickler):
     """Reads an index of shards, which is a pickle, and runs nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        known = module in MODULES or (module, name) in NAMES
-        if "." in name or not (known or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype))):
+        allowed = module in MODULES or (module, name) in NAMES
+        if "." in name or not (allowed or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype))):
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return super().find_class(module, name)
 

@@ -91,7 +91,7 @@ def sub_state(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
 
 def num_layers(keys: Iterable[str], pattern: str) -> int:
     """Number of layers among a state dict's keys; `pattern` matches a layer's key and captures its number."""
-    return 1 + max((int(found[1]) for key in keys if (found := re.match(pattern, key))), default=-1)
+    return 1 + max((int(match[1]) for key in keys if (match := re.match(pattern, key))), default=-1)
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

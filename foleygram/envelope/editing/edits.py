@@ -188,16 +188,16 @@ def _edited(envelope: Envelope, values: np.ndarray, hits: Iterable[Hit]) -> HitE
     """`values` with `hits` where they still sound, and the onsets that an edit's edge made in the curve."""
     curve = Envelope(values, envelope.rate)
     around = math.ceil(2 * WINDOW_SEC * envelope.rate)
-    kept = []
+    remaining = []
     for hit in hits:
         near = round(hit.time * envelope.rate)
         if curve.values[max(0, near - 1) : near + around].any():
-            kept.append(hit)
-    known = np.array([hit.time for hit in kept])
+            remaining.append(hit)
+    known = np.array([hit.time for hit in remaining])
     new = [hit for hit in find_hits(curve) if not (np.abs(known - hit.time) < MIN_GAP_SEC / 2).any()]
     before = find_hits(Envelope(envelope.values, envelope.rate)) if new else []
     new = [hit for hit in new if all(abs(hit.time - old.time) > 1e-6 for old in before)]
-    return HitEnvelope(curve.values, curve.rate, tuple(sorted([*kept, *new], key=lambda hit: hit.time)))
+    return HitEnvelope(curve.values, curve.rate, tuple(sorted([*remaining, *new], key=lambda hit: hit.time)))
 
 
 def _region(envelope: Envelope, start: float, end: float) -> slice:

@@ -121,8 +121,8 @@ def list_hits(envelope: Envelope, times: Sequence[float]) -> HitEnvelope:
     the curve: its own onsets count, each moved to a listed time within 16 ms. Levels and decays are the curve's.
     """
     curve, listed = Envelope(envelope.values, envelope.rate), np.sort(np.array(times, float))
-    found = find_hits(curve)
-    onsets = np.array([hit.time for hit in found])
+    detected = find_hits(curve)
+    onsets = np.array([hit.time for hit in detected])
     apart = np.abs(onsets[:, None] - listed)  # (found, listed)
     listed_near = apart.min(1, initial=math.inf) <= SAME_HIT_SEC
     if listed_near.all() and all(_level_at(curve, time, DECAY_SEC) > 0 for time in listed):
@@ -132,7 +132,7 @@ def list_hits(envelope: Envelope, times: Sequence[float]) -> HitEnvelope:
                            for row, near, onset in zip(apart, listed_near, onsets, strict=True)])  # fmt: skip
     hits = []
     for time in chosen:
-        same = next((hit for hit in found if abs(hit.time - time) <= SAME_HIT_SEC), None)
+        same = next((hit for hit in detected if abs(hit.time - time) <= SAME_HIT_SEC), None)
         decay = same.decay if same else DECAY_SEC
         level = _level_at(curve, time, decay) or (same.level if same else 0.0)
         if level > 0:

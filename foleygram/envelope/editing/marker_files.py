@@ -102,7 +102,7 @@ def _pro_tools_hits(text: str, decay: float) -> Iterator[Hit]:
     if header is None or rate is None or not float(rate[1]) > 0:
         raise ValueError("it has no line SAMPLE RATE or no columns of markers; export the session's info as text again")
     columns = [name.strip() for name in lines[header - 1][1].split("\t")]
-    found = 0
+    num_markers = 0
     for line, content in lines[header:]:
         cells = dict(zip(columns, (cell.strip() for cell in content.split("\t")), strict=False))
         if not re.fullmatch(r"\d+", cells.get("#", "")):
@@ -113,9 +113,9 @@ def _pro_tools_hits(text: str, decay: float) -> Iterator[Hit]:
                 f"line {line}: column TIME REFERENCE: {unit} is not a number of samples; set the marker's "
                 "reference to Absolute in Pro Tools and export again"
             )
-        found += 1
+        num_markers += 1
         yield marked_hit(int(cells["TIME REFERENCE"]) / float(rate[1]), cells.get("NAME", ""), decay, line)
-    if not found:
+    if not num_markers:
         raise ValueError("its list of markers is empty; set markers in Pro Tools and export again")
 
 
@@ -124,10 +124,12 @@ def timeline_hits(timeline: Timeline, decay: float) -> list[Hit]:
 
     Raises ValueError for a timeline with neither.
     """
-    found = timeline.markers or tuple(Marker(clip.start, clip.name) for clip in timeline.clips if clip.name != LEAD_IN)
-    if not found:
+    markers = timeline.markers or tuple(
+        Marker(clip.start, clip.name) for clip in timeline.clips if clip.name != LEAD_IN
+    )
+    if not markers:
         raise ValueError("its timeline has neither markers nor audio clips; set markers and export it again")
-    return [marked_hit(marker.time, marker.label, decay, number) for number, marker in enumerate(found, start=1)]
+    return [marked_hit(marker.time, marker.label, decay, number) for number, marker in enumerate(markers, start=1)]
 
 
 def edit_list_hits(text: str, decay: float, frame_rate: float | None) -> list[Hit]:

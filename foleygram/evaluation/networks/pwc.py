@@ -157,5 +157,5 @@ def warped(images: Tensor, flow: Tensor, *, align_corners: bool) -> Tensor:
     spans = flow.new_tensor([max(width - 1, 1), max(height - 1, 1)])[:, None, None]
     grid = (2 * positions / spans - 1).movedim(1, -1)
     whole = torch.cat([images, torch.ones_like(images[:, :1])], 1)
-    found = grid_sample(whole, grid, mode="bilinear", padding_mode="zeros", align_corners=align_corners)
-    return found[:, :-1] * (found[:, -1:] > 0.999)
+    sampled = grid_sample(whole, grid, mode="bilinear", padding_mode="zeros", align_corners=align_corners)
+    return sampled[:, :-1] * (sampled[:, -1:] > 0.999)
