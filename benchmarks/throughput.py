@@ -57,14 +57,16 @@ class Clock:
 
 def main() -> None:
     """Run the same videos with each batch size and print rates and shares."""
-    options = parse_options(__doc__, clips=16, steps=0, batch=0)
-    sampler = sampler_of(options.checkpoint).override(num_inference_steps=options.steps or None)
+    options = parse_options(__doc__, clips=16, steps=0, batch=0, solver="")
+    sampler = sampler_of(options.checkpoint).override(
+        num_inference_steps=options.steps or None, solver=options.solver or None
+    )
     seconds = read_index(options.checkpoint)["spec"]["seconds"]
     with tempfile.TemporaryDirectory() as temporary:
         videos = cut_videos(options.data, Path(temporary) / "videos", options.clips, seconds)
         print(
-            f"{len(videos)} videos of {seconds:g} s, {sampler.num_inference_steps} steps, one thread unless "
-            "OMP_NUM_THREADS says more"
+            f"{len(videos)} videos of {seconds:g} s, {sampler.num_inference_steps} steps of {sampler.solver}, "
+            "one thread unless OMP_NUM_THREADS says more"
         )
         for batch_size in [options.batch] if options.batch else BATCHES:
             clock, out = Clock(), Path(temporary) / str(batch_size)
