@@ -92,6 +92,8 @@ SPEC := configs/mini/clip.yaml
 cache = OMP_NUM_THREADS=1 $(RUN) -m torch.distributed.run --nproc-per-node 2 -m foleygram cache $(DATA)/train $(DATA)/cache/$(1)/$* --split $* --spec $(SPEC)
 # With a C++ compiler the autoencoder is compiled, which saves a third of its time.
 COMPILER := $(shell command -v c++)
+# A CPU without bfloat16 instructions emulates them, several times slower than float32.
+FLOAT32 := $(shell command -v nvidia-smi >/dev/null || grep -qsE 'avx512_bf16|amx_bf16' /proc/cpuinfo || echo --trainer.precision 32-true)
 
 train-mini: $M/scores.done
 
@@ -109,7 +111,7 @@ $M/scores.done: | $M/export.done $M/heldout.done
 TRAINED := autoencoder backbone alignment_start alignment envelope generation
 $M/autoencoder.done: private MORE := $(if $(COMPILER),--model.init_args.compile true)
 $(TRAINED:%=$M/%.done): $M/%.done: | $(READY)
-	$(RUN) train.py fit --config configs/mini/$*.yaml $(MORE) $(addprefix --ckpt_path ,$(wildcard $M/$*/last.ckpt))
+	$(RUN) train.py fit --config configs/mini/$*.yaml $(FLOAT32) $(MORE) $(addprefix --ckpt_path ,$(wildcard $M/$*/last.ckpt))
 	touch $@
 
 $M/render.done: | $(READY)
