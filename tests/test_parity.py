@@ -41,41 +41,51 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
 
 
 @pytest.fixture(scope="module")
-def both_sides(made) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Our outputs, and a file of another side that agrees."""
+def both_sides(made) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Our outputs in float32 and float64, and a file of another side that agrees."""
     ours = parity.our_outputs(*made)
-    return ours, {f"out.{name}": value.clone() for name, value in ours.items()}
+    return ours, parity.exact_outputs(*made), {f"out.{name}": value.clone() for name, value in ours.items()}
 
 
 def test_equal_sides_pass_and_every_output_counts(both_sides, capsys) -> None:
-    ours, theirs = both_sides
-    assert parity.report(parity.differences(ours, theirs), []) == 0
+    ours, exact, theirs = both_sides
+    assert parity.report(parity.differences(ours, exact, theirs), []) == 0
     assert "DIFFERS" not in capsys.readouterr().out
-    for name in parity.TOLERANCES:
-        for changed in (theirs[f"out.{name}"] * 1.01 + 0.01, theirs[f"out.{name}"] * torch.nan):
-            rows = parity.differences(ours, theirs | {f"out.{name}": changed})
+    for name in parity.OUTPUTS:
+        for changed in (theirs[f"out.{name}"] * (1 + 1e-4), theirs[f"out.{name}"] * torch.nan):
+            rows = parity.differences(ours, exact, theirs | {f"out.{name}": changed})
             assert [row.name for row in rows if not row.passes] == [name]
             assert parity.report(rows, []) == 1
-    assert capsys.readouterr().out.count("DIFFERS") == 2 * len(parity.TOLERANCES)
+    assert capsys.readouterr().out.count("DIFFERS") == 2 * len(parity.OUTPUTS)
+
+
+def test_what_is_tolerated_is_what_rounding_explains(both_sides) -> None:
+    ours, exact, _ = both_sides
+    assert {exact[name].dtype for name in ("prompt", "encoded", "decoded")} == {torch.float64}  # v is float32 at once
+    for name in parity.OUTPUTS:
+        assert ours[name].dtype == torch.float32
+        rounding, allowed = (ours[name] - exact[name]).abs().max(), parity.tolerated(ours[name], exact[name])
+        assert 0 < rounding < allowed / 4 < 1e-4 * exact[name].abs().max()
+    assert parity.tolerated(torch.tensor([3.0, 1.0]), torch.tensor([3.5, 1.0]).double()) == 2.0 + 3.5 * 8 * 2.0**-24
 
 
 def test_the_timed_runs_are_those_that_are_compared(made, both_sides, monkeypatch) -> None:
     parts, options, given = made
     decode, decoded = parts["vae"].decode, []
     monkeypatch.setattr(parts["vae"], "decode", lambda latents: decoded.append(decode(latents).sample))
-    theirs = both_sides[1] | {"seconds.one": torch.tensor(2.0), "seconds.another": torch.tensor(1.5)}
+    theirs = both_sides[2] | {"seconds.one": torch.tensor(2.0), "seconds.another": torch.tensor(1.5)}
     assert parity.our_seconds(parts, options, given | theirs) > 0
     assert len(decoded) == len(options["solvers"])
     for solver, audio in zip(options["solvers"], decoded, strict=True):
         torch.testing.assert_close(audio, both_sides[0][f"sampled_{solver}"], atol=1e-4, rtol=1e-3)
-    assert parity.their_seconds(theirs) == 1.5 and theirs.keys() == both_sides[1].keys()
+    assert parity.their_seconds(theirs) == 1.5 and theirs.keys() == both_sides[2].keys()
 
 
 def test_what_the_way_back_changed_fails(both_sides, capsys) -> None:
-    ours, theirs = both_sides
+    ours, exact, theirs = both_sides
     lost = parity.changed({"a": torch.zeros(2), "b": torch.ones(1)}, {"a": torch.tensor([0.0, 1e-9])})
     assert lost == ["a", "b"] and parity.changed(theirs, theirs) == []
-    assert parity.report(parity.differences(ours, theirs), lost) == 1
+    assert parity.report(parity.differences(ours, exact, theirs), lost) == 1
     assert "changed: a, b" in capsys.readouterr().out
 
 
