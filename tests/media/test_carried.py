@@ -305,9 +305,9 @@ def test_the_start_time_code_of_every_codec_is_kept(tmp_path: Path, name: str, s
         assert probe(film.path).start_timecode == start
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_hevc_of_a_transport_stream_gets_the_tag_that_apple_reads(tmp_path: Path, suffix: str) -> None:
-    path = write_codec(tmp_path / "in.ts", "libx265", "yuv420p")
+@pytest.mark.parametrize(("own", "suffix"), [(".ts", ".mp4"), (".m2ts", ".mp4"), (".mts", ".mov")])
+def test_hevc_of_a_transport_stream_gets_the_tag_that_apple_reads(tmp_path: Path, own: str, suffix: str) -> None:
+    path = write_codec(tmp_path / f"in{own}", "libx265", "yuv420p")
     with av.open(str(path)) as before, av.open(str(delivered(path, suffix).path)) as after:
         assert after.streams.video[0].codec_tag == "hvc1"
         decoded = [[frame.to_ndarray() for frame in container.decode(video=0)] for container in (before, after)]
