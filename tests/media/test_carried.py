@@ -166,6 +166,22 @@ def test_hevc_keeps_its_tag(tmp_path: Path, tag: str) -> None:
         assert container.streams.video[0].codec_tag == "hvc1"  # the one that Apple's players read
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_hdr_data_is_kept(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "in.mp4"
+    light = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=25, options={"x265-params": f"log-level=none:{light}"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, 16, 9, 1
+        encode(container, stream)
+    held = contents(path)
+    assert held["colour"] == "9/16/9/1" and {"mastering display metadata", "content light level"} <= held.keys()
+    film = delivered(path, suffix)
+    assert film.notes == () and missing_contents(held, contents(film.path)) == []
+
+
 @pytest.mark.parametrize(("profile", "pixels"), [("0", "yuv422p10le"), ("3", "yuv422p10le"), ("4", "yuva444p10le")])
 def test_prores_keeps_its_kind(tmp_path: Path, profile: str, pixels: str) -> None:
     path = tmp_path / "in.mov"
