@@ -380,6 +380,7 @@ def test_a_region_is_dragged_moved_described_and_removed(page: Any) -> None:
     page.get_by_label("Start of region 1, seconds").fill("1.5")
     page.keyboard.press("Tab")
     assert span()[0] == pytest.approx(1.5)
+    assert page.evaluate("document.activeElement.ariaLabel") == "End of region 1, seconds"
     page.set_input_files("#regions input[type=file]", str(EXAMPLE.with_suffix(".wav")))
     page.wait_for_selector("#regions label:has-text('2000-01-12-00-00-33_denoised.wav')")
     page.get_by_label("Remove the reference of region 1").click()
@@ -434,6 +435,10 @@ def test_takes_are_compared_and_one_region_is_rendered_again(page: Any) -> None:
     assert heard() == first
     page.keyboard.press(str(numbers[0]))
     assert heard() == f"Take {numbers[0]}"
+    page.locator("#takes .hear[aria-pressed=false]").last.focus()
+    page.keyboard.press("Enter")
+    assert heard() != f"Take {numbers[0]}" and page.evaluate("document.activeElement.ariaPressed") == "true"
+    page.locator(f'#takes [data-take="{numbers[0]}"] .hear').click()
 
     drag(page, spot(page, 1.3, STRIP), spot(page, 1.9, STRIP))
     page.locator("#timeline").focus()

@@ -14,6 +14,15 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+const nameOf = (control) => control.ariaLabel || control.textContent;
+
+/** Replace a list's items; the focus stays on the control of the same name. */
+function fill(list, items) {
+  const focused = list.contains(document.activeElement) && nameOf(document.activeElement);
+  list.replaceChildren(...items);
+  if (focused) [...list.querySelectorAll("button, input")].find((control) => nameOf(control) === focused)?.focus({ preventScroll: true });
+}
+
 const FIELDS = {
   "#prompt": (kept) => kept.prompt, "#negative": (kept) => kept.negative_prompt, "#seed": (kept) => kept.seed,
   "#steps": (kept) => kept.steps, "#guidance": (kept) => kept.guidance, "#count": (kept) => kept.count,
@@ -86,6 +95,8 @@ export async function listen(project, number) {
   if (project.take !== number) project.other = project.take;
   project.take = number;
   project.changed("takes");
+  const panel = $("#takes-panel"), item = $("#takes .chosen");
+  if (item) panel.scrollTop = item.offsetTop - panel.offsetTop - (panel.clientHeight - item.offsetHeight) / 2; // where the list scrolls
 }
 
 export function compare(project) {
@@ -96,7 +107,7 @@ export function compare(project) {
 export function showTakes(project) {
   const ranked = project.takes.length > 1;
   $("#no-takes").hidden = project.takes.length > 0;
-  $("#takes").replaceChildren(...project.takes.map((take) => {
+  fill($("#takes"), project.takes.map((take) => {
     const { score } = take, chosen = take.number === project.take;
     const badge = !ranked ? "" : take.rank === 1 ? " · best score" : ` · rank ${take.rank}`;
     const origin = take.region ? ` · take ${take.parent} with ${take.region.map((t) => t.toFixed(2)).join("–")} s anew` : "";
@@ -120,7 +131,7 @@ export function showTakes(project) {
 export function showRegions(project, actions) {
   $("#no-regions").hidden = project.regions.length > 0;
   if ($("#regions").contains(document.activeElement) && document.activeElement.matches("input.text")) return; // being typed in
-  $("#regions").replaceChildren(...project.regions.map((region, index) => {
+  fill($("#regions"), project.regions.map((region, index) => {
     const name = `region ${index + 1}`;
     const button = (text, run) => {
       const made = element("button", { textContent: text, onclick: run });
@@ -130,7 +141,7 @@ export function showRegions(project, actions) {
     const time = (side) => {
       const field = element("input", { type: "number", step: 0.01, min: 0, value: region[side].toFixed(3) });
       field.setAttribute("aria-label", `${side === "start" ? "Start" : "End"} of ${name}, seconds`);
-      field.onchange = () => project.changeRegion(region.id, { [side]: Number(field.value) });
+      field.onchange = () => setTimeout(() => project.changeRegion(region.id, { [side]: Number(field.value) })); // once Tab has moved the focus
       return field;
     };
     const prompt = element("input", { className: "text", value: region.prompt, placeholder: "prompt of the region" });
