@@ -12,6 +12,37 @@ from rich.progress import track
 
 from foleygram.datasets.clip import Event
 from foleygram.files import atomic_path
+from foleygram.synthetic.recordings import Split
+
+
+def render_videos(
+    render: Callable[[int, Split], str],
+    out: Path,
+    *,
+    num_videos: int,
+    test_share: float,
+    num_workers: int,
+    progress: bool,
+) -> list[str]:
+    """Call `render(index, split)`, which writes a video and returns its id, for each, and write both splits' lists.
+
+    In `num_workers` processes, so `render` must be picklable; with one, in this process.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    jobs: list[tuple[int, Split]] = [
+        (index, "test" if _in_test(index, test_share) else "train") for index in range(num_videos)
+    ]
+    if num_workers <= 1:
+        ids = [render(*job) for job in track(jobs, "rendering", disable=not progress, transient=True)]
+    else:  # fresh processes: a fork would copy whatever threads and locks the caller holds
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+            futures = [pool.submit(render, *job) for job in jobs]
+            for done in track(as_completed(futures), "rendering", len(jobs), disable=not progress, transient=True):
+                done.result()
+        ids = [future.result() for future in futures]
+    _write_lists(out, ids, test_share)
+    return ids
 
 
 def check_request(num_videos: int, seconds: tuple[float, float], test_share: float, sample_rate: int) -> None:
@@ -32,17 +63,17 @@ def video_id(seed: int, index: int, *, year: int) -> str:
     return day.strftime("%Y-%m-%d-%H-%M-%S")
 
 
-def in_test(index: int, test_share: float) -> bool:
+def _in_test(index: int, test_share: float) -> bool:
     """Whether video `index` is in test.txt, so that every stretch of the list has its share."""
     return int((index + 1) * test_share) > int(index * test_share)
 
 
-def write_lists(out: Path, ids: Sequence[str], test_share: float) -> None:
+def _write_lists(out: Path, ids: Sequence[str], test_share: float) -> None:
     """Write train.txt and test.txt; videos of another seed or world that they list stay, so that a folder can mix."""
     for name, wanted in (("train.txt", False), ("test.txt", True)):
         listed = (out / name).read_text().split() if (out / name).is_file() else []
         kept = [video for video in listed if video not in ids]
-        own = [video for index, video in enumerate(ids) if in_test(index, test_share) is wanted]
+        own = [video for index, video in enumerate(ids) if _in_test(index, test_share) is wanted]
         with atomic_path(out / name) as path:
             path.write_text("".join(f"{video}\n" for video in kept + own))
 
@@ -58,16 +89,3 @@ def write_events(path: Path, events: Sequence[Event]) -> None:
     lines = [f"{event.time:.6f} {event.material} {event.action} {event.reaction}\n" for event in events]
     with atomic_path(path) as temporary:
         temporary.write_text("".join(lines))
-
-
-def run_jobs(render: Callable[..., str], jobs: Sequence[tuple], num_workers: int, progress: bool) -> list[str]:
-    """`render(*job)` for each job, in its order, in `num_workers` processes; with one, in this process."""
-    if num_workers <= 1:
-        return [render(*job) for job in track(jobs, "rendering", disable=not progress, transient=True)]
-    # Fresh processes: a fork would copy whatever threads and locks the caller holds.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-        futures = [pool.submit(render, *job) for job in jobs]
-        for done in track(as_completed(futures), "rendering", len(jobs), disable=not progress, transient=True):
-            done.result()
-    return [future.result() for future in futures]

@@ -1,6 +1,7 @@
 """Renders drumstick videos with sound in Greatest Hits' own layout on disk (Owens et al. 2016)."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +14,7 @@ from foleygram.synthetic.drumstick.frames import write_video
 from foleygram.synthetic.drumstick.materials import MATERIALS
 from foleygram.synthetic.drumstick.scene import Scene, draw_duet, draw_scene
 from foleygram.synthetic.drumstick.sound import render_sound
-from foleygram.synthetic.folder import (
-    check_request,
-    in_test,
-    run_jobs,
-    video_id,
-    write_events,
-    write_lists,
-    write_sound,
-)
+from foleygram.synthetic.folder import check_request, render_videos, video_id, write_events, write_sound
 from foleygram.synthetic.recordings import Split, load_recorded
 
 Shares = Literal["balanced", "real"]
@@ -96,26 +89,21 @@ def render_dataset(
     duration that cannot be rendered.
     """
     check_request(num_videos, seconds, test_share, sample_rate)
-    out.mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (out, seed, index, seconds, shares, scenes, sample_rate, sounds,
-         "test" if in_test(index, test_share) else "train")
-        for index in range(num_videos)
-    ]  # fmt: skip
-    ids = run_jobs(_render_video, jobs, num_workers, progress)
-    write_lists(out, ids, test_share)
-    return ids
+    return render_videos(
+        partial(_render_video, out, seed, seconds, shares, scenes, sample_rate, sounds), out,
+        num_videos=num_videos, test_share=test_share, num_workers=num_workers, progress=progress,
+    )  # fmt: skip
 
 
 def _render_video(
     out: Path,
     seed: int,
-    index: int,
     seconds: tuple[float, float],
     shares: Shares,
     scenes: Scenes,
     sample_rate: int,
     sounds: Path | None,
+    index: int,
     split: Split,
 ) -> str:
     plan = plan_video(seed, index, seconds=seconds, shares=shares, scenes=scenes)

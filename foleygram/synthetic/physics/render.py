@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,7 @@ import numpy as np
 from foleygram.files import atomic_path
 from foleygram.media.encoding import at_rate, encode
 from foleygram.synthetic.damage import damaged, draw_encoding
-from foleygram.synthetic.folder import (
-    check_request,
-    in_test,
-    run_jobs,
-    video_id,
-    write_events,
-    write_lists,
-    write_sound,
-)
+from foleygram.synthetic.folder import check_request, render_videos, video_id, write_events, write_sound
 from foleygram.synthetic.recordings import RecordedSounds, Split, load_recorded
 
 SIZES = ((108, 192), (120, 160), (90, 160), (144, 192), (128, 128), (160, 90))
@@ -50,14 +43,10 @@ def render_dataset(
     """
     check_request(num_videos, seconds, test_share, sample_rate)
     check_opengl()
-    out.mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (out, seed, index, seconds, sample_rate, sounds, "test" if in_test(index, test_share) else "train")
-        for index in range(num_videos)
-    ]  # fmt: skip
-    ids = run_jobs(_render_video, jobs, num_workers, progress)
-    write_lists(out, ids, test_share)
-    return ids
+    return render_videos(
+        partial(_render_video, out, seed, seconds, sample_rate, sounds), out,
+        num_videos=num_videos, test_share=test_share, num_workers=num_workers, progress=progress,
+    )  # fmt: skip
 
 
 def check_opengl() -> None:
@@ -78,7 +67,7 @@ def check_opengl() -> None:
 
 
 def _render_video(
-    out: Path, seed: int, index: int, seconds: tuple[float, float], sample_rate: int, sounds: Path | None, split: Split
+    out: Path, seed: int, seconds: tuple[float, float], sample_rate: int, sounds: Path | None, index: int, split: Split
 ) -> str:
     name = video_id(seed, index, year=1985)
     video, sound, times, text = (
