@@ -20,6 +20,8 @@ CORE = {
     "foleygram/alignment/losses.py": "tests/alignment/test_losses.py",
     "foleygram/alignment/retrieval.py": "tests/alignment/test_retrieval.py",
     "foleygram/envelope/rms.py": "tests/envelope/test_rms.py",
+    "foleygram/envelope/editing/tables.py": "tests/envelope/editing",
+    "foleygram/envelope/editing/marker_files.py": "tests/envelope/editing/test_marker_files.py",
     "foleygram/generation/conditioning.py": "tests/generation/test_model.py",
     "foleygram/generation/controlnet.py": "tests/generation/test_controlnet.py",
     "foleygram/generation/sampling.py": "tests/generation/test_sampling.py tests/generation/test_guidance.py",

@@ -17,6 +17,7 @@ from foleygram.alignment.losses import (
     PairwiseInfoNCE,
     Symile,
     TriangleLoss,
+    WithinModality,
     equal_captions,
     gram_contrastive_loss,
     symmetric_loss,
@@ -218,6 +219,24 @@ def test_every_objective_is_its_papers_formula(objective: type[ContrastiveObject
     assert defaults.item() == pytest.approx(formula(objective.__name__, 0.07, 0.1), rel=1e-4)
     other = objective(temperature=0.3, label_smoothing=0.25)(*clips(5), list("abcde"))
     assert other.item() == pytest.approx(formula(objective.__name__, 0.3, 0.25), rel=1e-4)
+
+
+def test_within_modality_pulls_equal_captions_together_and_compares_no_modalities() -> None:
+    objective = WithinModality(temperature=0.5)
+    parts = [normalize(torch.randn(4, 6, generator=torch.Generator().manual_seed(s)), dim=-1) for s in range(3)]
+    loss = objective(*parts, ["a", "a", "b", "c"])
+    expected = []
+    for part in parts:
+        logits = part @ part.T / 0.5
+        for i, j in ((0, 1), (1, 0)):
+            others = [k for k in range(4) if k != i]
+            expected.append(-(logits[i, j] - logits[i, others].logsumexp(0)))
+    assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(7))).Q
+    assert objective(parts[0] @ turn, *parts[1:], ["a", "a", "b", "c"]).item() == pytest.approx(loss.item(), rel=1e-5)
+    assert objective(*parts, ["a", "b", "c", "d"]).item() == 0.0
+    with pytest.raises(ValueError, match="leave mask_equal as it is"):
+        WithinModality(mask_equal=False)(*parts, ["a", "a", "b", "c"])
 
 
 def test_equal_captions_mark_pairs_but_not_the_clip_itself() -> None:

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
-from foleygram.alignment.losses import GramLoss, WithinModality
+from foleygram.alignment.losses import GramLoss
 from foleygram.alignment.retrieval import Embeddings, retrieval_report
 from foleygram.cli import app
 from foleygram.experiments.frozen_heads import (
@@ -109,24 +109,6 @@ def test_nested_intervals_widen_with_the_spread_of_seeds_and_of_videos() -> None
     assert (high - low) / 2 == pytest.approx(1.96 * math.sqrt(0.25 / 20), rel=0.15)
     coin[:, ::2] = np.nan
     assert interval(coin)[0] > 0
-
-
-def test_within_modality_pulls_equal_captions_together_and_compares_no_modalities() -> None:
-    objective = WithinModality(temperature=0.5)
-    parts = [F.normalize(torch.randn(4, 6, generator=torch.Generator().manual_seed(s)), dim=-1) for s in range(3)]
-    loss = objective(*parts, ["a", "a", "b", "c"])
-    expected = []
-    for part in parts:
-        logits = part @ part.T / 0.5
-        for i, j in ((0, 1), (1, 0)):
-            others = [k for k in range(4) if k != i]
-            expected.append(-(logits[i, j] - logits[i, others].logsumexp(0)))
-    assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
-    turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(7))).Q
-    assert objective(parts[0] @ turn, *parts[1:], ["a", "a", "b", "c"]).item() == pytest.approx(loss.item(), rel=1e-5)
-    assert objective(*parts, ["a", "b", "c", "d"]).item() == 0.0
-    with pytest.raises(ValueError, match="leave mask_equal as it is"):
-        WithinModality(mask_equal=False)(*parts, ["a", "a", "b", "c"])
 
 
 def test_granularity_leaves_out_the_own_clip_and_what_has_no_partner() -> None:
