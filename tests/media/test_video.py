@@ -170,6 +170,12 @@ def test_absurd_stamps_and_sizes_are_refused(tmp_path, videos, monkeypatch):
         probe(leap)
 
 
+def test_frames_without_time_stamps_are_no_damage(tmp_path, videos):
+    path = videos.write(tmp_path / "in.h264", videos.constant(25, 25), container_format="h264")
+    with pytest.raises(MediaError, match=r"in\.h264: its frames have no time stamps; put it into MP4: ffmpeg -r 25"):
+        probe(path)
+
+
 def test_damage_in_the_middle_is_passed_over(tmp_path, videos):
     path = videos.write(tmp_path / "v.mp4", videos.constant(30, 90))
     with av.open(str(path)) as container:
