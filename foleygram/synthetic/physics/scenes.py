@@ -113,6 +113,8 @@ def strike_scene(
     owners = stage.owners(model)
     spots = [find_spots(model, data, target, owners) for target in targets]
     strokes = plan_strokes(spots, materials, seconds, habit, rng, misses=misses)
+    if not strokes:
+        raise ValueError(f"no stroke falls into {seconds} seconds")
     controls = arm_targets(tool, strokes, habit, heading, seconds, rng)
     data.qpos[model.jnt_qposadr[[model.joint(name).id for name in ("x", "y", "z", "yaw", "elbow", "wrist")]]] = (
         controls[0]
