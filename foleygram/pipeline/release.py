@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 
+from foleygram.envelope.predictor import EnvelopePredictor
 from foleygram.files import error_text, file_hash, read_json, share, shipped, write_json
 from foleygram.generation.controlnet import EnvelopeControlNet
 from foleygram.generation.model import SemanticProjectors
@@ -268,3 +269,8 @@ def load_projectors(folder: str) -> SemanticProjectors:
 def load_controlnet(folder: str) -> EnvelopeControlNet:
     """The trained ControlNet of a release or a run's folder; for YAML as well."""
     return load_part(Path(folder), "controlnet")
+
+
+def load_predictor(folder: str) -> EnvelopePredictor:
+    """The trained envelope predictor of a release or a run's folder, in training mode; for YAML as well."""
+    return load_part(Path(folder), "envelope_predictor").train()
