@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.msclap_parity.__main__ import TEXTS, Difference, differences, report, sounds
+from benchmarks.msclap_parity.__main__ import TEXTS, differences, sounds
+from benchmarks.parity.__main__ import Difference, report
 from foleygram.evaluation.embedders import sound_windows
 from foleygram.evaluation.extraction import window_protocol
 from foleygram.evaluation.networks.microsoft_clap import MicrosoftClap
@@ -130,10 +131,10 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(folder, tmp_path):
 
 def test_parity_fails_where_embeddings_differ(capsys):
     ours = {"audio": torch.ones(2, 3), "text": torch.ones(2, 3)}
-    assert report(differences(ours, {**ours})) == 0
+    assert report(differences(ours, {**ours}), None) == 0
     for other in (ours["text"] * 1.001, ours["text"] * torch.nan):
         rows = differences(ours, {**ours, "text": other})
         assert [row.name for row in rows if not row.passes] == ["text"]
-        assert report(rows) == 1
+        assert report(rows, None) == 1
     assert isinstance(rows[0], Difference)
     assert capsys.readouterr().out.count("DIFFERS") == 2
