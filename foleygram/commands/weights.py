@@ -36,12 +36,17 @@ def export(
             "videos; repeatable."
         ),
     ] = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(help="Folder of recorded sounds, with an index.csv, that trained it; the card credits them."),
+    ] = None,
 ) -> None:
     """Assemble a release folder from trained parts."""
     from foleygram.generation.sampling import SamplerSettings
-    from foleygram.pipeline.export import export_release, seen_videos, unpack_checkpoint
+    from foleygram.pipeline.export import export_release, training_data, unpack_checkpoint
     from foleygram.pipeline.release import INDEX, read_index, sampler_settings
     from foleygram.spec import read_spec
+    from foleygram.synthetic.recordings import load_recorded
     from foleygram.weights.shards import is_sharded
 
     with reported():
@@ -54,13 +59,14 @@ def export(
         )  # fmt: skip
         rates = read_spec(spec or base / INDEX)  # type: ignore[operator]
         licences = dict(_part_and_licence(text) for text in licence or ())
-        videos = seen_videos(trained_on or (), base_index.get("trained_on"))
+        credits = load_recorded(recordings, rates.sample_rate, "train").credits() if recordings else ()
+        data = training_data(trained_on or (), credits, known=base_index.get("trained_on"))
         with tempfile.TemporaryDirectory() as unpacked:
             if run.is_file() or is_sharded(run):
                 unpack_checkpoint(run, Path(unpacked))
                 run = Path(unpacked)
             export_release(
-                run, out, rates, sampler, base=base, backbone=backbone, half=half, licences=licences, trained_on=videos
+                run, out, rates, sampler, base=base, backbone=backbone, half=half, licences=licences, trained_on=data
             )
 
 

@@ -32,7 +32,7 @@ def write_card(folder: Path, index: Mapping[str, Any]) -> None:
         "| part | class | stored numbers | licence |", "|---|---|---|---|", *_parts(folder, index["parts"]), "",
         "The strictest of these licences applies to the whole, and the licences of the training data to its use.", "",
         "## Training data", "", _training(index.get("trained_on") or {}), "",
-        "## Scores", "", *_scores(folder, index), "",
+        "## Scores", "", *_scores(folder, index), "", *_recordings(index.get("trained_on") or {}),
     ])  # fmt: skip
     with atomic_path(folder / CARD) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -74,6 +74,15 @@ def _training(trained_on: Mapping[str, Any]) -> str:
     if not trained_on["video_ids"]:
         return f"{trained_on['data']}; the videos' names are not recorded."
     return f"{trained_on['data']}: {len(trained_on['video_ids'])} videos, listed in model_index.json."
+
+
+def _recordings(trained_on: Mapping[str, Any]) -> Iterator[str]:
+    """A table of the recorded sounds' credits, if there are any."""
+    if credits := trained_on.get("recordings"):
+        yield from ("## Recordings", "", "Recorded sounds in the training data:", "")
+        yield from ("| attribution | licence | source |", "|---|---|---|")
+        yield from (f"| {' | '.join(cell.replace('|', '/') for cell in credit)} |" for credit in credits)
+        yield ""
 
 
 def _scores(folder: Path, index: Mapping[str, Any]) -> Iterator[str]:

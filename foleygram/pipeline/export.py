@@ -23,11 +23,15 @@ from foleygram.weights.hub import explained
 from foleygram.weights.state_dict import load_state
 
 
-def seen_videos(sources: Sequence[Path], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A release's `trained_on`: the videos of caches or lists of ids, added to those `known` already.
+def training_data(
+    sources: Sequence[Path], credits: Sequence[Sequence[str]] = (), *, known: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A release's `trained_on`: videos of caches or lists of ids, and credits, added to what is `known` already.
 
-    Empty without any. Raises FileNotFoundError for a missing source, ValueError for an empty one.
+    A credit is a recording's attribution, licence and source. Empty without any of them. Raises FileNotFoundError for a
+    missing source, ValueError for an empty one.
     """
+    recordings = sorted({tuple(credit) for credit in (*(known or {}).get("recordings", ()), *credits)})
     names, ids = ([known["data"]], set(known["video_ids"])) if known else ([], set())
     for source in sources:
         if source.is_dir():
@@ -40,7 +44,8 @@ def seen_videos(sources: Sequence[Path], known: Mapping[str, Any] | None = None)
             raise ValueError(f"{source}: names no video")
         names.append(source.name)
         ids |= video_ids
-    return {"data": ", ".join(dict.fromkeys(names)), "video_ids": sorted(ids)} if ids else {}
+    videos = {"data": ", ".join(dict.fromkeys(names)), "video_ids": sorted(ids)} if names or recordings else {}
+    return videos | ({"recordings": [list(credit) for credit in recordings]} if recordings else {})
 
 
 def unpack_checkpoint(path: Path, out: Path) -> None:

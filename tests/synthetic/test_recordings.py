@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+from foleygram.cli import app
+from foleygram.pipeline.release import read_index
 from foleygram.synthetic.drumstick.scene import Scene, StickEvent, draw_thing
 from foleygram.synthetic.drumstick.sound import Takes, render_sound
 from foleygram.synthetic.recordings import COLUMNS, RecordedSounds, one_shots, source_of, split_of
@@ -143,3 +146,19 @@ def test_a_scene_depends_on_its_seed_and_index_only(folder: Path) -> None:
         assert audio.shape == (1, 4096) and audio.abs().max() <= 1 and audio.isfinite().all()
         assert (audio == again[index]["audio"]).all()
     assert any((scenes[index]["audio"] != other[index]["audio"]).any() for index in range(8))
+
+
+def test_a_card_credits_the_recordings_that_trained_a_release(
+    folder: Path, tiny_release: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    out = tmp_path_factory.mktemp("releases")
+
+    def export(base: Path, name: str) -> Path:
+        arguments = ("weights", "export", tiny_release, out / name, "--base", base, "--recordings", folder)
+        ran = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert ran.exit_code == 0, ran.output
+        return out / name
+
+    release = export(export(tiny_release, "once"), "twice")
+    assert read_index(release)["trained_on"]["recordings"] == [["A. Person", "CC0-1.0", "npm:pack"]]
+    assert "| A. Person | CC0-1.0 | npm:pack |" in (release / "README.md").read_text()
