@@ -131,7 +131,7 @@ $M/features-%.done: | $(READY)
 	touch $@
 
 $M/export.done: | $(READY)
-	$(FOLEYGRAM) weights export $M/release checkpoints/mini --spec $(SPEC) --steps 8 --half --trained-on $(DATA)/cache/features/train
+	$(FOLEYGRAM) weights export $M/release checkpoints/mini --spec $(SPEC) --solver ping_pong --steps 4 --half --trained-on $(DATA)/cache/features/train
 	touch $@
 
 # The judge learns from videos of its own: it shares nothing with the networks it scores.
