@@ -39,7 +39,7 @@ def test_the_page_s_commands_run_and_give_its_onsets(tmp_path: Path, monkeypatch
     np.testing.assert_allclose(read_envelope("out/clip.reaper.csv").onsets(), onsets, atol=0.012)
     for block in blocks("python"):
         exec(block, {})
-    np.testing.assert_allclose(read_envelope("out/edited.json").onsets()[-2:], [2.595, 3.078], atol=0.01)
+    np.testing.assert_allclose(read_envelope("out/edited.json").onsets()[-2:], [2.595, 3.076], atol=0.01)
 
 
 def test_the_table_lists_every_edit_in_its_form() -> None:
