@@ -44,7 +44,7 @@ def training_data(
             raise ValueError(f"{source}: names no video")
         names.append(source.name)
         ids |= video_ids
-    videos = {"data": ", ".join(dict.fromkeys(names)), "video_ids": sorted(ids)} if names or recordings else {}
+    videos = {"data": ", ".join(dict.fromkeys(names)) or "recorded sounds", "video_ids": sorted(ids)} if names or recordings else {}
     return videos | ({"recordings": [list(credit) for credit in recordings]} if recordings else {})
 
 
