@@ -114,11 +114,12 @@ def cache_trajectories(
 ) -> Path:
     """Cache trajectories of a release over the feature cache that its networks made; returns the manifest's path.
 
-    The sampler is the release's own but for the arguments; `backbone` is that of the features where they were made with
-    one. Raises ValueError for features of other networks or rates.
+    The sampler is the release's own but for the arguments and the solver, DPM-Solver++(2M): where a solver adds noise,
+    as `ping_pong` does, a state does not determine its trajectory's end. `backbone` is that of the features where they
+    were made with one. Raises ValueError for features of other networks or rates.
     """
     release = load_release(checkpoint)[2].override(
-        num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
+        num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver="dpmpp_2m"
     )
     encoder = TrajectoryEncoder(checkpoint, release, num_states=num_states, seed=seed)
     folders = [str(folder) for folder in (checkpoint, backbone) if folder]

@@ -1,6 +1,8 @@
 """Distillation: an oracle has no loss, what is frozen stays, a resumed run equals a whole one, releases come out."""
 
 import importlib
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -182,3 +184,13 @@ def test_the_command_writes_what_the_function_does_and_refuses_other_networks(fe
     assert result.exit_code == 1 and "cached with another ClipSpec" in result.output
     with pytest.raises(ValueError, match="6 states of a trajectory of 5 steps"):
         TrajectoryEncoder(tiny_release, TEACHER, num_states=6)
+
+
+def test_the_teacher_adds_no_noise_whatever_the_release_s_solver(features, tiny_release, tmp_path):
+    release = Path(shutil.copytree(tiny_release, tmp_path / "release"))
+    index = json.loads((release / "model_index.json").read_text())
+    index["sampler"] = vars(SamplerSettings(4, 2.0, "ping_pong"))
+    (release / "model_index.json").write_text(json.dumps(index))
+    out = tmp_path / "trajectories"
+    cache_trajectories(features, out, checkpoint=release, num_inference_steps=4, num_states=2)
+    assert CachedClips(out, fields=WRITTEN).manifest["identity"]["teacher"]["solver"] == "dpmpp_2m"
