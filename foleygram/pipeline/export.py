@@ -44,8 +44,10 @@ def training_data(
             raise ValueError(f"{source}: names no video")
         names.append(source.name)
         ids |= video_ids
-    videos = {"data": ", ".join(dict.fromkeys(names)) or "recorded sounds", "video_ids": sorted(ids)} if names or recordings else {}
-    return videos | ({"recordings": [list(credit) for credit in recordings]} if recordings else {})
+    if not (names or recordings):
+        return {}
+    data = {"data": ", ".join(dict.fromkeys(names)) or "recorded sounds", "video_ids": sorted(ids)}
+    return data | ({"recordings": [list(credit) for credit in recordings]} if recordings else {})
 
 
 def unpack_checkpoint(path: Path, out: Path) -> None:
