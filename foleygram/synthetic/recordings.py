@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import librosa
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import uniform_filter1d
 from scipy.signal import sosfilt
 
 from foleygram.media.audio import read_audio
@@ -80,7 +80,10 @@ class Voice:
         length = round(0.12 * self.sample_rate)
         one = self.takes[generator.integers(len(self.takes))]
         take = replace(self, takes=[one]).play(1.0, generator).astype(float)
-        level = np.sqrt(gaussian_filter1d(take**2, 0.03 * self.sample_rate))
+        level = take**2
+        for _ in range(3):  # nearly a Gaussian of 0.03 s, at a cost that does not grow with its width
+            level = uniform_filter1d(level, round(0.06 * self.sample_rate))
+        level = np.sqrt(np.maximum(level, 0))
         loud = np.flatnonzero(level > 0.25 * level.max())
         take = (take / (level + 0.05 * level.max()))[loud[0] : loud[-1] + 1]
         take = np.resize(take, max(len(take), 2 * length))
