@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -167,9 +168,21 @@ def read_index(folder: Path) -> dict[str, Any]:
         if not index["sha256"].items() or unknown:
             raise ValueError(f"no hashes, or unknown parts {unknown}")
         sampler_settings(index)
+        _check_training_data(index.get("trained_on") or {})
         return index
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error_text(error)}); fetch or export the release again") from error
+
+
+def _check_training_data(trained_on: Mapping[str, Any]) -> None:
+    """Raises KeyError, TypeError or ValueError unless `trained_on` is empty or as `export.training_data` makes it."""
+    if not trained_on:
+        return
+    videos, recordings = trained_on["video_ids"], trained_on.get("recordings", [])
+    if not isinstance(videos, list) or not all(isinstance(credit, list) and len(credit) == 3 for credit in recordings):
+        raise ValueError("trained_on: video_ids must be a list, recordings a list of [attribution, licence, source]")
+    if not all(isinstance(text, str) for text in [trained_on["data"], *videos, *chain(*recordings)]):
+        raise ValueError("trained_on: data, video_ids and recordings must hold strings")
 
 
 def sampler_settings(index: Mapping[str, Any]) -> SamplerSettings | None:

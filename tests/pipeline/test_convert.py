@@ -322,6 +322,13 @@ def _no_number(folder):
         (_index_with(lambda index: index["sampler"].update(solver="heun")), "unknown solver 'heun'"),
         (_index_with(lambda index: index["sampler"].update(num_inference_steps=2.5)), "2.5 sampling steps"),
         (_index_with(lambda index: index["sampler"].update(eta=1)), "unexpected keyword argument 'eta'"),
+        (_index_with(lambda index: index.update(trained_on={"data": "x"})), "damaged ('video_ids' is missing)"),
+        (_index_with(lambda index: index.update(trained_on=["x"])), "model_index.json: damaged (list indices"),
+        (_index_with(lambda index: index.update(trained_on={"data": "x", "video_ids": [3]})), "must hold strings"),
+        (
+            _index_with(lambda index: index.update(trained_on={"data": "", "video_ids": [], "recordings": ["x"]})),
+            "recordings a list of [attribution, licence, source]",
+        ),
         (_config_with("controlnet", num_layers=10**9), "controlnet/config.json: num_layers is 1000000000, but its"),
         (lambda folder: (folder / "vae" / "config.json").write_text("[]"), "vae: cannot be loaded (config.json holds"),
         (_no_number, "projectors: projectors.text.bias holds values that are not finite"),
