@@ -9,12 +9,10 @@ import numpy as np
 
 from foleygram.files import atomic_path
 from foleygram.media.isolate import MediaError, run_isolated, time_limit
-from foleygram.media.video import decodable, open_media, video_stream
+from foleygram.media.video import decodable, open_media, pixel_shape, video_stream
 
 MAX_SIDE = 960
 """Longest side of the copy, in pixels."""
-MOST_STRETCHED = 4.0
-"""Pixels longer than this by their other side are an error in the file; anamorphic lenses stretch by 2."""
 CLOCK = 90_000
 """Ticks per second of the copy's time stamps."""
 KEY_SEC = 0.5
@@ -55,15 +53,9 @@ def _write_proxy(video: Path, out: Path) -> None:
             target.mux(stream.encode(None))
 
 
-def pixel_shape(stream: Any) -> float:
-    """Width of a displayed pixel of a video stream by its height; 1 where the file gives none that can be meant."""
-    shape = float(stream.sample_aspect_ratio or 1)
-    return shape if 1 / MOST_STRETCHED <= shape <= MOST_STRETCHED else 1.0
-
-
-def _small_upright(frame: Any, shape: float) -> np.ndarray:
+def _small_upright(frame: Any, shape: Fraction) -> np.ndarray:
     """The frame (height, width, 3) with square pixels, turned upright and at most `MAX_SIDE` long, its sides even."""
-    sides = frame.width * shape, frame.height
+    sides = float(frame.width * shape), frame.height
     scale = min(1.0, MAX_SIDE / max(sides))
     width, height = (max(2, round(side * scale / 2) * 2) for side in sides)
     small = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()

@@ -9,10 +9,18 @@ from PIL import Image
 from torch import Tensor
 
 from foleygram.app.limits import Limits
-from foleygram.app.proxy import pixel_shape
 from foleygram.media.audio import read_audio, sound_rate, write_audio
 from foleygram.media.isolate import MediaError, run_isolated, time_limit
-from foleygram.media.video import MediaInfo, decodable, open_media, probe, read_frames, segment_middles, video_stream
+from foleygram.media.video import (
+    MediaInfo,
+    decodable,
+    open_media,
+    pixel_shape,
+    probe,
+    read_frames,
+    segment_middles,
+    video_stream,
+)
 from foleygram.pipeline.request import VideoInput, read_video
 from foleygram.spec import ClipSpec
 

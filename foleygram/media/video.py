@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from heapq import heappop, heappush
 from itertools import pairwise
@@ -25,6 +26,8 @@ MAX_PIXELS = 8192 * 8192
 MAX_FRAME_RATE = 1000.0
 MAX_GAP_SEC = 120.0
 """Longest that one frame stays on screen; a longer gap is a broken time stamp."""
+MOST_STRETCHED = 4
+"""Pixels longer than this by their other side are an error in the file; anamorphic lenses stretch by 2."""
 TIE_SEC = 1e-5
 """Rounding of time stamps: a frame stamped this little after a moment counts as shown at it."""
 SEEK_MARGIN_SEC = 0.5
@@ -35,8 +38,8 @@ UNSTAMPED = frozenset({"avi", "h264", "hevc", "mpegvideo", "m4v"})
 INDEXED = frozenset({".mp4", ".m4v", ".mov"})
 """Containers whose frame index decord gets right; in a transport stream its frames are off by several."""
 
-Shrink = Callable[[Any], Tensor]
-"""From a decoded frame to a small upright image."""
+Shrink = Callable[[Any, Fraction], Tensor]
+"""From a decoded frame and the shape of its pixels to a small upright image."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,12 @@ def video_stream(path: str | Path, container: InputContainer) -> Any:
     if not 0 < width * height <= MAX_PIXELS:
         raise MediaError(f"{path}: frames of {width} x {height} pixels; re-encode it at a usual size")
     return streams[0]
+
+
+def pixel_shape(stream: Any) -> Fraction:
+    """Width of a displayed pixel of a video stream by its height; 1 where the file gives none that can be meant."""
+    shape = stream.sample_aspect_ratio or Fraction(1)
+    return shape if Fraction(1, MOST_STRETCHED) <= shape <= MOST_STRETCHED else Fraction(1)
 
 
 def sound_stream(container: InputContainer) -> Any:
@@ -201,10 +210,10 @@ def read_frames(
 ) -> Frames:
     """Frames on screen at ascending `times_sec`, squashed to `size` x `size` (bicubic, antialiased), turned upright.
 
-    With `squash=False` they keep their proportions, the shorter side `size` (bilinear, antialiased). The frame shown
-    at t is the last one stamped at or before t, counted from the first frame; before it, the first, and past the end,
-    the last. `fast` reads squashed ones with decord, for files known to be valid: damage can crash the
-    process. Raises MediaError when the video cannot be decoded, ValueError for times that descend.
+    With `squash=False` they keep the proportions in which a player shows them, the shorter side `size` (bilinear,
+    antialiased). The frame shown at t is the last one stamped at or before t, counted from the first frame; before it,
+    the first, and past the end, the last. `fast` reads squashed ones with decord, for files known to be valid: damage
+    can crash the process. Raises MediaError when the video cannot be decoded, ValueError for times that descend.
     """
     times = np.asarray(times_sec, float)
     if not np.isfinite(times).all() or np.any(np.diff(times) < 0):
@@ -292,7 +301,7 @@ def _decode(path: str | Path, times: np.ndarray, shrink: Shrink, *, seek: bool) 
 
 def _collect(container: InputContainer, stream: Any, times: np.ndarray, shrink: Shrink, shown: _Shown) -> None:
     """Walk the frames in display order and keep, for each time, the one on screen, in its small form."""
-    origin = start_sec(stream)
+    origin, shape = start_sec(stream), pixel_shape(stream)
     current: tuple[Any, float] | None = None
     small: Tensor | None = None
     for frame in decodable(container, stream):
@@ -301,26 +310,28 @@ def _collect(container: InputContainer, stream: Any, times: np.ndarray, shrink: 
         stamp = float(frame.pts * stream.time_base) - origin
         while len(shown.stamps) < len(times) and times[len(shown.stamps)] < stamp - TIE_SEC:
             held, since = current or (frame, stamp)
-            small = shrink(held) if small is None else small
+            small = shrink(held, shape) if small is None else small
             shown.add(small, since)
         if len(shown.stamps) == len(times):
             return
         current, small = (frame, stamp), None
     if current is not None:
-        shown.add(shrink(current[0]), current[1])
+        shown.add(shrink(current[0], shape), current[1])
 
 
-def _squashed(frame: Any, size: int) -> Tensor:
+def _squashed(frame: Any, _shape: Fraction, size: int) -> Tensor:
     small = frame.reformat(width=size, height=size, format="rgb24", interpolation="BICUBIC", threads=1)
     return _upright(small, frame.rotation)
 
 
-def _scaled(frame: Any, size: int) -> Tensor:
+def _scaled(frame: Any, shape: Fraction, size: int) -> Tensor:
     whole = _upright(frame.reformat(format="rgb24", threads=1), frame.rotation)
     height, width = whole.shape[1:]
-    if min(height, width) == size:
+    one, turned = Fraction(1), round(frame.rotation / 90) % 2
+    shown = (height * shape, width * one) if turned else (height * one, width * shape)
+    sides = [int(size * side / min(shown)) for side in shown]  # of fractions: no rounding takes a pixel
+    if sides == [height, width]:
         return whole
-    sides = [int(size * side / min(height, width)) for side in (height, width)]
     resized = interpolate(whole[None].float(), sides, mode="bilinear", antialias=True, align_corners=False)
     return resized[0].round().to(torch.uint8)
 

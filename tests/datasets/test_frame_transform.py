@@ -2,8 +2,11 @@
 
 import itertools
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -32,6 +35,41 @@ def test_a_crop_is_the_middle_of_the_frame_in_its_proportions(rendered: Path) ->
     squashed = read_squares(video, times, size=32)
     assert torch.equal(squashed, read_frames(video, times, size=32).frames)
     assert found.shape == squashed.shape and not torch.equal(found, squashed)
+
+
+def write_still(path: Path, picture: np.ndarray, shape: Fraction, turn: int) -> Path:
+    """A lossless film of one picture (height, width, 3), its pixels of `shape`, turned by `turn` degrees."""
+    with av.open(str(path), "w") as target:
+        stream: Any = target.add_stream("ffv1", rate=1)
+        stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "bgr0"
+        stream.codec_context.sample_aspect_ratio = shape
+        stream.set_display_rotation(turn)
+        target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        target.mux(stream.encode(None))
+    return path
+
+
+def disc(width: int) -> np.ndarray:
+    """A picture (90, width, 3) of a disc before a ramp from left to right and one from top to bottom."""
+    y, x = np.mgrid[:90, :width]
+    inside = np.hypot(x + 0.5 - width / 2, y + 0.5 - 45) < 25
+    return np.stack([255 * inside, 255 * x / width, 255 * y / 90], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("turn", [0, 90])
+@pytest.mark.parametrize(
+    ("shape", "shown"), [(Fraction(2), 256), (Fraction(1, 2), 64), (Fraction(45, 64), 90), (Fraction(999), 128)]
+)
+def test_a_crop_of_oblong_pixels_is_that_of_the_film_as_a_player_shows_it(
+    tmp_path: Path, shape: Fraction, shown: int, turn: int
+) -> None:
+    picture = disc(shown)
+    columns = ((np.arange(128) + 0.5) * shown / 128).astype(int)
+    oblong = write_still(tmp_path / "oblong.mp4", picture[:, columns], shape, turn)
+    square = write_still(tmp_path / "square.mp4", picture, Fraction(1), turn)
+    found, expected = (read_squares(path, np.zeros(1), size=45, transform="crop") for path in (oblong, square))
+    assert found.shape == (1, 3, 45, 45)
+    assert (found.float() - expected.float()).abs().mean() < 3
 
 
 def test_training_and_generating_use_the_release_s_frame_transform(rendered: Path) -> None:
