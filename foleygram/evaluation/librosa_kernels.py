@@ -1,6 +1,7 @@
 """librosa, its compiled kernels made ready by one process at a time."""
 
 import getpass
+import os
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,8 @@ def load_librosa() -> ModuleType:
     librosa keeps its kernels in a cache that numba writes without a lock: two processes that fill it at the same
     moment damage it, and every later process that loads from it crashes (docs/log.md, 2026-11-23).
     """
-    lock = Path(tempfile.gettempdir()) / f"foleygram-librosa-{getpass.getuser()}.lock"
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # in a container a user may have no name
+    lock = Path(tempfile.gettempdir()) / f"foleygram-librosa-{user}.lock"
     with FileLock(lock):
         import librosa
 

@@ -1,7 +1,12 @@
 """librosa's kernels are loaded under the lock and nowhere else, so its cache is one process's work."""
 
+import os
 import subprocess
 import sys
+
+import pytest
+
+from foleygram.evaluation import librosa_kernels
 
 HELD = """
 import sys
@@ -28,3 +33,17 @@ except BlockingIOError:
 def test_no_kernel_is_loaded_before_the_lock_is_held() -> None:
     result = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["waits", "False"]
+
+
+def test_a_user_without_a_name_has_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container run with `--user 1000:1000` has no entry for that user, and no variable names it."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 424242)
+
+    def held(path: object) -> None:
+        raise BlockingIOError(path)
+
+    monkeypatch.setattr(librosa_kernels, "FileLock", held)
+    with pytest.raises(BlockingIOError, match="424242"):
+        librosa_kernels.load_librosa.__wrapped__()
