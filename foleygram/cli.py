@@ -89,6 +89,7 @@ about_weights.command("check")(weights.check_weights)
 about_weights.command("fetch")(weights.fetch_weights)
 about_weights.command("convert")(weights.convert_weights)
 about_weights.command("export")(weights.export)
+about_weights.command()(weights.interpolate)
 about_weights.command()(weights.card)
 
 benchmarks = typer.Typer(help="Benchmarks on published data sets.", no_args_is_help=True)

@@ -118,6 +118,20 @@ def convert_weights(
         typer.echo(f"{convert(source, out, tokenizer=tokenizer)}: {out}")
 
 
+def interpolate(
+    start: Annotated[Path, typer.Argument(help="Folder of one part, such as RELEASE/envelope_predictor.")],
+    trained: Annotated[Path, typer.Argument(help="Folder of the same part after further training.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
+    share: Annotated[float, typer.Option(help="0 is START, 1 is TRAINED.")] = 0.5,
+) -> None:
+    """Average two trainings of a part: keeps what START could do and much of what TRAINED learned (WiSE-FT)."""
+    from foleygram.weights.interpolation import interpolate_weights
+
+    with reported():
+        interpolate_weights(start, trained, out, share)
+        typer.echo(out)
+
+
 def card(
     folder: Annotated[Path, typer.Argument(help="Release folder.")],
     scores: Annotated[
