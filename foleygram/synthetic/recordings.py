@@ -201,8 +201,9 @@ def split_of(source: str) -> Split:
 def one_shots(audio: np.ndarray, sample_rate: int) -> Iterator[np.ndarray]:
     """The hits of a recording (samples,), each from just before its onset to the next one, faded out."""
     frames = librosa.onset.onset_detect(y=audio, sr=sample_rate, hop_length=256, units="samples", backtrack=True)
-    starts = [max(0, int(frame) - round(PRE_ROLL_SEC * sample_rate)) for frame in frames]
-    for start, following in zip(starts, [*starts[1:], len(audio)], strict=True):
+    # A short recording that begins with its hit has no onset that a detector finds.
+    starts = [max(0, int(frame) - round(PRE_ROLL_SEC * sample_rate)) for frame in frames] or [0]
+    for start, following in zip(starts, [*starts, len(audio)][1:], strict=True):
         end = min(following, start + round(LONGEST_SEC * sample_rate))
         take = audio[start:end].copy()
         if len(take) >= SHORTEST_SEC * sample_rate and np.abs(take).max() >= QUIETEST * np.abs(audio).max():

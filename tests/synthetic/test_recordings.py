@@ -126,6 +126,13 @@ def test_a_series_is_cut_at_its_onsets() -> None:
         assert loudest == np.abs(take).max() and abs(take[-1]) < 1e-6
 
 
+@pytest.mark.filterwarnings("ignore:n_fft=2048 is too large")
+def test_a_short_recording_that_begins_with_its_hit_is_one_hit() -> None:
+    hit = np.exp(-np.arange(1195) / 300) * np.random.default_rng(0).standard_normal(1195)
+    (take,) = one_shots(hit.astype(np.float32), 16_000)
+    np.testing.assert_allclose(take[32:700], hit[32:700], rtol=1e-5)
+
+
 def test_a_softer_hit_is_quieter_and_darker(folder: Path) -> None:
     (voice,) = RecordedSounds(folder).voices
     noisy = type(voice)("metal", "hit", "", RATE, [np.random.default_rng(0).standard_normal(8192).astype(np.float32)])
