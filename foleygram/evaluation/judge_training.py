@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from foleygram.datasets.greatest_hits import GreatestHits
 from foleygram.evaluation.material import MaterialJudge, MaterialJudgeConfig
+from foleygram.files import share
 from foleygram.media.audio import read_audio
 from foleygram.spec import ClipSpec
 
@@ -133,4 +134,5 @@ def train_judge_from_folder(
     sounds, unseen = (one_material_sounds(data_root, split, seconds=seconds) for split in ("train", "test"))
     judge = train_judge(sounds, steps=steps, seed=seed, seconds=seconds / 2)
     judge.save_pretrained(out)
+    share(Path(out))
     return judge_accuracy(judge, unseen)

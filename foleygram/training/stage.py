@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import lightning
@@ -12,6 +13,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from foleygram.files import share
 from foleygram.training.steps import step_generator
 from foleygram.weights.checkpoint_parts import PARTS, part_description
 
@@ -85,6 +87,7 @@ class Stage(lightning.LightningModule):
         gather_shards(self)
         if self.global_rank == 0:
             self.export()
+            share(Path(self.hparams["out"]))
 
     def export(self) -> None:
         """Write the trained networks in the format they load from; raises NotImplementedError here."""

@@ -121,3 +121,5 @@ def test_a_judge_is_trained_from_a_folder_and_saved(tmp_path):
     accuracy = train_judge_from_folder(tmp_path / "data", tmp_path / "judge", steps=2, seed=0, seconds=2.0)
     assert 0 <= accuracy <= 1
     assert MaterialJudge.from_pretrained(tmp_path / "judge").config.materials == ["ring", "thud"]
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "judge/model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

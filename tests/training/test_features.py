@@ -89,8 +89,10 @@ def test_averaged_weights_are_exported_and_current_ones_kept(stage, fit, tmp_pat
         torch.testing.assert_close(value, 0.75 * first[name] + 0.25 * second[name], atol=1e-6, rtol=1e-5)
         assert not torch.equal(value, second[name]) or torch.equal(first[name], second[name]), name
     exported = {}
+    (tmp_path / "plain").touch()
     for path in (tmp_path / "2" / "release").rglob("*.safetensors"):
         exported |= load_file(path)
+        assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode  # readable as the umask allows
     assert any(torch.equal(exported[name.split(".", 1)[1]], value) for name, value in learned.items())
 
 
