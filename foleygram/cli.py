@@ -82,7 +82,8 @@ app.command()(data.cache)
 app.command()(data.trajectories)
 
 about_weights = typer.Typer(
-    help="Weight files: check a release, fetch public weights, convert them.", no_args_is_help=True
+    help="Weight files: check a release, fetch public weights, convert them, average two trainings.",
+    no_args_is_help=True,
 )
 app.add_typer(about_weights, name="weights")
 about_weights.command("check")(weights.check_weights)
