@@ -76,12 +76,13 @@ def controlled_forward(
     for index, block in enumerate(transformer.transformer_blocks):
         if index < len(residuals):
             hidden = hidden + residuals[index]
-        hidden = _run_block(transformer, block, hidden, cross, rotary)
+        hidden = run_block(transformer, block, hidden, cross, rotary)
     hidden = transformer.proj_out(hidden).transpose(1, 2)[:, :, 1:]
     return transformer.postprocess_conv(hidden) + hidden
 
 
-def _run_block(owner: Any, block: nn.Module, hidden: Tensor, cross: Tensor, rotary: Rotary) -> Tensor:
+def run_block(owner: Any, block: nn.Module, hidden: Tensor, cross: Tensor, rotary: Rotary) -> Tensor:
+    """Hidden states (B, 1 + T, D) after `block`, whose activations are recomputed where `owner` checkpoints them."""
     arguments = (hidden, None, cross, None, rotary)
     if torch.is_grad_enabled() and owner.gradient_checkpointing:
         return owner._gradient_checkpointing_func(block, *arguments)
@@ -165,6 +166,6 @@ class EnvelopeControlNet(ModelMixin, ConfigMixin):
         rotary = rotary_embedding(self.config.attention_head_dim, latents.shape[-1], latents.device)
         residuals = []
         for block, convolution in zip(self.transformer_blocks, self.control_out, strict=True):
-            hidden = _run_block(self, block, hidden, cross, rotary)
+            hidden = run_block(self, block, hidden, cross, rotary)
             residuals.append(conditioning_scale * convolution(hidden.transpose(1, 2)).transpose(1, 2))
         return residuals

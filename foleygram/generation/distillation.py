@@ -1,4 +1,4 @@
-"""Distillation to few steps (Lightning): stage 2's networks learn to reach a trajectory's end in one call."""
+"""Distillation to few steps (Lightning): a trained stage 2 learns to reach a trajectory's end in one call."""
 
 import copy
 from pathlib import Path
@@ -9,22 +9,21 @@ from torch import Tensor, nn
 
 from foleygram.generation.backbone import Backbone
 from foleygram.generation.controlnet import EnvelopeControlNet
-from foleygram.generation.model import SemanticProjectors
+from foleygram.generation.model import Conditions, SemanticProjectors
 from foleygram.generation.module import GenerationModule
-from foleygram.generation.objective import alpha_sigma
+from foleygram.generation.objective import add_noise, alpha_sigma
 
 ADAPTED = r"transformer_blocks\..*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2)"
 """Linear layers of the DiT that get adapters: those of attention and of the feed-forward networks."""
 
 
-class DistillationModule(GenerationModule):
-    """Trains a trained stage 2 on its own trajectories: from any state, the clean end in one call, guidance included.
+class FewStepModule(GenerationModule):
+    """Base of the trainings that make a trained stage 2 need few steps: adapters on the DiT, the end in one call.
 
-    This is the warm-up on cached trajectories of ARC (arXiv 2505.08175), without its adversarial step. Batches hold
-    what `foleygram trajectories` caches. Projectors and ControlNet learn, and with an `adapter_rank` above 0 low-rank
-    adapters (LoRA, arXiv 2106.09685) on the DiT, whose own weights stay frozen; `adapters_lr` is their learning rate,
-    `lr` where None. The rest is as for `GenerationModule`. Sample the result by `ping_pong` with a guidance scale of 1.
-    Raises ValueError for a negative rank, ImportError where adapters are asked for and peft is missing.
+    Projectors and ControlNet learn, and with an `adapter_rank` above 0 low-rank adapters (LoRA, arXiv 2106.09685) on
+    the DiT, whose own weights stay frozen; `adapters_lr` is their learning rate, `lr` where None. The rest is as for
+    `GenerationModule`. Sample the result by `ping_pong`. Raises ValueError for a negative rank, ImportError where
+    adapters are asked for and peft is missing.
     """
 
     def __init__(
@@ -42,29 +41,25 @@ class DistillationModule(GenerationModule):
         weight_decay: float = 1e-3,
         warmup_steps: int = 100,
         total_steps: int = 5_000,
+        silent_share: float = 0.05,
         seed: int = 0,
         gradient_checkpointing: bool = False,
         compile: bool = False,
     ) -> None:
         super().__init__(
             backbone, projectors, out=out, controlnet=controlnet, lr=lr, projectors_lr=projectors_lr, betas=betas,
-            weight_decay=weight_decay, warmup_steps=warmup_steps, total_steps=total_steps, seed=seed,
-            gradient_checkpointing=gradient_checkpointing, compile=compile,
+            weight_decay=weight_decay, warmup_steps=warmup_steps, total_steps=total_steps, silent_share=silent_share,
+            seed=seed, gradient_checkpointing=gradient_checkpointing, compile=compile,
         )  # fmt: skip
         if adapter_rank < 0:
             raise ValueError(f"adapter_rank is {adapter_rank}: give 0 for none, or a rank such as 8")
         # In a list: a module of its own would put the DiT into the state twice.
         self._adapters = [add_adapters(self.transformer, adapter_rank, seed)] if adapter_rank else []
 
-    def _with_silence(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Any]:
-        return batch  # trajectories are the teacher's; silence is among its clips
-
-    def _loss(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        conditions = self.conditions(batch, batch["present"])
-        velocity = self.model.velocity(batch["state"], batch["timestep"], conditions)
-        alpha, sigma = alpha_sigma(batch["timestep"])
-        clean = alpha * batch["state"] - sigma * velocity.float()
-        return ((clean - batch["end"]) ** 2).mean((1, 2))
+    def predicted_end(self, state: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
+        """Clean latents (B, C, T) that one call predicts from noised ones at t (B,)."""
+        alpha, sigma = alpha_sigma(timestep)
+        return alpha * state - sigma * self.model.velocity(state, timestep, conditions).float()
 
     def is_trained(self, key: str) -> bool:
         """Whether a key of the state belongs to what learns."""
@@ -87,6 +82,31 @@ class DistillationModule(GenerationModule):
         for adapters in self._adapters:
             merged = copy.deepcopy(adapters).merge_and_unload()
             merged.save_pretrained(Path(self.hparams.out) / "transformer")
+
+
+class DistillationModule(FewStepModule):
+    """Trains a trained stage 2 on a teacher's trajectories: from any state, their clean end in one call.
+
+    This is the warm-up of ARC (arXiv 2505.08175); `AdversarialModule` is its second step. Batches hold what
+    `foleygram trajectories` caches, the teacher's guidance included, so the student needs a guidance scale of 1. The
+    share `silent_share` of the trajectories is replaced by noised silence under a zero envelope, which ends in silence.
+    """
+
+    def _with_silence(self, batch: dict[str, Any], generator: torch.Generator) -> dict[str, Any]:
+        state, control = batch["state"], batch["control_latents"]
+        silent = (torch.rand(len(state), generator=generator) < self.hparams.silent_share).to(state.device)
+        noise = torch.randn(state.shape, generator=generator).to(state)
+        silence = self._silence(state.shape[-1]).mean.to(state).expand_as(state)
+        noised = add_noise(silence, noise, batch["timestep"]).latents
+        return batch | {
+            "state": torch.where(silent[:, None, None], noised, state),
+            "end": torch.where(silent[:, None, None], silence, batch["end"]),
+            "control_latents": torch.where(silent[:, None, None, None], silence[:, None], control),
+        }
+
+    def _loss(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+        conditions = self.conditions(batch, batch["present"])
+        return ((self.predicted_end(batch["state"], batch["timestep"], conditions) - batch["end"]) ** 2).mean((1, 2))
 
 
 def add_adapters(transformer: nn.Module, rank: int, seed: int) -> Any:

@@ -114,6 +114,24 @@ def test_an_oracle_has_no_loss_and_another_network_has_one(trajectories, tiny_re
     torch.testing.assert_close(stage._loss(batch, torch.Generator()), torch.zeros(6), atol=1e-5, rtol=0)
 
 
+def test_a_silent_share_of_one_makes_every_trajectory_end_in_silence_under_a_zero_envelope(
+    trajectories, tiny_release, tmp_path
+):
+    stage = module(tiny_release, tmp_path, silent_share=1.0)
+    batch = collate_clips([trajectories[i] for i in range(3)])
+    silent = stage._with_silence(batch, torch.Generator())
+    vae = load_part(tiny_release, "vae")
+    num_latents = batch["end"].shape[-1]
+    with torch.no_grad():
+        silence = vae.encode(torch.zeros(1, vae.config.audio_channels, num_latents * vae.hop_length)).latent_dist.mean
+    for latents in (silent["end"], silent["control_latents"][:, 0]):
+        torch.testing.assert_close(latents, silence.expand_as(latents))
+    alpha, sigma = alpha_sigma(batch["timestep"])
+    noise = (silent["state"] - alpha * silence) / sigma
+    assert 0.7 < noise.std() < 1.3
+    assert torch.equal(silent["text_embedding"], batch["text_embedding"])
+
+
 @pytest.mark.parametrize("rank", RANKS)
 def test_only_what_learns_moves_and_is_saved(trajectories, tiny_release, tmp_path, rank):
     stage = module(tiny_release, tmp_path / "out", adapter_rank=rank)
