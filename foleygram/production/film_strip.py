@@ -27,10 +27,8 @@ class FilmStrip(NamedTuple):
     times: np.ndarray
     """(N,) times of the frames, in seconds."""
     frames: Tensor
-    """uint8 (N, 3, size, size), resized to a square."""
+    """uint8 (N, 3, height, width), as a player shows them: upright, with square pixels."""
     seconds: float
-    aspect: float
-    """Height of the video over its width."""
 
 
 def read_strip(video: Path) -> FilmStrip:
@@ -38,13 +36,14 @@ def read_strip(video: Path) -> FilmStrip:
     info = probe(video)
     times = segment_middles(0.0, info.duration_sec, NUM_FRAMES)
     # One by one, so that the frames between them are not decoded.
-    frames = torch.cat([read_frames(video, time, size=FRAME_SIZE).frames for time in times[:, None]])
-    return FilmStrip(times, frames, info.duration_sec, info.height / info.width)
+    frames = torch.cat([read_frames(video, time, size=FRAME_SIZE, squash=False).frames for time in times[:, None]])
+    return FilmStrip(times, frames, info.duration_sec)
 
 
 def strip_height(strip: FilmStrip) -> float:
     """Height in inches that keeps the frames' aspect in a figure `WIDTH_IN` wide."""
-    return WIDTH_IN * (RIGHT - LEFT) / NUM_FRAMES * strip.aspect
+    height, width = strip.frames.shape[-2:]
+    return WIDTH_IN * (RIGHT - LEFT) / NUM_FRAMES * height / width
 
 
 def draw_strip(axes: Any, strip: FilmStrip) -> None:
