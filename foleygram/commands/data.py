@@ -8,6 +8,8 @@ import typer
 from foleygram.commands.errors import reported
 from foleygram.commands.options import BatchSize, Device, Guidance, Precision, Seed, ShardSize
 
+INCOMPLETE = "{}: shards of this process are written; the cache is complete when all processes have finished"
+
 
 def render(
     out: Annotated[Path, typer.Argument(help="Folder to write, in the layout of Greatest Hits.")],
@@ -107,7 +109,7 @@ def cache(
             num_workers=workers, compile=compile, dtype=dtype,
         )  # fmt: skip
     if not manifest.is_file():
-        typer.echo(f"{out}: shards of this process are written; the cache is complete when all processes have finished")
+        typer.echo(INCOMPLETE.format(out))
         return
     written = json.loads(manifest.read_text(encoding="utf-8"))
     typer.echo(f"{out}: {written['count']} clips in {len(written['shards'])} shards")
@@ -141,7 +143,7 @@ def trajectories(
             guidance_scale=guidance, num_states=states, seed=seed, batch_size=batch_size, shard_size=shard_size,
             device=pick_device(device),
         )  # fmt: skip
-    typer.echo(str(manifest))
+    typer.echo(str(manifest) if manifest.is_file() else INCOMPLETE.format(out))
 
 
 def judge(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foleygram.datasets.cache import CachedClips
+from foleygram.distributed import current_process
 from foleygram.features.writer import write_cache
 from foleygram.files import file_hash
 from foleygram.generation.backbone import Backbone
@@ -116,7 +117,8 @@ def cache_trajectories(
 
     The sampler is the release's own but for the arguments and the solver, DPM-Solver++(2M): where a solver adds noise,
     as `ping_pong` does, a state does not determine its trajectory's end. `backbone` is that of the features where they
-    were made with one. Raises ValueError for features of other networks or rates.
+    were made with one. Processes started by torchrun or srun share the shards. Raises ValueError for features of other
+    networks or rates.
     """
     release = load_release(checkpoint)[2].override(
         num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, solver="dpmpp_2m"
@@ -130,6 +132,8 @@ def cache_trajectories(
         "encoders": made_from.get("encoders", {}) | encoder.identity,
         "teacher": asdict(release) | {"num_states": num_states, "seed": seed},
     }
+    process = current_process()
     return write_cache(
-        clips, out, identity=identity, encode=encoder, batch_size=batch_size, shard_size=shard_size, device=device
-    )
+        clips, out, identity=identity, encode=encoder, batch_size=batch_size, shard_size=shard_size,
+        rank=process.rank, world_size=process.world_size, device=device,
+    )  # fmt: skip

@@ -204,6 +204,26 @@ def test_the_command_writes_what_the_function_does_and_refuses_other_networks(fe
         TrajectoryEncoder(tiny_release, TEACHER, num_states=6)
 
 
+def test_two_processes_share_the_shards_and_write_what_one_does(features, tiny_release, tmp_path, monkeypatch):
+    command = ["trajectories", str(features), str(tmp_path / "shared"), "--checkpoint", str(tiny_release)]
+    options = ["--steps", "2", "--states", "2", "--shard-size", "2", "--batch-size", "2"]
+    printed = []
+    for rank in ("1", "0"):
+        for name, value in {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank}.items():
+            monkeypatch.setenv(name, value)
+        result = CliRunner().invoke(app, [*command, *options])
+        assert result.exit_code == 0, result.output
+        printed.append(result.output)
+    assert "complete when all processes have finished" in printed[0] and "manifest.json" in printed[1]
+    cache_trajectories(
+        features, tmp_path / "alone", checkpoint=tiny_release, num_inference_steps=2, num_states=2, shard_size=2,
+        batch_size=2,
+    )  # fmt: skip
+    for shard in (tmp_path / "alone").glob("*.safetensors"):
+        assert shard.read_bytes() == (tmp_path / "shared" / shard.name).read_bytes()
+    assert len(list((tmp_path / "shared").glob("*.safetensors"))) > 1
+
+
 def test_the_teacher_adds_no_noise_whatever_the_release_s_solver(features, tiny_release, tmp_path):
     release = Path(shutil.copytree(tiny_release, tmp_path / "release"))
     index = json.loads((release / "model_index.json").read_text())
