@@ -206,7 +206,7 @@ def test_the_command_writes_what_the_function_does_and_refuses_other_networks(fe
 
 def test_two_processes_share_the_shards_and_write_what_one_does(features, tiny_release, tmp_path, monkeypatch):
     command = ["trajectories", str(features), str(tmp_path / "shared"), "--checkpoint", str(tiny_release)]
-    options = ["--steps", "2", "--states", "2", "--shard-size", "2", "--batch-size", "2"]
+    options = ["--steps", "2", "--states", "2", "--shard-size", "1"]
     printed = []
     for rank in ("1", "0"):
         for name, value in {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank}.items():
@@ -216,8 +216,7 @@ def test_two_processes_share_the_shards_and_write_what_one_does(features, tiny_r
         printed.append(result.output)
     assert "complete when all processes have finished" in printed[0] and "manifest.json" in printed[1]
     cache_trajectories(
-        features, tmp_path / "alone", checkpoint=tiny_release, num_inference_steps=2, num_states=2, shard_size=2,
-        batch_size=2,
+        features, tmp_path / "alone", checkpoint=tiny_release, num_inference_steps=2, num_states=2, shard_size=1,
     )  # fmt: skip
     for shard in (tmp_path / "alone").glob("*.safetensors"):
         assert shard.read_bytes() == (tmp_path / "shared" / shard.name).read_bytes()
