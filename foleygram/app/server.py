@@ -58,9 +58,10 @@ def serve(
         import uvicorn
 
         from foleygram.app.reading import warm_up
+        from foleygram.pipeline.release import find_release
 
         warm_up()
-        app = web_app(load(), checkpoint, folder, limits, host=host, steps=steps, library=films)
+        app = web_app(load(), find_release(checkpoint), folder, limits, host=host, steps=steps, library=films)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_SEC)
         started(f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listener])

@@ -42,13 +42,13 @@ class Served(NamedTuple):
 
 @contextmanager
 def served(folder: Path, *options: str, command: str = "serve") -> Iterator[Served]:
-    """The command with the shipped miniature, on a free port."""
+    """The command with the shipped miniature, on a free port, started in `folder`: the project is elsewhere."""
     temporary = Path(tempfile.mkdtemp(prefix="app-", dir="/tmp"))  # short: names of sockets have at most 107 characters
     arguments = [sys.executable, "-c", WATCHED, command, "--port", "0", "--device", "cpu", *options]
     errors = folder / "stderr"
     with errors.open("w") as stderr:
         process = subprocess.Popen(
-            arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True,
+            arguments, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True,
             env=os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     try:
