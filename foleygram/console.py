@@ -18,6 +18,7 @@ from foleygram.envelope.envelope import Envelope
 from foleygram.pipeline.convert import PartFacts
 from foleygram.pipeline.parts import DTYPES
 from foleygram.pipeline.pipeline import FoleyGRAMPipeline
+from foleygram.pipeline.release import find_release
 from foleygram.production.batch_runner import Sampling, TakeRule
 from foleygram.production.export import ExportOptions
 from foleygram.production.job import JobOptions
@@ -128,7 +129,7 @@ def rerender_with_progress(
     Uses the recorded number of threads, because another number rounds differently on a CPU.
     """
     console, sidecar, chosen = Console(), read_sidecar(path, video), pick_device(device)
-    folder = checkpoint or Path(sidecar.record["checkpoint"]["folder"])
+    folder = find_release(checkpoint or sidecar.record["checkpoint"]["folder"])
     torch.set_num_threads(sidecar.record["threads"])
     environment = current_environment(folder, chosen)
     for difference in differences(sidecar.record, environment):

@@ -7,11 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from foleygram.cli import app
 from foleygram.media.audio import read_audio
 from foleygram.media.video import probe
+from tests.hub import running_hub
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,6 +55,22 @@ def test_bad_files_are_reported_and_the_rest_is_generated(tiny_release, videos, 
     assert (made.width, made.height, made.video_codec) == (source.width, source.height, source.video_codec)
     wav = read_audio(out / "zwei.wav", sample_rate=16_000)
     assert wav.shape[-1] == round(source.duration_sec * 16_000)
+
+
+def test_a_release_is_named_by_its_hub_id_and_a_missing_folder_never_is(tiny_release, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    with running_hub(monkeypatch) as hub:
+        files = [path for path in tiny_release.rglob("*") if path.is_file()]
+        hub.files = {path.relative_to(tiny_release).as_posix(): path.read_bytes() for path in files}
+        common = ("--steps", 1, "--device", "cpu")
+        result = run(videos / "zwei.mp4", "--out", tmp_path / "hub", "--checkpoint", "hub:owner/release", *common)
+        assert result.exit_code == 0, result.output
+        hub.ranges.clear()
+        missing = run(videos / "zwei.mp4", "--out", tmp_path / "x", "--checkpoint", "owner/release", *common)
+        assert (missing.exit_code, hub.ranges) == (1, []) and "owner/release: no such folder" in missing.output
+    run(videos / "zwei.mp4", "--out", tmp_path / "local", "--checkpoint", tiny_release, *common)
+    assert (tmp_path / "hub" / "zwei.wav").read_bytes() == (tmp_path / "local" / "zwei.wav").read_bytes()
 
 
 def test_the_output_ends_with_remarks_and_where_the_results_are(tiny_release, videos, tmp_path):

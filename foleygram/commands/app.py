@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foleygram.commands.errors import reported
-from foleygram.commands.options import MINI, Checkpoint, Device, Offload
+from foleygram.commands.options import MINI, Device, Offload, Release
 
 if TYPE_CHECKING:
     from foleygram.pipeline.pipeline import FoleyGRAMPipeline
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def serve(
     context: typer.Context,
-    checkpoint: Checkpoint = MINI,
+    checkpoint: Release = MINI,
     films: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder of films to list; results go to its subfolder foley."),

@@ -7,13 +7,12 @@ import typer
 
 from foleygram.commands import options
 from foleygram.commands.errors import reported
-from foleygram.files import shipped
 
 
 def greatest_hits(
     folder: Annotated[Path, typer.Argument(help="Greatest Hits as released, or a folder with clips and onsets.csv.")],
     out: Annotated[Path, typer.Option(help="Folder for report.json, report.html, the sounds and re-encoded clips.")],
-    checkpoint: options.Checkpoint = options.MINI,
+    checkpoint: options.Release = options.MINI,
     split: Annotated[str, typer.Option(help="Of the released set: train, test, or a list of ids.")] = "test",
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of the clips cut from the released set.")] = 10.0,
     annotations: Annotated[
@@ -37,9 +36,10 @@ def greatest_hits(
         from foleygram.benchmark import greatest_hits as benchmark
         from foleygram.benchmark.output import report_results
         from foleygram.console import pick_device
+        from foleygram.pipeline.release import find_release
 
         report = benchmark.greatest_hits(
-            shipped(checkpoint), folder, out, split=split, seconds=seconds, annotations=annotations, peers=peers,
+            find_release(checkpoint), folder, out, split=split, seconds=seconds, annotations=annotations, peers=peers,
             reencodings=tuple(benchmark.REENCODINGS) if reencodings else (),
             metrics=metrics.split(",") if metrics else None, num_inference_steps=steps, guidance_scale=guidance,
             limit=limit, seed=seed, weights=weights, embedders=embedder or [], device=pick_device(device),

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from foleygram.commands.errors import reported
-from foleygram.commands.options import MINI, Checkpoint, Device, Quiet
+from foleygram.commands.options import MINI, Device, Quiet, Release
 
 GIVEN = "foleygram.envelope.given"
 
@@ -70,7 +70,7 @@ def envelope(
     decay: Annotated[
         float, typer.Option(min=0.001, max=60, help="Seconds in which a hit from MIDI decays by 20 dB.")
     ] = 0.1,
-    checkpoint: Checkpoint = MINI,
+    checkpoint: Release = MINI,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Annotated[

@@ -8,11 +8,12 @@ import typer
 from foleygram.commands import options
 from foleygram.commands.config import Config
 from foleygram.commands.errors import reported
-from foleygram.files import shipped
 
 
 def evaluate(
-    checkpoint: Annotated[Path | None, typer.Option(help="Release folder that generates what is scored.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Release that generates what is scored: a folder, or hub:OWNER/NAME.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="With --checkpoint: Greatest Hits' folder, or a rendered one.")
     ] = None,
@@ -85,9 +86,10 @@ def evaluate(
         if checkpoint and data:
             from foleygram.benchmark.run import evaluate as run
             from foleygram.benchmark.settings import choose_conditions
+            from foleygram.pipeline.release import find_release
 
             report = run(
-                shipped(checkpoint), data, split,
+                find_release(checkpoint), data, split,
                 conditions=choose_conditions(conditions.split(","), controls=controls),
                 metrics=chosen, num_inference_steps=steps, guidance_scale=guidance, solver=solver, seed=seed,
                 limit=limit, batch_size=batch_size, sounds=kept_folder(out, SOUNDS), dtype=dtype,

@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from foleygram.commands.errors import reported
-from foleygram.commands.options import ApgScale, Device, Guidance, Offload, Precision, Seed, Solver, Steps
-from foleygram.files import shipped
+from foleygram.commands.options import MINI, ApgScale, Device, Guidance, Offload, Precision, Seed, Solver, Steps
 
 
 def generate(
@@ -20,7 +19,9 @@ def generate(
         typer.Argument(metavar="VIDEO_OR_FOLDER", help="Videos, or folders of videos (subfolders are ignored)."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="Release folder; checkpoints/mini by default.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Release folder, or hub:OWNER/NAME; checkpoints/mini by default.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Description of the sound.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="Description of sounds to avoid.")] = None,
     envelope: Annotated[
@@ -127,7 +128,7 @@ def generate(
         from foleygram.console import Printing, generate_with_progress, load_pipeline, pick_device
         from foleygram.datasets.folder import find_videos
         from foleygram.envelope.editing.files import chosen_envelope
-        from foleygram.pipeline.release import sampler_of
+        from foleygram.pipeline.release import find_release, sampler_of
         from foleygram.production.batch_runner import TakeRule, sampling_of
         from foleygram.production.export import ExportOptions, parse_level
         from foleygram.production.job import JobOptions, parse_segment, parse_weights, read_job_options
@@ -138,7 +139,7 @@ def generate(
         segments = tuple(parse_segment(text) for text in segment or ())
         options = JobOptions(prompt, negative_prompt, envelope, seed, reference_audio, parse_weights(weights), segments)
         original_db = None if mix_original is None else parse_level(mix_original)
-        release = shipped(checkpoint or "checkpoints/mini")
+        release = find_release(checkpoint or MINI)
         sampling = sampling_of(
             sampler_of(release), control_scale, dtype=dtype, num_inference_steps=steps, guidance_scale=guidance,
             apg_scale=apg_scale, solver=solver,

@@ -8,6 +8,7 @@ import typer
 MINI = Path("checkpoints/mini")
 
 Checkpoint = Annotated[Path, typer.Option(help="Release folder.")]
+Release = Annotated[Path, typer.Option(help="Release folder, or hub:OWNER/NAME on the model hub.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 Offload = Annotated[
     bool, typer.Option("--offload", help="Keep networks in main memory, each on the device only while it runs.")

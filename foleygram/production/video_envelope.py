@@ -10,7 +10,7 @@ from foleygram.envelope.envelope import Envelope
 from foleygram.media.isolate import run_isolated, time_limit
 from foleygram.media.video import probe
 from foleygram.pipeline.conditions import envelope_of_request
-from foleygram.pipeline.release import load_part, read_index
+from foleygram.pipeline.release import find_release, load_part, read_index
 from foleygram.pipeline.request import VideoInput, envelope_of_video, read_video
 from foleygram.spec import ClipSpec
 
@@ -37,6 +37,7 @@ def video_envelope(
 
 def predicted_envelope(video: Path, checkpoint: Path, device: str | torch.device = "cpu") -> Envelope:
     """The envelope that `generate` predicts for `video`; loads only the predictor."""
+    checkpoint = find_release(checkpoint)
     spec = ClipSpec(**read_index(checkpoint)["spec"])
     seen: VideoInput = run_isolated(read_video, video, spec, timeout_sec=time_limit(_length(video)))
     predictor = load_part(checkpoint, "envelope_predictor")
