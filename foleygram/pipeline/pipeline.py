@@ -109,7 +109,11 @@ class FoleyGRAMPipeline:
         return self.parts.device
 
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> "FoleyGRAMPipeline":
-        """Move every network to `device`, and with `dtype` have all but the envelope predictor compute in it."""
+        """Move every network to `device`, and with `dtype` have all but the envelope predictor compute in it.
+
+        Where that fails, the pipeline stays as it was. Raises TypeError for what names no device.
+        """
+        check_kind("device", device)
         self.parts.to(device, dtype)
         return self
 
@@ -188,6 +192,8 @@ class FoleyGRAMPipeline:
         ValueError without any request, TypeError for steps or scales that are not numbers.
         """
         check_control_scale(controlnet_conditioning_scale)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback is {callback!r}: give a function of the finished step's number, or None")
         sampler = self._sampler(sampling)
         slots = [self.encode(one) if isinstance(one, SoundRequest) else one for one in requests]
         sounding = [slot for slot in slots if isinstance(slot, EncodedRequest)]

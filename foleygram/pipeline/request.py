@@ -222,6 +222,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "apg_scale": ((Real, type(None)), "a number from 0, plain guidance, to 1, adaptive projected guidance"),
     "controlnet_conditioning_scale": ((Real,), "a number; 0 ignores the envelope"),
     "segments": ((Segment,), "Segment(start, end, prompt)"),
+    "device": ((str, int, torch.device), "a name such as cpu or cuda:1, or a torch.device"),
 }
 """Accepted types of each argument, and their description in an error message."""
 

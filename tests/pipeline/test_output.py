@@ -113,6 +113,7 @@ def test_one_argument_serves_all_videos(pipeline, videos):
         ({"num_inference_steps": 2.5}, "num_inference_steps is 2.5 (float): give a whole number"),
         ({"guidance_scale": "5"}, "guidance_scale is '5' (str): give a number"),
         ({"controlnet_conditioning_scale": None}, "controlnet_conditioning_scale is None (NoneType): give a number"),
+        ({"callback": 3}, "callback is 3: give a function of the finished step's number"),
     ],
 )
 def test_an_argument_of_another_kind_is_named(pipeline, videos, change, named):

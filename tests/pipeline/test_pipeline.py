@@ -223,6 +223,8 @@ def test_a_pipeline_that_cannot_be_moved_stays_usable(tiny_release, offloaded):
     before = pipeline(video, **options).audio
     with pytest.raises((RuntimeError, AssertionError, NotImplementedError)):
         pipeline.to("cuda:99" if not torch.cuda.is_available() else "xla")
+    with pytest.raises(TypeError, match=r"device is 3.5 \(float\): give a name such as cpu"):
+        pipeline.to(3.5)
     assert pipeline.device == torch.device("cpu")
     assert torch.equal(pipeline(video, **options).audio, before)
 
