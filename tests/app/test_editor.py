@@ -177,6 +177,14 @@ def test_the_envelope_is_drawn_by_points(page: Any) -> None:
     assert page.inner_text("#summary").count("--draw") == 1
 
 
+def test_tools_are_chosen_by_keys(page: Any) -> None:
+    page.locator("#timeline").focus()
+    for key, tool in (("d", "draw"), ("p", "points"), ("v", "select")):
+        page.keyboard.press(key)
+        until(page, f"document.querySelector('#tool-{tool}').ariaChecked === 'true'")
+        assert page.locator("[role=radio][aria-checked=true]").count() == 1
+
+
 @pytest.mark.parametrize(
     ("button", "listed"),
     [("gain", "--gain 1.3"), ("shift", "--shift 1.3"), ("mute", "--mute 1.3"), ("quantise", "--quantise 25")],
@@ -199,7 +207,8 @@ def test_a_selected_time_span_is_edited(page: Any, button: str, listed: str) -> 
         assert all(abs(time / FRAME - round(time / FRAME)) < 0.02 for time in after)
 
 
-def test_delete_mutes_the_selection_and_an_edit_without_one_says_what_to_do(page: Any) -> None:
+@pytest.mark.parametrize("key", ["Delete", "Backspace"])
+def test_delete_mutes_the_selection_and_an_edit_without_one_says_what_to_do(page: Any, key: str) -> None:
     page.click("#edit-menu > summary")
     page.fill("#from", "1")
     page.fill("#to", "1")
@@ -208,7 +217,7 @@ def test_delete_mutes_the_selection_and_an_edit_without_one_says_what_to_do(page
     page.click("#edit-menu > summary")
     drag(page, spot(page, 3.0, STRIP), spot(page, 3.4, STRIP))
     page.locator("#timeline").focus()
-    page.keyboard.press("Delete")
+    page.keyboard.press(key)
     wait_for_edit(page, "--mute 3.0")
     assert page.is_hidden("#message")
 
@@ -226,6 +235,9 @@ def test_edits_are_undone_and_redone(page: Any) -> None:
     assert onsets(page) == before
     page.click("#redo")
     assert onsets(page) == after and page.is_disabled("#redo")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+y")
+    assert onsets(page) == after
 
 
 def test_an_envelope_is_loaded_measured_and_predicted(page: Any, tmp_path: Path) -> None:
@@ -266,6 +278,10 @@ def test_zoom_and_scroll_by_wheel_and_keys(page: Any) -> None:
     until(page, "document.querySelector('#timeline').dataset.start === '0.0000'")
     assert visible(page) == (start, span)
     page.keyboard.press("+")
+    until(page, f"Number(document.querySelector('#timeline').dataset.span) < {span} - 0.1")
+    page.keyboard.press("-")
+    until(page, f"Math.abs(Number(document.querySelector('#timeline').dataset.span) - {span}) < 0.01")
+    page.click("#zoom-in")
     until(page, f"Number(document.querySelector('#timeline').dataset.span) < {span} - 0.1")
     page.click("#zoom-out")
     until(page, f"Math.abs(Number(document.querySelector('#timeline').dataset.span) - {span}) < 0.01")

@@ -3,11 +3,11 @@
 export const HELP = [
   ["Space", "play and pause"], ["J · K · L", "backwards, stop, forwards; again: faster"], ["Home · End", "to the start, to the end"],
   ["← · →", "a frame back, forward; on an onset: move it (Shift: 10 ms)"], ["↑ · ↓", "on an onset: 1 dB louder, softer"],
-  ["Delete", "remove the onset; without one, mute the selection"], ["Page Up · Page Down", "on an onset: to the one before, the next"],
+  ["Delete · Backspace", "remove the onset; without one, mute the selection"], ["Page Up · Page Down", "on an onset: to the one before, the next"],
   ["Double click", "add an onset at that time and level"], ["A", "add an onset at the playhead"],
   ["V · D · P", "tool: select, draw freehand, points"], ["Enter · Esc", "end the line of points; drop it, or the selection"],
   ["R", "make the selection a region"], ["Enter · Delete", "on a region: select its time span, remove it"], ["Shift + R", "render the selection again"], ["O", "loop the selection"], ["B", "A/B: the take heard before"],
-  ["1 … 9", "hear that take"], ["Ctrl + Z · Ctrl + Shift + Z", "undo, redo"], ["+ · − · 0", "zoom in, out, fit"],
+  ["1 … 9", "hear that take"], ["Ctrl + Z · Ctrl + Shift + Z · Ctrl + Y", "undo, redo"], ["+ · − · 0", "zoom in, out, fit"],
   ["Wheel", "scroll; with Ctrl, zoom; two fingers pinch"], ["Drag in the ruler", "scrub"], ["?", "this table"],
 ];
 
