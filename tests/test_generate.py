@@ -224,6 +224,15 @@ def test_help_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_a_wrong_option_is_refused_before_the_networks_libraries_are_imported(tmp_path):
+    code = "import sys\nfrom foleygram.cli import main\n"
+    code += "try: main(['generate', 'v.mp4', '--out', 'out', '--mix-original', '12'])\n"
+    code += "except SystemExit as end: assert end.code == 1\n"
+    code += "assert not {'diffusers', 'transformers'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "--mix-original 12: write a level" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("script", ["train.py", "generate.py", "evaluate.py"])
 def test_scripts_print_their_help(script):
     arguments = ["fit", "--help"] if script == "train.py" else ["--help"]

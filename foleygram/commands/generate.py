@@ -125,11 +125,7 @@ def generate(
             return
         if not sources:
             raise typer.BadParameter("give a video, a folder of videos, or --from-sidecar")
-        from foleygram.console import Printing, generate_with_progress, load_pipeline, pick_device
-        from foleygram.datasets.folder import find_videos
         from foleygram.envelope.editing.files import chosen_envelope
-        from foleygram.pipeline.release import find_release, sampler_of
-        from foleygram.production.batch_runner import TakeRule, sampling_of
         from foleygram.production.export import ExportOptions, parse_level
         from foleygram.production.job import JobOptions, parse_segment, parse_weights, read_job_options
 
@@ -139,6 +135,12 @@ def generate(
         segments = tuple(parse_segment(text) for text in segment or ())
         options = JobOptions(prompt, negative_prompt, envelope, seed, reference_audio, parse_weights(weights), segments)
         original_db = None if mix_original is None else parse_level(mix_original)
+        # Importing the networks' libraries takes seconds, so it comes after the checks.
+        from foleygram.console import Printing, generate_with_progress, load_pipeline, pick_device
+        from foleygram.datasets.folder import find_videos
+        from foleygram.pipeline.release import find_release, sampler_of
+        from foleygram.production.batch_runner import TakeRule, sampling_of
+
         release = find_release(checkpoint or MINI)
         sampling = sampling_of(
             sampler_of(release), control_scale, dtype=dtype, num_inference_steps=steps, guidance_scale=guidance,
