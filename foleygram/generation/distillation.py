@@ -34,27 +34,14 @@ class FewStepModule(GenerationModule):
         *,
         out: str,
         adapter_rank: int = 0,
-        lr: float = 1e-4,
-        projectors_lr: float | None = None,
         adapters_lr: float | None = None,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 1e-3,
-        warmup_steps: int = 100,
-        total_steps: int = 5_000,
-        silent_share: float = 0.05,
-        seed: int = 0,
-        gradient_checkpointing: bool = False,
-        compile: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            backbone, projectors, out=out, controlnet=controlnet, lr=lr, projectors_lr=projectors_lr, betas=betas,
-            weight_decay=weight_decay, warmup_steps=warmup_steps, total_steps=total_steps, silent_share=silent_share,
-            seed=seed, gradient_checkpointing=gradient_checkpointing, compile=compile,
-        )  # fmt: skip
+        super().__init__(backbone, projectors, out=out, controlnet=controlnet, **options)
         if adapter_rank < 0:
             raise ValueError(f"adapter_rank is {adapter_rank}: give 0 for none, or a rank such as 8")
         # In a list: a module of its own would put the DiT into the state twice.
-        self._adapters = [add_adapters(self.transformer, adapter_rank, seed)] if adapter_rank else []
+        self._adapters = [add_adapters(self.transformer, adapter_rank, self.hparams.seed)] if adapter_rank else []
 
     def predicted_end(self, state: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
         """Clean latents (B, C, T) that one call predicts from noised ones at t (B,)."""

@@ -231,3 +231,20 @@ def test_the_teacher_adds_no_noise_whatever_the_release_s_solver(features, tiny_
     out = tmp_path / "trajectories"
     cache_trajectories(features, out, checkpoint=release, num_inference_steps=4, num_states=2)
     assert CachedClips(out, fields=WRITTEN).manifest["identity"]["teacher"]["solver"] == "dpmpp_2m"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_shipped_config_trains_from_the_command_line(trajectories, tiny_release, tmp_path):
+    data = "--data.init_args.{}.init_args.{}={}"
+    folders = {"folder": trajectories.folder, "spec": tiny_release / "model_index.json", "encoders": tiny_release}
+    values = [data.format(part, name, value) for part in ("train", "val") for name, value in folders.items()]
+    model = "--model.init_args"
+    values += [f"{model}.{part}.init_args.folder={tiny_release}" for part in ("projectors", "controlnet")]
+    values += [f"{model}.backbone.init_args.pretrained_model_name_or_path={tiny_release}", f"{model}.adapter_rank=2"]
+    values += [f"{model}.out={tmp_path / 'out'}", f"--trainer.default_root_dir={tmp_path}"]
+    trainer = ["--trainer.max_steps=1", "--trainer.precision=32-true", "--trainer.val_check_interval=1"]
+    config = "configs/mini/distillation.yaml"
+    command = ["train", "fit", "--config", config, *values, *trainer, "--data.init_args.batch_size=2"]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["controlnet", "projectors", "transformer"]
