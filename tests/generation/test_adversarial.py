@@ -3,21 +3,20 @@
 import math
 from pathlib import Path
 
-import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from typer.testing import CliRunner
 
 from foleygram import FoleyGRAMPipeline
 from foleygram.cli import app
 from foleygram.datasets.cache import CachedClips
-from foleygram.datasets.datamodule import ClipDataModule, collate_clips
+from foleygram.datasets.datamodule import collate_clips
 from foleygram.features.writer import cache_dataset
 from foleygram.generation.adversarial import AdversarialModule, LatentDiscriminator
 from foleygram.generation.backbone import load_backbone
 from foleygram.generation.model import Conditions
 from foleygram.pipeline.release import load_controlnet, load_part, load_projectors
+from tests.generation.few_steps import fit, train_shipped_config
 
 FIELDS = ["latents_mean", "latents_scale", "control_latents", "video_embedding", "text_embedding", "audio_embedding"]
 
@@ -39,14 +38,6 @@ def module(tiny_release, out: Path, **options) -> AdversarialModule:
     with torch.random.fork_rng():
         torch.manual_seed(0)  # the discriminator's head
         return AdversarialModule(load_backbone(str(tiny_release)), *parts, out=str(out), **defaults | options)
-
-
-def fit(stage, data: CachedClips, folder: Path, max_steps: int, **options) -> None:
-    callbacks = [ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=2)]
-    lightning.Trainer(
-        max_steps=max_steps, accelerator="cpu", logger=False, callbacks=callbacks, enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(stage, ClipDataModule(data, batch_size=2, seed=1), **options)  # fmt: skip
 
 
 @pytest.fixture
@@ -125,20 +116,7 @@ def test_the_result_becomes_a_release_without_the_discriminator(features, tiny_r
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_shipped_config_trains_from_the_command_line(features, tiny_release, tmp_path):
-    data = "--data.init_args.{}.init_args.{}={}"
-    folders = {"folder": features.folder, "spec": tiny_release / "model_index.json", "encoders": tiny_release}
-    values = [data.format(part, name, value) for part in ("train", "val") for name, value in folders.items()]
-    model = "--model.init_args"
-    values += [f"{model}.{part}.init_args.folder={tiny_release}" for part in ("projectors", "controlnet")]
-    values += [f"{model}.backbone.init_args.pretrained_model_name_or_path={tiny_release}", f"{model}.adapter_rank=2"]
-    values += [
-        f"{model}.out={tmp_path / 'out'}",
-        f"--trainer.default_root_dir={tmp_path}",
-        f"{model}.discriminator_layers=1",
-    ]
-    trainer = ["--trainer.max_steps=1", "--trainer.precision=32-true", "--trainer.val_check_interval=1"]
-    config = "configs/mini/distillation_adversarial.yaml"
-    command = ["train", "fit", "--config", config, *values, *trainer, "--data.init_args.batch_size=2"]
-    result = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["controlnet", "projectors", "transformer"]
+    parts = train_shipped_config(
+        "distillation_adversarial", features, tiny_release, tmp_path, adapter_rank=2, discriminator_layers=1
+    )
+    assert parts == ["controlnet", "projectors", "transformer"]

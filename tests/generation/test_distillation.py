@@ -6,17 +6,14 @@ import shutil
 import sys
 from pathlib import Path
 
-import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.utils.data import Dataset
 from typer.testing import CliRunner
 
 from foleygram import FoleyGRAMPipeline
 from foleygram.cli import app
 from foleygram.datasets.cache import CachedClips
-from foleygram.datasets.datamodule import ClipDataModule, collate_clips
+from foleygram.datasets.datamodule import collate_clips
 from foleygram.features.trajectories import READ, WRITTEN, TrajectoryEncoder, cache_trajectories
 from foleygram.features.writer import cache_dataset
 from foleygram.generation.backbone import load_backbone
@@ -25,6 +22,7 @@ from foleygram.generation.distillation import DistillationModule
 from foleygram.generation.objective import alpha_sigma
 from foleygram.generation.sampling import SamplerSettings
 from foleygram.pipeline.release import load_controlnet, load_part, load_projectors
+from tests.generation.few_steps import fit, train_shipped_config
 
 TEACHER = SamplerSettings(num_inference_steps=5, guidance_scale=2.0)
 RANKS = [0, 2]
@@ -54,14 +52,6 @@ def module(tiny_release, out, **options) -> DistillationModule:
     return DistillationModule(
         load_backbone(str(tiny_release)), *parts, out=str(out), total_steps=4, warmup_steps=0, lr=1e-2, **options
     )
-
-
-def fit(stage, data: Dataset, folder: Path, max_steps: int, **options) -> None:
-    callbacks = [ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=2)]
-    lightning.Trainer(
-        max_steps=max_steps, accelerator="cpu", logger=False, callbacks=callbacks, enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(stage, ClipDataModule(data, batch_size=2, seed=1), **options)  # fmt: skip
 
 
 def test_each_clip_gives_states_of_one_trajectory_from_noise_to_near_its_end(features, trajectories, tiny_release):
@@ -235,16 +225,5 @@ def test_the_teacher_adds_no_noise_whatever_the_release_s_solver(features, tiny_
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_shipped_config_trains_from_the_command_line(trajectories, tiny_release, tmp_path):
-    data = "--data.init_args.{}.init_args.{}={}"
-    folders = {"folder": trajectories.folder, "spec": tiny_release / "model_index.json", "encoders": tiny_release}
-    values = [data.format(part, name, value) for part in ("train", "val") for name, value in folders.items()]
-    model = "--model.init_args"
-    values += [f"{model}.{part}.init_args.folder={tiny_release}" for part in ("projectors", "controlnet")]
-    values += [f"{model}.backbone.init_args.pretrained_model_name_or_path={tiny_release}", f"{model}.adapter_rank=2"]
-    values += [f"{model}.out={tmp_path / 'out'}", f"--trainer.default_root_dir={tmp_path}"]
-    trainer = ["--trainer.max_steps=1", "--trainer.precision=32-true", "--trainer.val_check_interval=1"]
-    config = "configs/mini/distillation.yaml"
-    command = ["train", "fit", "--config", config, *values, *trainer, "--data.init_args.batch_size=2"]
-    result = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["controlnet", "projectors", "transformer"]
+    parts = train_shipped_config("distillation", trajectories, tiny_release, tmp_path, adapter_rank=2)
+    assert parts == ["controlnet", "projectors", "transformer"]
