@@ -67,7 +67,10 @@ def mutate(module: str, sample: int | None = None, seed: int = 0) -> tuple[int, 
     chosen: list[str] = []
     if sample:
         mutmut("run", "--max-children", "1", "none of them")  # lists the mutants and which test reaches which
-        names = sorted(outcomes(mutmut("results", "--all", "true")))
+        listed = mutmut("results", "--all", "true")
+        names = sorted(outcomes(listed))
+        if not names:
+            raise RuntimeError(f"{module}: mutmut lists no mutant:\n{listed[-2000:]}")
         chosen = random.Random(seed).sample(names, min(sample, len(names)))
     ran = mutmut("run", "--max-children", "1", *chosen)
     listed = mutmut("results", "--all", "true")
