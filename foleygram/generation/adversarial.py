@@ -65,8 +65,8 @@ class LatentDiscriminator(nn.Module):
         of_fake = self(fake.detach(), timestep, fixed)
         rolled = fixed._replace(cross_tokens=fixed.cross_tokens.roll(1, 0))
         of_rolled = self(real, timestep, rolled)
-        held = {name: value.detach() for name, value in self.named_parameters()}
-        against = functional_call(self, held, (fake, timestep, fixed))
+        frozen = {name: value.detach() for name, value in self.named_parameters()}
+        against = functional_call(self, frozen, (fake, timestep, fixed))
         return AdversarialLosses(
             discriminator=softplus(of_fake - of_real).mean(),
             contrast=softplus(of_rolled - of_real).mean(),
