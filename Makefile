@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test lint bench full-size mutants parity msclap-parity train-mini
+.PHONY: demo test lint bench full-size mutants parity msclap-parity train-mini frontend frontend-test
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -35,6 +35,22 @@ lint: $(READY)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	.venv/bin/lint-imports --no-cache --no-logo
+
+# The editor's page: TypeScript in frontend/, built by vite (Node 20.19 or later) into foleygram/app/static, where it is committed.
+NPM := npm --prefix frontend --silent
+
+frontend: $(READY) frontend/node_modules/.installed
+	$(RUN) -m frontend.messages
+	$(NPM) run build
+
+frontend-test: frontend/node_modules/.installed  # its types, its unit tests, and that the committed build is that of its sources
+	$(NPM) test
+	built=$$(mktemp -d); trap 'rm -rf "$$built"' EXIT; $(NPM) run build -- --outDir "$$built"; \
+		diff -r "$$built" foleygram/app/static || { echo "foleygram/app/static is not the build of frontend/; run: make frontend"; exit 1; }
+
+frontend/node_modules/.installed: frontend/package.json frontend/package-lock.json
+	$(NPM) ci
+	touch $@
 
 bench: $(READY)  # but those that take long: python -m benchmarks.NAME
 	for benchmark in $(filter-out autoencoder full_size compile damaged steps takes conflict retrieval throughput long_video mutants training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \

@@ -16,6 +16,9 @@ timed() {  # LABEL COMMAND...: runs the command and prints its seconds
 
 "$python" --version
 "$python" -m pip wheel --quiet --no-deps --wheel-dir "$work" "$project"
+"$python" -m zipfile --list "$work"/*.whl >"$work/files"
+grep -q '^foleygram/app/static/index.js ' "$work/files"  # the editor's page, built
+if grep -E '^frontend/|\.ts ' "$work/files"; then echo "the wheel carries the page's sources" >&2; exit 1; fi
 timed "python -m venv" "$python" -m venv "$work/environment"
 timed "pip install foleygram" "$work/environment/bin/python" -m pip install --quiet -c "$project/constraints.txt" "$work"/*.whl
 

@@ -15,6 +15,7 @@ import soundfile
 
 from foleygram.envelope.editing.files import write_envelope
 from foleygram.envelope.editing.hits import Hit, draw_hits
+from foleygram.media.audio import read_audio
 from foleygram.media.video import probe
 from tests.app.browser import (
     EXAMPLE,
@@ -286,6 +287,42 @@ def test_zoom_and_scroll_by_wheel_and_keys(page: Any) -> None:
     page.click("#zoom-out")
     until(page, f"Math.abs(Number(document.querySelector('#timeline').dataset.span) - {span}) < 0.01")
     until(page, "document.querySelector('#timeline').dataset.start === '0.0000'")
+
+
+TALLEST = """() => {
+  const shadow = document.querySelector("#waves > div").shadowRoot, { left } = document.querySelector("#canvas").getBoundingClientRect();
+  let tallest = { height: 0 };
+  for (const canvas of shadow.querySelectorAll(".canvases > div:nth-child(2) canvas")) {
+    const { width, height } = canvas, box = canvas.getBoundingClientRect();
+    const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+    for (let x = 0; x < width; x += 1) {
+      let drawn = 0;
+      for (let y = 0; y < height; y += 1) drawn += data[4 * (y * width + x) + 3] > 127;
+      if (drawn > tallest.height) tallest = { height: drawn, x: box.left + (x + 0.5) * box.width / width - left };
+    }
+  }
+  return tallest;
+}"""  # noqa: E501
+"""The tallest column of the original sound's waveform: its height, and its pixel on the timeline."""
+
+
+def test_the_waveforms_follow_zoom_and_scroll(page: Any) -> None:
+    loudest = int(read_audio(EXAMPLE, sample_rate=16_000).abs().amax(0).argmax()) / 16_000
+    page.mouse.move(*spot(page, loudest, STRIP))
+    for delta in (0, -300, -600):
+        page.keyboard.down("Control")
+        page.mouse.wheel(0, delta)
+        page.keyboard.up("Control")
+        page.wait_for_timeout(300)  # the wheel's events come later than the call
+        start, span = visible(page)
+        pixel = span / page.locator("#canvas").bounding_box()["width"]
+        tallest = page.evaluate(TALLEST)
+        assert tallest["height"] > 30 and start + tallest["x"] * pixel == pytest.approx(loudest, abs=0.005 + pixel)
+    page.locator("#scroll").fill(str(loudest - 0.02))
+    page.wait_for_timeout(300)
+    start, span = visible(page)
+    assert start == pytest.approx(loudest - 0.02, abs=0.001)
+    assert page.evaluate(TALLEST)["x"] * pixel == pytest.approx(0.02, abs=0.005)
 
 
 # ---- playback ----

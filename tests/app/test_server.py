@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from foleygram.app.guard import Guard, same_site
 from foleygram.app.server import STATIC, is_loopback
 from foleygram.cli import app as command
+from frontend import messages
 from tests.app.browser import served
 from tests.app.conftest import ADDRESS
 
@@ -46,7 +47,7 @@ def test_requests_of_other_sites_are_refused(client: Any, film: Any, server_fold
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_media_are_not_embedded_by_other_sites(client: Any, film: Any, site: str) -> None:
-    for path in (f"/api/films/{film['id']}/video", "/api", "/static/main.js", "/openapi.json"):
+    for path in (f"/api/films/{film['id']}/video", "/api", "/static/index.js", "/openapi.json"):
         assert client.get(path, headers={"sec-fetch-site": site}).status_code == 403
     link = {"sec-fetch-site": site, "sec-fetch-mode": "navigate"}
     assert client.get("/", headers=link).status_code == 200
@@ -78,7 +79,7 @@ def test_no_other_scope_reaches_the_server() -> None:
         pool.submit(anyio.run, Guard(fail, upload_bytes=1), scope, fail, fail).result()
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/static/main.js", "/api", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/static/index.js", "/api", "/openapi.json"])
 def test_every_answer_has_the_security_headers(client: Any, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
@@ -97,7 +98,7 @@ def test_only_the_page_s_own_files_are_served(client: Any, path: str) -> None:
 
 def test_the_page_loads_nothing_from_other_hosts() -> None:
     for path in STATIC.iterdir():
-        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        text = re.sub(r"http://www\.w3\.org/(2000/svg|1999/xhtml)", "", path.read_text(encoding="utf-8"))
         assert not re.search(r"https?://|//[a-z]+\.[a-z]", text), path.name
         assert len(text.splitlines()) <= 300, path.name
 
@@ -118,6 +119,11 @@ def test_the_schema_describes_every_endpoint(client: Any) -> None:
     assert documented == listed
     for methods in schema["paths"].values():
         assert all(one["summary"] for one in methods.values())
+
+
+def test_the_page_s_types_are_those_of_the_schema(client: Any) -> None:
+    written = messages.TARGET.read_text(encoding="utf-8")
+    assert written == messages.typescript(client.get("/openapi.json").json()["components"]["schemas"]), "make frontend"
 
 
 def test_every_action_of_the_docs_names_a_test_that_exists() -> None:

@@ -1,0 +1,1 @@
+function e(e){let t=document.querySelector(e);if(!t)throw Error(`the page has no ${e}`);return t}var t=t=>e(t),n=t=>e(t);function r(e,t={},...n){let r=Object.assign(document.createElement(e),t);return r.append(...n),r}export{e as i,r as n,t as r,n as t};
