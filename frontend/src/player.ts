@@ -159,7 +159,7 @@ export class Player extends EventTarget {
 function gain(decibels: number) { return decibels <= SILENT_DB ? 0 : 10 ** (decibels / 20); }
 
 /** The peaks of a sound for `seconds`; quiet sounds are drawn larger. */
-function peaksOf(buffer: AudioBuffer, seconds: number) {
+export function peaksOf(buffer: AudioBuffer, seconds: number) {
   const peaks = new Float32Array(Math.ceil((seconds * buffer.sampleRate) / PEAK_HOP));
   for (let channel = 0; channel < buffer.numberOfChannels; channel += 1) {
     buffer.getChannelData(channel).forEach((sample, index) => {
