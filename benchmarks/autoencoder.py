@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderOobleck
 from torch import Tensor
 
 from foleygram.benchmark.scoring import load_judge
 from foleygram.envelope.envelope import Envelope
 from foleygram.envelope.rms import rms_envelope
 from foleygram.generation.autoencoder import encode_audio
+from foleygram.generation.backbone import load_autoencoder
 from foleygram.media.audio import resample
 from foleygram.pipeline.release import load_part
 from foleygram.synthetic.recordings import RecordedSounds
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, help="folder of a material judge (`foleygram judge`)")
     parser.add_argument("--limit", type=int, default=200)
     options = parser.parse_args()
-    vae = AutoencoderOobleck.from_pretrained(options.vae, torch_dtype=torch.float32).eval()
+    vae = load_autoencoder(str(options.vae))
     encoder = load_part(options.encoder, "audio_encoder")
     judge = load_judge(options.judge) if options.judge else None
     rate = vae.config.sampling_rate

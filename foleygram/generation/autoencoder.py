@@ -56,13 +56,13 @@ def control_latents(vae: AutoencoderOobleck, envelope: Tensor, num_samples: int)
 
 
 def decoder_reach(strides: Sequence[int]) -> int:
-    """Latents on either side of its own that a decoded sample may depend on; `strides` as in `downsampling_ratios`.
+    """Latents on either side of its own that a decoded sample may depend on; `strides` from the latents to the audio.
 
-    Followed from the samples of one latent back through the decoder's layers: 18 for strides 2, 4, 4; 11 for
-    2, 4, 4, 8; 39 for 2, 2, 2. The smaller the strides of the last blocks, the farther it reaches.
+    Followed from the samples of one latent back through the decoder's layers: 18 for strides 4, 4, 2; 11 for
+    8, 4, 4, 2; 39 for 2, 2, 2. The smaller the strides of the last blocks, the farther it reaches.
     """
     first, last = -OUTER_REACH, math.prod(strides) - 1 + OUTER_REACH
-    for stride in strides:  # the decoder's last block has the encoder's first stride
+    for stride in reversed(strides):
         first, last, padding = first - BLOCK_REACH, last + BLOCK_REACH, math.ceil(stride / 2)
         first = math.ceil((first + padding - 2 * stride + 1) / stride)
         last = (last + padding) // stride
@@ -89,7 +89,7 @@ def decode_latents(
 
 def _decoded_piece(vae: AutoencoderOobleck, latents: Tensor, start: int, chunk_size: int) -> Tensor:
     """Audio of the latents from `start` on, decoded between their neighbours."""
-    reach = decoder_reach(vae.config.downsampling_ratios)
+    reach = decoder_reach(vae.upsampling_ratios)
     before, end = max(0, start - reach), start + chunk_size
     audio = vae.decode(latents[..., before : end + reach]).sample
     first = (start - before) * vae.hop_length

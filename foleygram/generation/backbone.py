@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 from foleygram.alignment.encoders import TextEncoder
 from foleygram.files import shipped
 from foleygram.generation.native_folders import CONFIG, load_native
+from foleygram.generation.oobleck import AUTOENCODERS
 from foleygram.weights.hub import explained, load_network
 from foleygram.weights.location import cache_only_if_offline, hub_id
 
@@ -84,12 +85,12 @@ def load_backbone(pretrained_model_name_or_path: str, torch_dtype: torch.dtype =
     if not identifier:
         _check_folder(root)
 
-    def network(kind: type[Any], subfolder: str) -> Any:
+    def network(kind: type[Any] | tuple[type[Any], ...], subfolder: str) -> Any:
         return load_network(kind, name, subfolder=subfolder, torch_dtype=torch_dtype)
 
     return Backbone(
         transformer=network(StableAudioDiTModel, "transformer"),
-        vae=network(AutoencoderOobleck, "vae"),
+        vae=network(AUTOENCODERS, "vae"),
         projection_model=network(StableAudioProjectionModel, "projection_model"),
         prompt_encoder=network(T5EncoderModel, prompts[0]) if prompts else None,
         prompt_tokenizer=_prompt_tokenizer(identifier or name, prompts[1], identifier is not None) if prompts else None,
@@ -98,7 +99,7 @@ def load_backbone(pretrained_model_name_or_path: str, torch_dtype: torch.dtype =
 
 def load_autoencoder(pretrained_model_name_or_path: str) -> AutoencoderOobleck:
     """The autoencoder in a folder, in float32, for LightningCLI to train on; raises as `load_backbone`."""
-    return load_network(AutoencoderOobleck, pretrained_model_name_or_path, torch_dtype=torch.float32)
+    return load_network(AUTOENCODERS, pretrained_model_name_or_path, torch_dtype=torch.float32)
 
 
 def prompt_folders(root: Path) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from foleygram.files import atomic_path, error_text, read_json, write_json
 from foleygram.generation.native_weights import from_native, to_native, with_context_width
+from foleygram.generation.oobleck import AsymmetricOobleck
 from foleygram.weights.state_dict import load_state, read_state
 
 CONFIG = "model_config.json"
@@ -40,6 +41,7 @@ def load_native(folder: str | Path) -> dict[str, nn.Module]:
         configs["projection_model"]["text_encoder_dim"] = projection.shape[1]
     parts = {}
     for name, part_class in CLASSES.items():
+        part_class = AsymmetricOobleck if "decoder_ratios" in configs[name] else part_class
         try:
             parts[name] = part_class(**configs[name]).eval()
         except (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError) as error:
@@ -126,6 +128,7 @@ def _diffusers_configs(path: Path) -> dict[str, dict[str, Any]]:
                 "decoder_input_channels": decoder["latent_dim"],
                 "audio_channels": encoder["in_channels"],
                 "sampling_rate": whole["sample_rate"],
+                **_decoder_of_its_own(encoder, decoder),
             },
             "projection_model": {
                 "text_encoder_dim": conditioning["cond_dim"],
@@ -140,6 +143,13 @@ def _diffusers_configs(path: Path) -> dict[str, dict[str, Any]]:
         ) from error
 
 
+def _decoder_of_its_own(encoder: dict[str, Any], decoder: dict[str, Any]) -> dict[str, Any]:
+    """The options that make an autoencoder an AsymmetricOobleck; none where both halves agree."""
+    if all(encoder[name] == decoder[name] for name in ("strides", "c_mults")):
+        return {}
+    return {"decoder_ratios": decoder["strides"], "decoder_multiples": decoder["c_mults"]}
+
+
 def _refuse_what_differs(
     path: Path, dit: dict[str, Any], diffusion: dict[str, Any], encoder: dict[str, Any], decoder: dict[str, Any]
 ) -> None:
@@ -152,7 +162,6 @@ def _refuse_what_differs(
         f"heads of {head_dim} < 64, whose rotary size diffusers computes differently": head_dim < 64,
         f"an encoder {encoder['channels']} wide for {encoder['latent_dim']} latents, which diffusers makes one "
         "number": encoder["channels"] != encoder["latent_dim"],
-        "an encoder and a decoder of different strides": encoder["strides"] != decoder["strides"],
         "activations other than Snake": not (encoder.get("use_snake") and decoder.get("use_snake")),
         "a final tanh": bool(decoder.get("final_tanh", False)),
     }
@@ -206,9 +215,21 @@ def _native_config(
 
 def _native_autoencoder(oobleck: Any) -> dict[str, Any]:
     strides, latents = list(oobleck.downsampling_ratios), oobleck.decoder_input_channels
-    layers = {"c_mults": list(oobleck.channel_multiples), "strides": strides, "use_snake": True}
-    encoder = {"in_channels": oobleck.audio_channels, "channels": oobleck.encoder_hidden_size, **layers}
-    decoder = {"out_channels": oobleck.audio_channels, "channels": oobleck.decoder_channels, **layers}
+    multiples = oobleck.channel_multiples
+    encoder = {
+        "in_channels": oobleck.audio_channels,
+        "channels": oobleck.encoder_hidden_size,
+        "c_mults": list(multiples),
+        "strides": strides,
+        "use_snake": True,
+    }
+    decoder = {
+        "out_channels": oobleck.audio_channels,
+        "channels": oobleck.decoder_channels,
+        "c_mults": list(oobleck.get("decoder_multiples", multiples)),
+        "strides": list(oobleck.get("decoder_ratios", strides)),
+        "use_snake": True,
+    }
     return {
         "encoder": {"type": "oobleck", "config": encoder | {"latent_dim": oobleck.encoder_hidden_size}},
         "decoder": {"type": "oobleck", "config": decoder | {"latent_dim": latents, "final_tanh": False}},

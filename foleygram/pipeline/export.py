@@ -59,10 +59,11 @@ def unpack_checkpoint(path: Path, out: Path) -> None:
     for name, texts in files.items():
         if name not in PARTS:
             raise ValueError(f"{path}: holds {name!r}, which is not a part of a release; there are {', '.join(PARTS)}")
-        folder, kind = out / name, part_class(name)
+        folder = out / name
         folder.mkdir(parents=True)
         for file, text in texts.items():
             (folder / file).write_text(text, encoding="utf-8")
+        kind = part_class(name, folder)
         if issubclass(kind, nn.Module):
             with explained(f"{path} ({name})", str(path)):
                 part: Any = _from_config(kind, folder)

@@ -42,12 +42,16 @@ PARTS = {
 OPTIONAL = frozenset({"prompt_encoder", "prompt_tokenizer"})
 OWN_LICENCE = "Apache-2.0"
 """Licence of parts that this project trained on its own data."""
-CLASS_FILES = dict.fromkeys(("video_encoder", "text_encoder", "audio_encoder"), "config.json") | {
+CLASS_FILES = dict.fromkeys(("video_encoder", "text_encoder", "audio_encoder", "vae"), "config.json") | {
     "tokenizer": "tokenizer_config.json"
 }
 """Parts that may be of another class than in `PARTS`, and the file of their folder that names it."""
+CLASS_KEYS = {"tokenizer": "tokenizer_class", "vae": "_class_name"}
+"""Key of that file that names it, where it is not `class_path`."""
 ADAPTERS = "foleygram.alignment."
 """Where the `class_path` in an encoder's config.json may point; from elsewhere nothing is imported."""
+ASYMMETRIC_VAE = "foleygram.generation.oobleck.AsymmetricOobleck"
+"""Class of an autoencoder whose decoder has strides and widths of its own."""
 CLIP_TOKENIZER = "transformers.CLIPTokenizerFast"
 """Class of the tokenizer of encoders that read text as CLIP does."""
 
@@ -74,9 +78,11 @@ def class_path(name: str, folder: Path | None = None) -> str:
         return PARTS[name]
     try:
         content = read_json(config)
-        class_path = content.get("tokenizer_class" if name == "tokenizer" else "class_path") or PARTS[name]
+        class_path = content.get(CLASS_KEYS.get(name, "class_path")) or PARTS[name]
     except (ValueError, AttributeError):
         return PARTS[name]
+    if name == "vae":
+        return ASYMMETRIC_VAE if class_path == ASYMMETRIC_VAE.rpartition(".")[2] else PARTS[name]
     if name == "tokenizer":
         return CLIP_TOKENIZER if str(class_path).startswith("CLIP") else PARTS[name]
     if class_path != PARTS[name] and not str(class_path).startswith(ADAPTERS):

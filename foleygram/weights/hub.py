@@ -26,7 +26,7 @@ NAME_A_FOLDER = "no such folder exists here; name an existing one (docs/weights.
 
 
 def load_network(
-    network_class: type[Any],
+    network_class: type[Any] | tuple[type[Any], ...],
     name: str | PathLike[str],
     *,
     subfolder: str = "",
@@ -37,7 +37,8 @@ def load_network(
 ) -> Any:
     """A network in eval mode from a folder or hub id, every key accounted for except those with a prefix in `left_out`.
 
-    The libraries' own loaders fill a missing key with noise and drop an unexpected one with no more than a warning.
+    Of several classes of one library, the one that the config names is built. The libraries' own loaders fill a missing
+    key with noise and drop an unexpected one with no more than a warning.
     With `pickles`, weights may lie in a `.bin` file, which is read as plain data.
     Raises FileNotFoundError for what is absent, PermissionError for what is gated, ConnectionError without a network,
     ValueError naming the file that is damaged, of another class, or whose keys or shapes do not fit its config.
@@ -52,7 +53,8 @@ def load_network(
     if folder.is_dir() and not any(any(folder.glob(kind)) for kind in kinds):
         raise FileNotFoundError(f"{folder}: no weights there ({' or '.join(kinds)}); fetch or export it again")
     reach = cache_only_if_offline() if identifier else {}
-    of_diffusers = issubclass(network_class, ModelMixin)
+    classes = network_class if isinstance(network_class, tuple) else (network_class,)
+    of_diffusers = issubclass(classes[0], ModelMixin)
     library: Any = ModelMixin if of_diffusers else PreTrainedModel
     kind: dict[str, Any] = {"torch_dtype": torch_dtype, "subfolder": subfolder} | reach | kwargs
     kind |= {"use_safetensors": None if pickles else True}
@@ -60,7 +62,8 @@ def load_network(
     if of_diffusers:
         kind["low_cpu_mem_usage"] = False  # by default diffusers advises installing accelerate
     with explained(source, name):
-        config = _config(network_class, name, subfolder, **reach)
+        config = _config(classes[0], name, subfolder, **reach)
+    network_class = next((kind for kind in classes if kind.__name__ == config.get("_class_name")), classes[0])
     _check_class(network_class, config, source)
     _check_depth(config, folder, source)
     with explained(source, name), without_chatter(), _silent_reports():

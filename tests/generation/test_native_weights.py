@@ -172,7 +172,6 @@ def test_other_kinds_of_model_are_refused(folder: Path) -> None:
         (("model", "diffusion", "config", "num_heads"), 4, "heads of 32 < 64"),
         (("model", "pretransform", "config", "encoder", "config", "latent_dim"), 12, "16 wide for 12 latents"),
         ((*decoder, "final_tanh"), True, "a final tanh"),
-        ((*decoder, "strides"), [4, 4, 2], "decoder of different strides"),
         ((*decoder, "use_snake"), False, "other than Snake"),
         (("model", "diffusion", "config"), dit, r"attn2.to_k.weight \(64, 64\), expected \(128"),  # true by default
         (("model", "conditioning"), {}, "not the config of a conditioned latent diffusion model"),
