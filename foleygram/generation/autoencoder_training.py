@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from foleygram.envelope.rms import envelope_curve, rms_envelope
 from foleygram.generation.autoencoder import encode_audio
+from foleygram.generation.discriminator import SpectralDiscriminator
 from foleygram.generation.spectral import MultiResolutionSpectra, relative_l1
 from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import cosine_schedule
@@ -40,13 +41,12 @@ def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -
 
 
 @torch.no_grad()
-def initialise_layers(half: Any) -> None:
-    """Random weights from which an Oobleck's encoder or decoder learns quickly.
+def initialise_autoencoder(vae: Any) -> AutoencoderOobleck:
+    """Random weights from which an Oobleck learns quickly: unit variance through every layer, quiet residual branches.
 
-    They keep unit variance through every layer, with quiet residual branches. With diffusers' own initialisation a
-    small Oobleck has gradient norms of 100 and learns silence (docs/log.md).
+    With diffusers' own initialisation a small Oobleck has gradient norms of 100 and learns silence (docs/log.md).
     """
-    layers: list[Any] = [m for m in half.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
+    layers: list[Any] = [m for m in vae.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
     for layer in layers:
         transposed = isinstance(layer, nn.ConvTranspose1d)
         fan_in = layer.weight_v[:, 0].numel() / layer.stride[0] if transposed else layer.weight_v[0].numel()
@@ -54,16 +54,9 @@ def initialise_layers(half: Any) -> None:
         layer.weight_g.copy_(layer.weight_v.flatten(1).norm(dim=1).view_as(layer.weight_g))
         if layer.bias is not None:
             layer.bias.zero_()
-    for block in half.block:
+    for block in (*vae.encoder.block, *vae.decoder.block):
         for unit in (block.res_unit1, block.res_unit2, block.res_unit3):
             unit.conv2.weight_g.mul_(0.3)
-
-
-@torch.no_grad()
-def initialise_autoencoder(vae: AutoencoderOobleck) -> AutoencoderOobleck:
-    """Random weights by `initialise_layers`, a quiet decoder, and a fixed deviation of the posterior."""
-    initialise_layers(vae.encoder)
-    initialise_layers(vae.decoder)
     vae.decoder.conv2.weight_g.mul_(0.1)
     channels = vae.config.decoder_input_channels
     fix_posterior(vae, torch.full((channels,), POSTERIOR_STD))
@@ -85,7 +78,9 @@ class AutoencoderTraining(Stage):
     Latents carry fixed noise of deviation `POSTERIOR_STD`; a channel's mean square above 1 is penalised. A share of
     each batch is replaced by its own RMS curves, because the ControlNet encodes curves (FoleyGRAM, arXiv 2510.05829,
     sec. III-B). At `normalise_at` steps and at the end the latents are made unit variance over the crops trained on;
-    whole clips, quieter than those crops, lie below (the miniature's: 0.69).
+    whole clips, quieter than those crops, lie below (the miniature's: 0.69). With `decoder_only` the encoder is frozen,
+    so that networks trained on its latents stay valid. A `discriminator` adds hinge and feature losses, `level_weight`
+    the distance of band powers. Raises ValueError for `decoder_only` with new weights.
     """
 
     hparams: Any
@@ -104,6 +99,11 @@ class AutoencoderTraining(Stage):
         curve_share: float = 0.125,
         waveform_weight: float = 0.1,
         power_weight: float = 0.1,
+        level_weight: float = 0.0,
+        discriminator: SpectralDiscriminator | None = None,
+        adversarial_weight: float = 0.1,
+        feature_weight: float = 1.0,
+        decoder_only: bool = False,
         frame_length: int = 512,
         hop_length: int = 128,
         compile: bool = False,
@@ -111,12 +111,16 @@ class AutoencoderTraining(Stage):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if decoder_only and initialise:
+            raise ValueError("decoder_only: true keeps the encoder as it is: set initialise: false as well")
         self.autoencoder = initialise_autoencoder(autoencoder) if initialise else autoencoder
         if compile:  # in place, so that weights keep their names; needs a C++ compiler on a CPU
             self.autoencoder.encoder.compile()
             self.autoencoder.decoder.compile()
+        self.autoencoder.encoder.requires_grad_(not decoder_only)
+        self.discriminator = discriminator
         self.distance = MultiResolutionSpectra(sample_rate=autoencoder.config.sampling_rate)
-        self.save_hyperparameters(ignore=["autoencoder"])
+        self.save_hyperparameters(ignore=["autoencoder", "discriminator"])
         channels = autoencoder.config.decoder_input_channels
         self.register_buffer("latent_mean", torch.zeros(channels))
         self.register_buffer("latent_power", torch.ones(channels))
@@ -141,9 +145,16 @@ class AutoencoderTraining(Stage):
         losses = {
             "spectral": self.distance(audio_hat, audio),
             "waveform": relative_l1(audio_hat.float(), audio),
+            "level": self.distance.level(audio_hat, audio),
             "excess": excess,
         }
-        loss = losses["spectral"] + options.waveform_weight * losses["waveform"] + options.power_weight * excess
+        weighted = {"waveform": options.waveform_weight, "level": options.level_weight, "excess": options.power_weight}
+        loss = losses["spectral"] + sum(weight * losses[name] for name, weight in weighted.items())
+        if self.discriminator is not None:
+            sides = self.discriminator.losses(audio_hat, audio)
+            losses |= sides._asdict()
+            loss = loss + sides.discriminator + options.adversarial_weight * sides.generator
+            loss = loss + options.feature_weight * sides.features
         return losses | {"loss": loss}
 
     def _with_curves(self, audio: Tensor) -> Tensor:
@@ -166,7 +177,7 @@ class AutoencoderTraining(Stage):
     @torch.no_grad()
     def on_train_start(self) -> None:
         """Give latents unit variance before the first step, by the first items: one batch may be all quiet."""
-        if self.global_step:
+        if self.global_step or self.hparams.decoder_only:
             return
         items: Any = self.trainer.train_dataloader
         audio = [items.dataset[index]["audio"] for index in range(min(FIRST_ITEMS, len(items.dataset)))]
@@ -182,7 +193,9 @@ class AutoencoderTraining(Stage):
             self.normalise_latents()
 
     def normalise_latents(self) -> None:
-        """Fold the tracked statistics into the autoencoder and restart tracking."""
+        """Fold the tracked statistics into the autoencoder and restart tracking; a frozen encoder stays as it is."""
+        if self.hparams.decoder_only:
+            return
         std = (self.latent_power - self.latent_mean**2).clamp(min=1e-8).sqrt()
         fold_latent_statistics(self.autoencoder, self.latent_mean, std)
         self.latent_mean.zero_()
@@ -211,6 +224,11 @@ class AutoencoderTraining(Stage):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and cosine decay, per step."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.hparams.lr, betas=(0.9, 0.99), weight_decay=1e-4)
+        optimizer = torch.optim.AdamW(
+            [parameter for parameter in self.parameters() if parameter.requires_grad],
+            lr=self.hparams.lr,
+            betas=(0.9, 0.99),
+            weight_decay=1e-4,
+        )
         steps = {"warmup_steps": self.hparams.warmup_steps, "total_steps": self.hparams.total_steps}
         return stepwise(optimizer, cosine_schedule(optimizer, **steps))

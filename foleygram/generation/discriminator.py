@@ -36,12 +36,10 @@ class SpectralDiscriminator(nn.Module):
             layers.append(weight_norm(nn.Conv2d(width, 1, 3, padding=1)))
             self.networks.append(nn.ModuleList(layers))
 
-    def forward(self, audio: Tensor, windows: Sequence[int] | None = None) -> list[list[Tensor]]:
-        """Outputs of every layer for audio (B, channels, samples), the last of each of `windows` its logits."""
+    def forward(self, audio: Tensor) -> list[list[Tensor]]:
+        """Outputs of every layer for audio (B, channels, samples), the last of each window its logits."""
         outputs = []
         for window, layers in zip(self.windows, self.networks, strict=True):
-            if windows is not None and window not in windows:
-                continue
             flat = rearrange(audio, "b c samples -> (b c) samples").float()
             shape = torch.hann_window(window, device=audio.device)
             spectrum = torch.stft(flat, window, window // 4, window=shape, normalized=True, return_complex=True)
@@ -53,16 +51,16 @@ class SpectralDiscriminator(nn.Module):
             outputs.append([*activations, layers[-1](hidden)])  # type: ignore[index]
         return outputs
 
-    def losses(self, audio_hat: Tensor, audio: Tensor, windows: Sequence[int] | None = None) -> AdversarialLosses:
-        """Hinge losses and relative distance of features for audio (B, channels, samples), by all or some windows.
+    def losses(self, audio_hat: Tensor, audio: Tensor) -> AdversarialLosses:
+        """Hinge losses and relative distance of features for audio (B, channels, samples).
 
         The discriminator's weights get gradients from its own loss only, so that one optimiser can hold both sides.
         """
-        own = self(audio, windows)
-        judged = self(audio_hat.detach(), windows)
+        own = self(audio)
+        judged = self(audio_hat.detach())
         held = {name: value.detach() for name, value in self.named_parameters()}
-        against = functional_call(self, held, (audio_hat, windows))
-        scale = len(own)
+        against = functional_call(self, held, (audio_hat,))
+        scale = len(self.windows)
         discriminator = sum(
             (1 - real[-1]).relu().mean() + (1 + fake[-1]).relu().mean() for real, fake in zip(own, judged, strict=True)
         )

@@ -1,7 +1,5 @@
 """A multi-resolution spectral distance; its shortest windows resolve transients."""
 
-from collections.abc import Sequence
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -11,13 +9,8 @@ from transformers.audio_utils import mel_filter_bank
 WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
 FLOOR = 3e-4
 """Added to magnitudes (full-scale sine: 0.5) before the logarithm: differences below -64 dB weigh little."""
-SILENT_POWER = 1e-8
-"""Added to a band's power before the logarithm: -74 dB below a full-scale sine's.
-
-Above 8 kHz most hits lie below `FLOOR`. At 1e-10 the gradient of almost silent moments is 15 times that of all other
-losses together, and a decoder learns little else (docs/log.md).
-"""
-SHORTEST_OF_BINS = 512
+SILENT_POWER = 1e-10
+"""Added to a band's power before the logarithm. Above 8 kHz most hits lie below `FLOOR`."""
 
 
 def relative_l1(obtained: Tensor, wanted: Tensor) -> Tensor:
@@ -44,10 +37,9 @@ class MultiResolutionSpectra(nn.Module):
     Mel bands give gradients for the energy before single partials fit.
     """
 
-    def __init__(self, *, sample_rate: int, windows: Sequence[int] = WINDOWS) -> None:
+    def __init__(self, *, sample_rate: int) -> None:
         super().__init__()
-        self.windows = tuple(windows)
-        for window in self.windows:
+        for window in WINDOWS:
             num_bands = max(4, window * 5 // 64)
             bands = mel_filter_bank(
                 window // 2 + 1, num_bands, 0.0, sample_rate / 2, sample_rate, norm=None, mel_scale="slaney"
@@ -58,23 +50,14 @@ class MultiResolutionSpectra(nn.Module):
     def forward(self, audio_hat: Tensor, audio: Tensor) -> Tensor:
         """Distance (scalar) between two batches of audio (B, channels, samples); zero only where spectra agree."""
         total = audio.new_zeros(())
-        for window in self.windows:
+        for window in WINDOWS:
             spectrum_hat, spectrum = self._magnitude(audio_hat, window), self._magnitude(audio, window)
             pooling = self.get_buffer(f"pooling_{window}")
             with torch.autocast(audio.device.type, enabled=False):  # bf16 has 0.03 dB steps at best
                 mel_hat, mel = pooling @ spectrum_hat, pooling @ spectrum
             logs = ((mel_hat + FLOOR).log() - (mel + FLOOR).log()).abs().mean()
             total = total + logs + (relative_l2(mel_hat, mel) + relative_l2(spectrum_hat, spectrum)) / 2
-        return total / len(self.windows)
-
-    def bins(self, audio_hat: Tensor, audio: Tensor) -> Tensor:
-        """Mean difference (scalar) of the logarithms of single bins' magnitudes, windows of 512 samples and more.
-
-        Noise fills the valleys between partials; of the distances here only this one sees it.
-        """
-        windows = [window for window in self.windows if window >= SHORTEST_OF_BINS]
-        logs = [[(self._magnitude(one, window) + FLOOR).log() for one in (audio_hat, audio)] for window in windows]
-        return torch.stack([(obtained - wanted).abs().mean() for obtained, wanted in logs]).mean()
+        return total / len(WINDOWS)
 
     def level(self, audio_hat: Tensor, audio: Tensor) -> Tensor:
         """Mean difference (scalar) of the logarithms of band power in 40 mel bands, over 25 ms and over the whole crop.

@@ -39,23 +39,5 @@ def test_two_noises_of_one_level_are_nearer_in_level_than_one_3_db_quieter() -> 
     # Power 3 dB lower is 0.69 in natural logarithm; the two noises differ by chance.
     assert same < 0.5 and quieter > same + 0.3
     torch.testing.assert_close(spectra.level(0.5 * noise, noise), torch.tensor(2 * 0.6931), rtol=0.01, atol=0.0)
-    faint, inaudible = 1e-2 * noise, 1e-5 * noise
+    faint = 1e-3 * noise  # as the bands above 8 kHz of most hits
     torch.testing.assert_close(spectra.level(0.5 * faint, faint), torch.tensor(2 * 0.6931), rtol=0.1, atol=0.0)
-    assert spectra.level(0.5 * inaudible, inaudible) < 1e-3
-
-
-def test_noise_between_two_partials_is_a_distance_of_bins() -> None:
-    spectra = MultiResolutionSpectra(sample_rate=44_100, windows=(128, 512, 2048))
-    time = torch.arange(8192) / 44_100
-    partials = sum(0.1 * torch.sin(2 * torch.pi * frequency * time) for frequency in (1000, 3000))[None, None]
-    noise = torch.randn(partials.shape, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(spectra.bins(partials, partials), torch.zeros(()))
-    assert spectra.bins(partials + 0.01 * noise, partials) > 5 * spectra.bins(1.05 * partials, partials)
-
-
-def test_some_of_the_windows_judge_as_they_do_among_all() -> None:
-    discriminator, (audio_hat, audio) = SpectralDiscriminator((512, 256, 128), width=4), sounds()
-    whole = discriminator(audio)
-    chosen = discriminator(audio, [128, 512])
-    assert len(chosen) == 2 and torch.equal(chosen[0][-1], whole[0][-1]) and torch.equal(chosen[1][-1], whole[2][-1])
-    assert discriminator.losses(audio_hat, audio, [256]).generator == -discriminator(audio_hat)[1][-1].mean()

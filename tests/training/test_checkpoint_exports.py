@@ -9,6 +9,7 @@ import lightning
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 from typer.testing import CliRunner
 
 from foleygram.alignment.losses import GramLoss
@@ -17,6 +18,7 @@ from foleygram.cli import app
 from foleygram.envelope.module import EnvelopeModule
 from foleygram.generation.autoencoder_training import AutoencoderTraining
 from foleygram.generation.backbone import load_backbone
+from foleygram.generation.discriminator import SpectralDiscriminator
 from foleygram.generation.module import GenerationModule
 from foleygram.generation.pretraining import BackbonePretraining, build_prompt_encoder, copy_matching_tensors
 from foleygram.pipeline.export import unpack_checkpoint
@@ -105,6 +107,27 @@ def test_a_backbone_starts_from_the_tensors_that_fit(tiny_release: Path, tmp_pat
     own, source = wider.state_dict(), given.state_dict()
     assert left == sorted(name for name in own if name in source and own[name].shape != source[name].shape)
     assert 0 < len(left) < 6 and all(torch.equal(own[name], source[name]) for name in own.keys() - set(left))
+
+
+def test_a_decoder_alone_leaves_the_latents_as_they_are(tiny_release: Path, tmp_path: Path) -> None:
+    vae = load_part(tiny_release, "vae")
+    with pytest.raises(ValueError, match="set initialise: false"):
+        AutoencoderTraining(vae, out=str(tmp_path), decoder_only=True)
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    adversary = SpectralDiscriminator((256,), width=4)
+    module = AutoencoderTraining(
+        vae.train(), out=str(tmp_path), total_steps=2, initialise=False, decoder_only=True, discriminator=adversary,
+        curve_share=0.0, level_weight=0.1,
+    )  # fmt: skip
+    audio = 0.1 * torch.randn(
+        2, vae.config.audio_channels, 8 * vae.hop_length, generator=torch.Generator().manual_seed(0)
+    )
+    data = DataLoader([{"audio": one} for one in audio], batch_size=2)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    lightning.Trainer(accelerator="cpu", max_steps=2, **options).fit(module, data)
+    after = load_part(tmp_path, "vae").state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("decoder.") for name in changed)
 
 
 def test_a_run_that_is_absent_or_empty_is_refused(tiny_release: Path, tmp_path: Path) -> None:
