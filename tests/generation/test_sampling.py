@@ -145,6 +145,10 @@ def test_nothing_to_sample_is_refused(steps, sigma_min):
         exponential_sigmas(steps, sigma_min=sigma_min, sigma_max=1)
 
 
+def test_one_step_goes_from_the_first_level_to_clean():
+    assert exponential_sigmas(1, sigma_min=0.1, sigma_max=10).tolist() == [10, 0]
+
+
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
 def test_ping_pong_levels_are_even_in_log_snr_and_the_last_step_ends_clean(steps):
     sigmas = log_snr_sigmas(steps)
@@ -193,6 +197,13 @@ def test_settings_choose_the_grid_of_their_solver():
     assert torch.equal(plain.sigmas(), exponential_sigmas(4, sigma_min=0.05, sigma_max=80.0))
     assert torch.equal(few.sigmas(), log_snr_sigmas(4, sigma_min=0.05, sigma_max=80.0))
     assert plain.override(num_inference_steps=None, solver="ping_pong") == few
+
+
+def test_settings_sample_from_noise_at_their_first_level():
+    settings = SamplerSettings(100, solver="dpmpp_2m", sigma_min=0.01, sigma_max=80.0)
+    samples = settings.sample(gaussian_denoiser, ClipNoise(range(8)), torch.empty(8, 4, 2000))
+    assert samples.mean().item() == pytest.approx(MEAN, abs=0.01)
+    assert samples.std().item() == pytest.approx(STD, rel=0.03)
 
 
 @pytest.mark.parametrize(
