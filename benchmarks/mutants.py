@@ -26,7 +26,9 @@ CORE = {
     "foleygram/envelope/editing/marker_files.py": "tests/envelope/editing/test_marker_files.py",
     "foleygram/generation/model.py": "tests/generation/test_model.py",
     "foleygram/generation/controlnet.py": "tests/generation/test_controlnet.py",
-    "foleygram/generation/sampling.py": "tests/generation/test_sampling.py tests/generation/test_guidance.py",
+    "foleygram/generation/sampling.py": (
+        "tests/generation/test_sampling.py tests/generation/test_guidance.py tests/generation/test_windows.py"
+    ),
     "foleygram/media/isolate.py": "tests/media/test_isolate.py",
     "foleygram/media/mux.py": "tests/media/test_mux.py tests/media/test_carried.py",
     "foleygram/production/plan.py": "tests/production/test_inputs.py tests/production/test_folder_runs.py",
