@@ -57,7 +57,7 @@ def copy_project(module: str) -> None:
         if (ROOT / name).is_file():
             (WORK / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, WORK / name)
-    also = ["benchmarks", "checkpoints", "configs", "data", "tests", "train.py"]
+    also = ["benchmarks", "checkpoints", "configs", "data", "docs", "tests", "train.py"]
     text = SETTINGS.format(module=module, tests=CORE[module].split(), also=also)
     with (WORK / "pyproject.toml").open("a", encoding="utf-8") as file:
         file.write(text)
