@@ -63,7 +63,7 @@ def load_network(
         kind["low_cpu_mem_usage"] = False  # by default diffusers advises installing accelerate
     with explained(source, name):
         config = _config(classes[0], name, subfolder, **reach)
-    network_class = next((kind for kind in classes if kind.__name__ == config.get("_class_name")), classes[0])
+    network_class = next((one for one in classes if one.__name__ == config.get("_class_name")), classes[0])
     _check_class(network_class, config, source)
     _check_depth(config, folder, source)
     with explained(source, name), without_chatter(), _silent_reports():
