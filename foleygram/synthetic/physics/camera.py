@@ -75,6 +75,22 @@ class HandheldCamera:
         return position, axes @ spin, float(np.degrees(2 * np.arctan(half)))
 
 
+def draw_cameras(
+    view: View, seconds: float, rng: np.random.Generator, *, unrest: float | None = None, cut_share: float = 0.06
+) -> list[tuple[float, HandheldCamera]]:
+    """Cameras with the times (s) from which they film: one with `view`, in a `cut_share` of the videos others after it."""
+    cameras = [(0.0, HandheldCamera(view, seconds, rng, unrest=unrest))]
+    if rng.random() < cut_share:
+        for time in np.sort(rng.uniform(0.3, seconds, rng.integers(1, 5))):
+            other = View(
+                view.center, view.azimuth + rng.uniform(-0.9, 0.9),
+                float(np.clip(view.elevation + rng.uniform(-0.4, 0.4), 0.25, 1.4)),
+                view.distance * rng.uniform(0.6, 1.7), rng.normal(0, 0.1), view.fovy,
+            )  # fmt: skip
+            cameras.append((float(time), HandheldCamera(other, seconds, rng, unrest=unrest)))
+    return cameras
+
+
 @dataclass
 class Sensor:
     """Turns rendered light into a recorded frame: exposure, colour, focus, vignette, noise."""

@@ -1,5 +1,6 @@
 """Simulation of a scene, and the contacts in it: forces, sliding speeds, impacts and scrapes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ MIN_IMPULSE = 0.004
 """Impulse in newton seconds under which an impact is not heard."""
 MIN_SPEED = 0.04
 """Sliding speed in metres per second under which a scrape is not heard."""
+ROLLING = 0.3
+"""Sliding speed that sounds as loud as an object that rolls at 1 m/s."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,44 @@ class Recording:
     positions: np.ndarray
     contacts: list[Contact]
 
+    def slowed(self, factor: float) -> "Recording":
+        """The same at `factor` times the length: slow motion."""
+        if factor == 1:
+            return self
+        index = (np.arange(round(len(self.positions) * factor)) / factor).astype(int)
+        contacts = [Contact(c.thing, c.other, c.force[index], c.speed[index]) for c in self.contacts]
+        return Recording(self.positions[index], contacts)
 
-def simulate(model: Any, data: Any, owners: np.ndarray, controls: np.ndarray) -> Recording:
-    """Run the scene with the actuators' targets (steps, nu); raises FloatingPointError where it becomes unstable."""
+
+@dataclass(frozen=True)
+class Release:
+    """A body that is held until `time` in seconds and then let go at `velocity` (6,), linear (m/s) and angular (rad/s)."""
+
+    time: float
+    joint: str
+    velocity: np.ndarray
+
+
+def simulate(
+    model: Any, data: Any, owners: np.ndarray, controls: np.ndarray, releases: Sequence[Release] = ()
+) -> Recording:
+    """Run the scene with the actuators' targets (steps, nu) and bodies let go; one step lasts a millisecond.
+
+    Raises FloatingPointError where it becomes unstable.
+    """
     steps = len(controls)
+    start = data.qpos.copy()
     positions = np.zeros((steps, model.nq), np.float32)
     force: dict[tuple[int, int], np.ndarray] = {}
     speed: dict[tuple[int, int], np.ndarray] = {}
     for step in range(steps):
         data.ctrl[:] = controls[step]
+        for release in releases:
+            if step <= round(release.time / STEP):
+                joint = model.joint(release.joint)
+                place, motion = joint.qposadr[0] + np.arange(7), joint.dofadr[0] + np.arange(6)
+                data.qpos[place] = start[place]
+                data.qvel[motion] = release.velocity if step == round(release.time / STEP) else 0
         mujoco.mj_step(model, data)
         positions[step] = data.qpos
         for number in range(data.ncon):
@@ -65,7 +97,8 @@ def simulate(model: Any, data: Any, owners: np.ndarray, controls: np.ndarray) ->
             if pair not in force:
                 force[pair], speed[pair] = np.zeros(steps), np.zeros(steps)
             force[pair][step] += _normal_force(model, data, number)
-            speed[pair][step] = max(speed[pair][step], _sliding_speed(model, data, number))
+            rolling = ROLLING * _body_speed(model, data, number) if pair[1] != TOOL else 0.0
+            speed[pair][step] = max(speed[pair][step], _sliding_speed(model, data, number), rolling)
     if not np.isfinite(positions).all() or data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number:
         raise FloatingPointError("the simulation became unstable")
     return Recording(positions, [Contact(*pair, force[pair], speed[pair]) for pair in sorted(force)])
@@ -91,6 +124,15 @@ def _sliding_speed(model: Any, data: Any, number: int) -> float:
         relative += sign * (velocity[3:] + np.cross(velocity[:3], contact.pos - data.xpos[body]))
     normal = contact.frame[:3]
     return float(np.linalg.norm(relative - (relative @ normal) * normal))
+
+
+def _body_speed(model: Any, data: Any, number: int) -> float:
+    """Speed in m/s of the faster of the two bodies that touch."""
+    speeds, velocity = [], np.zeros(6)
+    for geom in data.contact[number].geom:
+        mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_BODY, model.geom_bodyid[geom], velocity, 0)
+        speeds.append(float(np.linalg.norm(velocity[3:])))
+    return max(speeds)
 
 
 def find_impacts(contacts: list[Contact]) -> list[Impact]:

@@ -1,6 +1,6 @@
-"""Films a simulation: frames with motion blur by sub-frames, a rolling shutter, debris, cuts."""
+"""Films a simulation: frames with motion blur by sub-frames, a rolling shutter, cuts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import mujoco
@@ -14,18 +14,13 @@ MAX_MOMENTS = 6
 MOTION_PER_MOMENT = 3.0
 """Pixels of motion for which one more sub-frame is rendered."""
 
-Decorate = Callable[[Any, float], None]
-"""Adds geoms to a MuJoCo scene at a time in seconds: debris, drops, ripples."""
-
 
 def film(
     model: Any,
     positions: np.ndarray,
     cameras: list[tuple[float, HandheldCamera]],
-    sensor: Sensor,
     times: np.ndarray,
-    *,
-    decorate: Decorate | None = None,
+    sensor: Sensor,
 ) -> Iterator[np.ndarray]:
     """Frames (height, width, 3) uint8 at `times` in seconds.
 
@@ -46,8 +41,6 @@ def film(
                 _pose(model, data, positions, moment)
                 _aim(model, data, camera, moment)
                 renderer.update_scene(data, camera=0)
-                if decorate:
-                    decorate(renderer.scene, moment)
                 light += weights[number] * renderer.render()
             if time == times[0]:
                 sensor.meter(light)

@@ -119,6 +119,24 @@ def arm_targets(
     return joint_targets(tool, tip, heading, pitch, forearm, lift, at_contact=pose)
 
 
+def waving_targets(
+    tool: Tool, spot: np.ndarray, habit: Habit, yaw: float, seconds: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Targets (steps, 6) of the arm's actuators, one each millisecond, for waving to and fro above `spot` (3,)."""
+    steps = round(seconds / STEP)
+    beat = np.cumsum(2 * np.pi * STEP * rng.uniform(0.5, 3.0) * np.exp(0.3 * wander(steps, 1.0, rng)))
+    size = np.clip(1 + 0.5 * wander(steps, 0.9, rng), 0, None)
+    aside, nod = rng.uniform(0.1, 0.7) * rng.choice([0, 1]), rng.uniform(0.1, 0.6)
+    height = rng.uniform(0.1, 0.3) + (tool.reach + FOREARM) * nod * 0.5
+    sway = np.stack([wander(steps, 0.6, rng) for _ in range(3)], -1) * rng.uniform(0.01, 0.06)
+    tip = spot + sway.clip(-0.1, 0.1) + np.array([0.0, 0.0, height])
+    angle = nod * (1 + size * np.sin(beat)) / 2
+    heading = yaw + aside * size * np.sin(beat + rng.uniform(0, 2 * np.pi))
+    forearm = habit.forearm - (1 - habit.wrist) * angle
+    pose = (habit.pitch, habit.forearm)
+    return joint_targets(tool, tip, heading, habit.pitch - angle, forearm, np.zeros(steps), at_contact=pose)
+
+
 def _angles(strokes: list[Stroke], habit: Habit, time: np.ndarray, radius: float) -> np.ndarray:
     """Angle by which the tool is raised over its pose at contact, at each moment."""
     keys, values, falls = [-1.0], [habit.raised], [False]

@@ -83,20 +83,27 @@ def render_sound(
     *,
     recorded: RecordedSounds | None = None,
 ) -> np.ndarray:
-    """Mono float32 sound (round(seconds * sample_rate),) of a scene with things of `materials`."""
-    voices = [ThingSound(material, sample_rate, rng, recorded) for material in materials]
+    """Mono float32 sound (round(seconds * sample_rate),) of a scene with things of `materials`.
+
+    Where two things touch, both sound; one of skin or rubber has no sound of its own.
+    """
+    voices = [ThingSound(material, sample_rate, rng, recorded) if material in MATERIALS else None for material in materials]
     num_samples = round(seconds * sample_rate)
     dry = np.zeros(num_samples + sample_rate)
     for impact in impacts:
         strength = float(np.clip(1 + 0.6 * np.log10(impact.impulse / LOUD_IMPULSE), 0.05, 1.0))
         other = tool_material if impact.other == TOOL else materials[impact.other]
-        sound = voices[impact.thing].hit(strength, other, rng)
-        start = round(impact.time * sample_rate)
-        end = min(len(dry), start + len(sound))
-        dry[start:end] += sound[: end - start]
+        struck, striker = voices[impact.thing], voices[impact.other] if impact.other != TOOL else None
+        for voice, material in ((struck, other), (striker, materials[impact.thing])):
+            if voice:
+                sound = voice.hit(strength, material, rng)
+                start = round(impact.time * sample_rate)
+                end = min(len(dry), start + len(sound))
+                dry[start:end] += sound[: end - start]
     for contact in contacts:
-        sound = voices[contact.thing].scrape(contact, rng)
-        dry[: len(sound)] += sound
+        if voice := voices[contact.thing]:
+            sound = voice.scrape(contact, rng)
+            dry[: len(sound)] += sound
     wet = in_room(dry, sample_rate, rng)[:num_samples] * 10 ** (rng.uniform(-9, -4) / 20)
     return limit(wet + background(num_samples, sample_rate, rng)).astype(np.float32)
 

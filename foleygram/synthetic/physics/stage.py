@@ -116,6 +116,15 @@ class Stage:
         mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
         return str(mesh.name)
 
+    def compile(self) -> tuple[Any, Any]:
+        """The lit scene's model and data, as MuJoCo simulates them."""
+        self.light()
+        self.world.add_camera(name="camera")
+        model = self.spec.compile()
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        return model, data
+
     def owners(self, model: Any) -> np.ndarray:
         """Owner of each of the model's geoms: a thing's number, `TOOL`, or -2 for scenery."""
         owners = np.full(model.ngeom, -2)
