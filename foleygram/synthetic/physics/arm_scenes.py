@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from foleygram.synthetic.physics.camera import View, draw_cameras, draw_view
@@ -75,6 +74,19 @@ def wave_scene(seconds: float, rng: np.random.Generator) -> Scene:
     return _film_arm(setting, controls, spot, seconds, rng, silent=silent)
 
 
+def still_scene(seconds: float, rng: np.random.Generator, *, cut_share: float = 0.0) -> Scene:
+    """Nothing but the camera moves, over things with an arm at rest; with cuts in a `cut_share` of the videos."""
+    setting = _draw_setting(rng)
+    spot = setting.spots[0][0]
+    away = spot + rng.uniform([-0.15, -0.15, 0.0], [0.15, 0.15, 0.1])
+    waving = waving_targets(setting.tool, away, setting.habit, setting.heading, seconds, rng)
+    controls = waving[:1].repeat(len(waving), axis=0)
+    unrest = rng.uniform(1.0, 6.0)
+    return _film_arm(
+        setting, controls, spot, seconds, rng, silent="A person holds still.", unrest=unrest, cut_share=cut_share
+    )
+
+
 def _draw_setting(rng: np.random.Generator) -> _Setting:
     materials = draw_materials(rng)
     stage = Stage(rng)
@@ -109,13 +121,15 @@ def _film_arm(
     *,
     silent: str,
     slow_motion: float = 1.0,
+    unrest: float | None = None,
+    cut_share: float = 0.06,
 ) -> Scene:
     """Simulate the arm that follows `controls` (steps, 6), and film it around `spot` (3,)."""
     model, data, tool = setting.model, setting.data, setting.tool
     joints = [model.joint(name).id for name in ("x", "y", "z", "yaw", "elbow", "wrist")]
     data.qpos[model.jnt_qposadr[joints]] = controls[0]
     recording = simulate(model, data, setting.owners, controls).slowed(slow_motion)
-    cameras = draw_cameras(_frame_target(setting.view, spot, rng), seconds, rng)
+    cameras = draw_cameras(_frame_target(setting.view, spot, rng), seconds, rng, unrest=unrest, cut_share=cut_share)
     return Scene(
         seconds, f"A person {{}} with {TOOLS[tool.name]}.", silent, partial(film, model, recording.positions, cameras),
         setting.stage.materials, tool.material, recording.contacts,

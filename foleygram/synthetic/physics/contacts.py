@@ -61,7 +61,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Release:
-    """A body that is held until `time` in seconds and then let go at `velocity` (6,), linear (m/s) and angular (rad/s)."""
+    """A body held until `time` (s), then let go at `velocity` (6,): linear in m/s and angular in rad/s."""
 
     time: float
     joint: str

@@ -127,10 +127,10 @@ def waving_targets(
     beat = np.cumsum(2 * np.pi * STEP * rng.uniform(0.5, 3.0) * np.exp(0.3 * wander(steps, 1.0, rng)))
     size = np.clip(1 + 0.5 * wander(steps, 0.9, rng), 0, None)
     aside, nod = rng.uniform(0.1, 0.7) * rng.choice([0, 1]), rng.uniform(0.1, 0.6)
-    height = rng.uniform(0.1, 0.3) + (tool.reach + FOREARM) * nod * 0.5
-    sway = np.stack([wander(steps, 0.6, rng) for _ in range(3)], -1) * rng.uniform(0.01, 0.06)
-    tip = spot + sway.clip(-0.1, 0.1) + np.array([0.0, 0.0, height])
-    angle = nod * (1 + size * np.sin(beat)) / 2
+    height = rng.uniform(0.04, 0.18)
+    sway = np.stack([wander(steps, 0.6, rng) for _ in range(3)], -1) * rng.uniform(0.005, 0.03)
+    tip = spot + sway * [1, 1, 0] + np.abs(sway) * [0, 0, 1] + np.array([0.0, 0.0, height])
+    angle = nod * size * (1 + np.sin(beat)) / 2
     heading = yaw + aside * size * np.sin(beat + rng.uniform(0, 2 * np.pi))
     forearm = habit.forearm - (1 - habit.wrist) * angle
     pose = (habit.pitch, habit.forearm)

@@ -87,7 +87,9 @@ def render_sound(
 
     Where two things touch, both sound; one of skin or rubber has no sound of its own.
     """
-    voices = [ThingSound(material, sample_rate, rng, recorded) if material in MATERIALS else None for material in materials]
+    voices = [
+        ThingSound(material, sample_rate, rng, recorded) if material in MATERIALS else None for material in materials
+    ]
     num_samples = round(seconds * sample_rate)
     dry = np.zeros(num_samples + sample_rate)
     for impact in impacts:
