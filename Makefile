@@ -53,7 +53,7 @@ frontend/node_modules/.installed: frontend/package.json frontend/package-lock.js
 	touch $@
 
 bench: $(READY)  # but those that take long: python -m benchmarks.NAME
-	for benchmark in $(filter-out autoencoder latent_probes false_onsets full_size compile damaged steps takes conflict retrieval throughput long_video mutants training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	for benchmark in $(filter-out autoencoder latent_probes false_onsets envelope_predictors full_size compile damaged steps takes conflict retrieval throughput long_video mutants training_throughput,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
 		echo "== $$benchmark"; $(RUN) -m benchmarks.$$benchmark; done
 
 full-size: $(READY)  # the paper's sizes with random weights: up to 20 GB of memory and some minutes
