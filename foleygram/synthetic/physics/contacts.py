@@ -120,7 +120,7 @@ def _sliding_speed(model: Any, data: Any, number: int) -> float:
     contact, relative, velocity = data.contact[number], np.zeros(3), np.zeros(6)
     for geom, sign in zip(contact.geom, (1.0, -1.0), strict=True):
         body = model.geom_bodyid[geom]
-        mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_BODY, body, velocity, 0)
+        mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_XBODY, body, velocity, 0)  # at xpos, not at xipos
         relative += sign * (velocity[3:] + np.cross(velocity[:3], contact.pos - data.xpos[body]))
     normal = contact.frame[:3]
     return float(np.linalg.norm(relative - (relative @ normal) * normal))
