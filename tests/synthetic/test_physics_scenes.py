@@ -87,6 +87,40 @@ def test_drops_and_footsteps_are_heard_on_the_ground() -> None:
             assert any(impact.thing == ground for impact in scene.impacts) or not scene.impacts
 
 
+def test_each_planned_step_is_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    from foleygram.synthetic.physics import footsteps
+
+    walks, plan = [], footsteps.plan_walk
+    monkeypatch.setattr(footsteps, "plan_walk", lambda *drawn: walks.append(plan(*drawn)) or walks[-1])
+    for index in range(3):
+        scene = footsteps.footsteps_scene(2.0, np.random.default_rng((9, index)))
+        planned = [time for time in walks[-1].strikes if 0.02 < time < 1.97]
+        times = [event.time for event in scene.events]
+        assert len(times) == len(planned) and np.abs(np.subtract(times, planned)).max() < 0.04, (times, planned)
+        assert {event.action for event in scene.events} == {"hit"}
+
+
+def test_a_tool_that_turns_about_its_tip_does_not_slide() -> None:
+    import mujoco
+
+    from foleygram.synthetic.physics.contacts import Contact, simulate
+    from foleygram.synthetic.physics.shapes import floor
+    from foleygram.synthetic.physics.stage import TOOL, Stage
+
+    stage = Stage(np.random.default_rng(0))
+    body = stage.world.add_body(name="tool", pos=[0, 0, 0.0095])
+    body.add_joint(type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 0, 1], damping=[0.0, 0.0, 0.0])
+    paint = stage.plain((1, 0, 0))
+    stage.geom(body, "sphere", 0.01, paint, owner=TOOL, mass=0.01)
+    stage.geom(body, "sphere", 0.02, paint, mass=1.0, pos=[0.5, 0, 0.1])  # its centre of mass is far from its tip
+    floor(stage, "wood")
+    model, data = stage.compile()
+    data.qvel[0] = 2.0
+    (contact,) = simulate(model, data, stage.owners(model), np.zeros((50, 0))).contacts
+    assert isinstance(contact, Contact) and contact.force[10:].min() > 0
+    assert contact.speed.max() < 0.02
+
+
 def test_shares_of_the_kinds_sum_to_one() -> None:
     from foleygram.synthetic.physics.scenes import WITH_CONTACT, WITHOUT_CONTACT
 
