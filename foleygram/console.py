@@ -45,7 +45,7 @@ class Printing(NamedTuple):
     as_json: bool = False
 
     def console(self, *, first: bool = True) -> Console:
-        """Where people read: standard error when programs read standard output."""
+        """The console for messages: standard error with `quiet` or `as_json`."""
         return Console(stderr=self.quiet or self.as_json, quiet=not first)
 
     def bar(self, console: Console) -> Progress:

@@ -32,7 +32,7 @@ def render(
     ] = None,
     scenes: Annotated[
         Literal["plain", "two-sources", "speech", "music"],
-        typer.Option(help="Drumstick: one stick, two sticks at once, or speech or music beneath the sound."),
+        typer.Option(help="Drumstick: one stick, two sticks at once, or speech or music in the background."),
     ] = "plain",
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 2,
 ) -> None:
@@ -44,9 +44,9 @@ def render(
             from foleygram.synthetic.physics.render import render_dataset as render_physics
 
             if shares != "balanced":
-                raise ValueError("--shares real is of --world drumstick")
+                raise ValueError("--shares real needs --world drumstick")
             if scenes != "plain":
-                raise ValueError(f"--scenes {scenes} is of --world drumstick")
+                raise ValueError(f"--scenes {scenes} needs --world drumstick")
             ids = render_physics(
                 out, num_videos=videos, seed=seed, seconds=span, test_share=test_share,
                 sample_rate=sample_rate or 44_100, sounds=sounds, num_workers=workers,

@@ -24,11 +24,11 @@ REMEDIES = (
     ("data/rendered", "foleygram render"),
     ("data/", "docs/data.md"),
     ("cache/", "foleygram cache"),
-    ("runs/", "train the stage before"),
+    ("runs/", "train the previous stage"),
     ("releases/", "foleygram weights export"),
     ("", "your own: correct the path"),
 )
-"""How to get what a name begins with; the first that fits."""
+"""How to get a missing path, by the beginning of its name; the first match counts."""
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "aac", "opus", "flac")
 EXTRAS = {
     "app": ("fastapi", "the editor"),

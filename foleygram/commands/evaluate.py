@@ -1,4 +1,4 @@
-"""`foleygram evaluate`: how good the sound is, of a checkpoint or of any system."""
+"""`foleygram evaluate`: scores the sounds of a checkpoint or of any system."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -30,14 +30,14 @@ AlignmentSteps = Annotated[int, typer.Option(min=1, help="Steps of each alignmen
 GenerationSteps = Annotated[int, typer.Option(min=1, help="Steps of each stage 2.")]
 Starts = Annotated[list[str], typer.Option(metavar="NAME=FOLDER", help="Folder of three encoders; repeatable.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds.")]
-MaxSteps = Annotated[int, typer.Option(min=25, help="Most steps of each training, if validation does not flatten.")]
+MaxSteps = Annotated[int, typer.Option(min=25, help="Maximum steps of a training; it stops when validation flattens.")]
 CONFIGS = Path("configs/mini")
 
 
 def conditioning(
     checkpoint: Checkpoint, data: Data, out: Out, split: Split = "test", quick: Quick = False, limit: Limit = None,
     steps: Steps = None, guidance: Guidance = 5.0, seed: Seed = 0, batch_size: BatchSize = 8, device: Device = "auto",
-    true_envelope: Annotated[bool, typer.Option("--true-envelope", help="The reference's, as in the paper.")] = False,
+    true_envelope: Annotated[bool, typer.Option("--true-envelope", help="Use the reference's envelope.")] = False,
 ) -> None:  # fmt: skip
     """(a) Which of sound, video and text determine the material: A, V, T and combinations; oracles are marked."""
     with reported():

@@ -32,7 +32,7 @@ def listening(
         list[str] | None,
         typer.Option(help="NAME=QUESTION to rate from 1 to 5; may be repeated. Default: timing, quality."),
     ] = None,
-    clips: Annotated[int | None, typer.Option(min=1, help="At most so many clips, drawn by the seed.")] = None,
+    clips: Annotated[int | None, typer.Option(min=1, help="Maximum number of clips, drawn by the seed.")] = None,
     checks: Annotated[int, typer.Option(min=0, help="Attention checks: pairs with one spoilt sound.")] = 2,
     title: Annotated[str, typer.Option(help="Title that listeners see.")] = "Listening test",
     seed: Annotated[
@@ -44,7 +44,7 @@ def listening(
         if collect:
             _collect(paths, out, seed or 0)
         elif out is None:
-            raise ValueError("where to? Give --out PAGE, a folder to write")
+            raise ValueError("no output: give --out PAGE, a folder to write")
         else:
             scales = None if scale is None else dict(_read_scale(text) for text in scale)
             _write(
@@ -84,12 +84,12 @@ def _collect(paths: list[Path], out: Path | None, seed: int) -> None:
 
     page, *answers = paths
     if not answers:
-        raise ValueError("whose answers? Give the page, then answer files or folders of them")
+        raise ValueError("no answers given: name the page, then answer files or folders of them")
     plan = Plan.read(key_path(page))
     collected = collect(answers, plan)
     if not collected.sheets:
         reasons = [f"{path.name}: {reason}" for path, reason in collected.excluded]
-        raise ValueError("; ".join(["no answers that count", *reasons]))
+        raise ValueError("; ".join(["no valid answers", *reasons]))
     findings = analyse(collected.sheets, plan, seed=seed)
     print_findings(findings, collected)
     if out is not None:

@@ -30,11 +30,11 @@ Limit = Annotated[int | None, typer.Option(min=1, help="At most this many clips,
 BatchSize = Annotated[int, typer.Option(min=1, help="Clips per batch.")]
 ShardSize = Annotated[int, typer.Option(min=1, help="Clips in a shard.")]
 Metrics = Annotated[
-    str | None, typer.Option(help="Metric names, separated by commas; an unknown one lists them. Default: all.")
+    str | None, typer.Option(help="Metric names, separated by commas; an unknown name lists all. Default: all.")
 ]
 Networks = Annotated[
     Path,
-    typer.Option(help="Folder of published networks; metrics without theirs are left out."),
+    typer.Option(help="Folder of published networks; metrics whose networks are missing are left out."),
 ]
 Embedders = Annotated[
     list[str] | None, typer.Option(help="CLASS_PATH=FOLDER of one more network for FAD and KAD; repeatable.")

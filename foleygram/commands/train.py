@@ -25,7 +25,7 @@ MOVED_MODULES = {
 
 
 LISTS = ("--trainer.callbacks", "--trainer.logger")
-"""Options of which a class on the command line is one more, not the only one."""
+"""Options to which a class on the command line is added; the classes in the YAML stay."""
 CLASS = r"(?!null|true|false)[A-Za-z_{]"
 """Matches the beginning of a class: its name, or a mapping with `class_path`."""
 
@@ -89,7 +89,7 @@ def _without_optimizers(arguments: list[str]) -> list[str]:
     for argument in arguments:
         if option := re.match(r"--(optimizer|lr_scheduler)\b", argument):
             raise ValueError(
-                f"{option[0]}: a stage builds its own optimiser, whose parts learn at rates of their own; set "
+                f"{option[0]}: a stage builds its own optimiser, with a learning rate per part; set "
                 "--model.init_args.lr, and vision_lr or projectors_lr where the YAML has them"
             )
     return arguments
@@ -120,7 +120,7 @@ def _stage_cli() -> type["LightningCLI"]:
     from foleygram.training.checkpoints import AtomicCheckpoints, SameRun
 
     class StageCLI(LightningCLI):
-        """LightningCLI whose YAML and command line hold on a resumed run too, a longer `total_steps` for example.
+        """LightningCLI whose YAML and command line also apply to a resumed run: a longer `total_steps`, for example.
 
         Checkpoints and logs without a folder of their own lie in `trainer.default_root_dir`; TensorBoard and CSV logs
         are written unless `trainer.logger` is false, beside the loggers it names.

@@ -38,7 +38,7 @@ def export(
     ] = None,
     recordings: Annotated[
         Path | None,
-        typer.Option(help="Folder of recorded sounds, with an index.csv, that trained it; the card credits them."),
+        typer.Option(help="Folder of recorded training sounds, with an index.csv; the model card credits them."),
     ] = None,
 ) -> None:
     """Assemble a release folder from trained parts."""

@@ -175,7 +175,7 @@ def test_bad_folders_are_named_and_nothing_is_written(folders, tmp_path: Path, d
         (["{0}", "{1}", "--out", "{2}/page", "--media", "video"], "--videos"),
         (["{0}", "{1}", "--out", "{2}/page", "--scale", "fit"], "NAME=QUESTION"),
         (["{0}", "{1}", "--out", "{2}/page", "--checks", "3"], "one per clip"),
-        (["{2}/page", "--collect"], "whose answers"),
+        (["{2}/page", "--collect"], "no answers given"),
         (["{2}/page", "{2}/x.json", "--collect"], "no such key"),
     ],
 )

@@ -267,7 +267,7 @@ def test_render_refuses_complex_scenes_of_the_other_world(tmp_path: Path) -> Non
     outcome = CliRunner().invoke(
         app, ["render", str(tmp_path), "--videos", "1", "--world", "physics", "--scenes", "music"]
     )
-    assert outcome.exit_code == 1 and "--scenes music is of --world drumstick" in outcome.output
+    assert outcome.exit_code == 1 and "--scenes music needs --world drumstick" in outcome.output
 
 
 def test_speech_has_a_pitch_and_formants_and_music_keeps_a_beat() -> None:

@@ -70,7 +70,7 @@ def test_sound_starts_at_events(world: Path) -> None:
 
 def test_options_of_the_other_world_and_absent_recordings_are_refused(tmp_path: Path) -> None:
     for options, message in (
-        (["--world", "physics", "--shares", "real"], "is of --world"),
+        (["--world", "physics", "--shares", "real"], "needs --world"),
         (["--sounds", str(tmp_path / "none"), "--workers", "1"], "a folder of recordings needs an index.csv"),
     ):
         result = CliRunner().invoke(app, ["render", str(tmp_path / "out"), "--videos", "1", *options])
