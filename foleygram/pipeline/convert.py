@@ -68,10 +68,10 @@ class PublishedEncoders(NamedTuple):
 def convert(source: Path, out: Path, *, tokenizer: str | None = None) -> str:
     """Convert weights into `out`, which must not exist; returns a line on what was converted.
 
-    A folder of stable-audio-tools (`model_config.json`) becomes diffusers', one of diffusers or a release becomes
-    stable-audio-tools', GRAM's released folder (`log/hps.json`) a release folder of its aligned encoders, for which
-    `tokenizer` names BERT's. So does a file of ImageBind (`.pth`), for which `tokenizer` names CLIP's, and a folder
-    that holds LanguageBind's two. Raises FileNotFoundError for a folder of another kind, FileExistsError if `out`
+    A folder of stable-audio-tools (`model_config.json`) is converted to diffusers' layout; a folder of diffusers or a
+    release to that of stable-audio-tools. GRAM's released folder (`log/hps.json`), a file of ImageBind (`.pth`) and a
+    folder with LanguageBind's two towers become a release folder of aligned encoders; `tokenizer` names BERT's for
+    GRAM and CLIP's for ImageBind. Raises FileNotFoundError for a folder of another kind, FileExistsError if `out`
     exists, ValueError for weights that do not fit; `out` is written atomically.
     """
     if out.exists():

@@ -58,7 +58,7 @@ def unpack_checkpoint(path: Path, out: Path) -> None:
     files, weights = read_parts(path)
     for name, texts in files.items():
         if name not in PARTS:
-            raise ValueError(f"{path}: holds {name!r}, which is not a part of a release; there are {', '.join(PARTS)}")
+            raise ValueError(f"{path}: holds {name!r}, which is not a part of a release; parts: {', '.join(PARTS)}")
         folder = out / name
         folder.mkdir(parents=True)
         for file, text in texts.items():
@@ -93,16 +93,16 @@ def export_release(
     """Copy a run's trained parts, and those of the release `base` that it did not train, into an indexed release.
 
     Missing backbone parts load from `backbone`, any that `load_backbone` takes, under the licence with which it was
-    fetched. `licences` are parts' own, where they are neither this project's nor known. `half` stores floats as
-    float16. Parts that `out` has already are replaced. Raises FileNotFoundError when a part is missing, ValueError for
-    a licence of no part, an `out` that holds another part, or is itself what is exported; `out` is as it was then.
+    fetched. `licences` overrides the licences of parts. `half` stores floats as float16. Parts already in `out` are
+    replaced. Raises FileNotFoundError when a part is missing, ValueError for a licence of no part, an
+    `out` that holds another part, or that is itself a source; `out` is unchanged then.
     """
     if unknown := licences.keys() - PARTS.keys():
         raise ValueError(f"licence of {', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
     if not run.is_dir():
         raise FileNotFoundError(f"{run}: no such folder or checkpoint; give what the run wrote as model.init_args.out")
     if not any((run / name).is_dir() for name in PARTS):
-        raise FileNotFoundError(f"{run}: holds none of {', '.join(PARTS)}, so nothing of it would be exported")
+        raise FileNotFoundError(f"{run}: holds none of {', '.join(PARTS)}, so there is nothing to export")
     base_licences = licences_of(base) if base else {}
     holders = {name: source for name in PARTS for source in (base, run) if source and (source / name).is_dir()}
     frozen = vars(load_backbone(backbone)) if backbone is not None else {}
@@ -125,9 +125,9 @@ def export_release(
 def _make_room(out: Path, names: Collection[str], sources: Collection[Path]) -> None:
     """Remove the parts `names` of an earlier release from `out`, unless it has others, or is one of the `sources`."""
     if out.resolve() in sources:
-        raise ValueError(f"{out}: is what is to be exported; name another folder")
+        raise ValueError(f"{out}: is a source of this export; name another folder")
     if stale := [name for name in PARTS if (out / name).exists() and name not in names]:
-        raise ValueError(f"{out}: has a {stale[0]}, which this release has not; remove it or name another folder")
+        raise ValueError(f"{out}: holds {stale[0]}, which is not in this release; remove it or name another folder")
     for name in names:
         if (out / name).exists():
             shutil.rmtree(out / name)

@@ -111,7 +111,7 @@ class FoleyGRAMPipeline:
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> "FoleyGRAMPipeline":
         """Move every network to `device`, and with `dtype` have all but the envelope predictor compute in it.
 
-        Where that fails, the pipeline stays as it was. Raises TypeError for what names no device.
+        Where that fails, the pipeline stays as it was. Raises TypeError for a `device` that is not one.
         """
         check_kind("device", device)
         self.parts.to(device, dtype)
@@ -123,7 +123,7 @@ class FoleyGRAMPipeline:
         return self
 
     def envelope_of(self, video: VideoInput, envelope: str | Envelope = "predicted") -> Envelope:
-        """The envelope that generating follows for a video; see `envelope_of_request`."""
+        """The envelope that the sound generated for a video follows; see `envelope_of_request`."""
         return self.encoder.envelope_of(video, envelope)
 
     def encode(self, request: SoundRequest) -> EncodedRequest:

@@ -34,6 +34,6 @@ def push_release(save: Callable[[Path], None], repo_id: str, *, private: bool, t
             ) from error
         except (HTTP_ERROR, OSError, RuntimeError) as error:
             raise ConnectionError(
-                f"{repo_id}: the upload broke off ({error}); nothing was published, run it again"
+                f"{repo_id}: the upload was interrupted ({error}); nothing was published, run it again"
             ) from error
     return str(done.commit_url)

@@ -45,9 +45,9 @@ OWN_LICENCE = "Apache-2.0"
 CLASS_FILES = dict.fromkeys(("video_encoder", "text_encoder", "audio_encoder", "vae"), "config.json") | {
     "tokenizer": "tokenizer_config.json"
 }
-"""Parts that may be of another class than in `PARTS`, and the file of their folder that names it."""
+"""Parts whose class may differ from `PARTS`, and the file in their folder that names the class."""
 CLASS_KEYS = {"tokenizer": "tokenizer_class", "vae": "_class_name"}
-"""Key of that file that names it, where it is not `class_path`."""
+"""Key in that file that holds the class, where it is not `class_path`."""
 ADAPTERS = "foleygram.alignment."
 """Where the `class_path` in an encoder's config.json may point; from elsewhere nothing is imported."""
 ASYMMETRIC_VAE = "foleygram.generation.oobleck.AsymmetricOobleck"
@@ -101,10 +101,11 @@ def write_index(
 ) -> None:
     """Write the index and model card of the parts in `folder`, under `licences` or else this project's own.
 
-    Without `sampler`, how to sample the release, the folder holds parts that cannot generate yet.
+    `sampler` is None for a folder whose parts cannot generate yet.
     An evaluation warns about the videos in `trained_on` (`data`, `video_ids`); `temperature` is that of the encoders'
     alignment, for continued training.
-    Raises FileNotFoundError when a part is missing that generating needs, ValueError for those of another spec.
+    With `sampler`, raises FileNotFoundError when a part that generating needs is missing, ValueError for parts of
+    another spec.
     """
     if sampler:
         refuse_missing(folder, folder.iterdir())
@@ -130,13 +131,13 @@ def write_index(
 
 
 def missing_parts(present: Iterable[str | Path]) -> list[str]:
-    """The parts without which nothing can be generated and that are not among `present`, names or folders."""
+    """Parts that generating needs and that are not among `present` (names or folders)."""
     not_missing = OPTIONAL | {Path(folder).name for folder in present}
     return [name for name in PARTS if name not in not_missing]
 
 
 def refuse_missing(folder: Path, present: Iterable[str | Path]) -> None:
-    """Raise FileNotFoundError where a part that generating needs is not among `present`, names or folders."""
+    """Raise FileNotFoundError where a part that generating needs is not among `present` (names or folders)."""
     if missing := missing_parts(present):
         raise FileNotFoundError(f"{folder}: no {', '.join(missing)}; train or copy these parts first")
 
@@ -249,7 +250,7 @@ def load_release(folder: Path, torch_dtype: torch.dtype = torch.float32) -> tupl
 
 
 def _check_rates(folder: Path, spec: ClipSpec) -> None:
-    """Raise ValueError where a folder's autoencoder or predictor is of other rates than `spec`."""
+    """Raise ValueError where a folder's autoencoder or predictor has other rates than `spec`."""
     vae, predictor = (read_json(folder / name / "config.json") for name in ("vae", "envelope_predictor"))
     own = {
         "sample_rate": vae["sampling_rate"],
@@ -262,12 +263,12 @@ def _check_rates(folder: Path, spec: ClipSpec) -> None:
     other = [f"{name} {getattr(spec, name)}, not {rate}" for name, rate in own.items() if getattr(spec, name) != rate]
     if other:
         raise ValueError(
-            f"{folder}: its networks are of another ClipSpec ({'; '.join(other)}); export it with their ClipSpec"
+            f"{folder}: its networks were made for another ClipSpec ({'; '.join(other)}); export it with their ClipSpec"
         )
 
 
 def load_part(folder: Path, name: str, torch_dtype: torch.dtype = torch.float32) -> Any:
-    """One part of a release or a run's folder, in `torch_dtype` whatever its weights are stored in.
+    """One part of a release or a run's folder, in `torch_dtype`, whatever the dtype of its stored weights.
 
     Raises FileNotFoundError or ValueError naming what is absent, damaged or does not fit.
     """

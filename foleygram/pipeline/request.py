@@ -52,7 +52,7 @@ class ModalityWeights(NamedTuple):
 
 DEFAULT_WEIGHTS = ModalityWeights()
 HIGHEST_WEIGHT = 100
-"""Of a modality and of the envelope; a larger number is a slip of the keyboard."""
+"""Highest weight of a modality and of the envelope; a larger number is a typing error."""
 
 
 def check_control_scale(scale: float) -> None:
@@ -120,7 +120,7 @@ class SoundRequest:
 
 
 def check_segments(segments: tuple[Segment, ...], seconds: float) -> None:
-    """Raise ValueError unless segments ascend, hold something and lie within a video of `seconds`."""
+    """Raise ValueError unless segments are ascending, not empty, and within a video of `seconds`."""
     for segment in segments:
         if not 0 <= segment.start < segment.end:
             raise ValueError(f"a segment from {segment.start:g} to {segment.end:g} s: it must end after it starts")
@@ -204,7 +204,7 @@ def envelope_of_sound(audio: Tensor, sample_rate: int, spec: ClipSpec) -> Envelo
 
 
 def envelope_of_video(path: Path, spec: ClipSpec, seconds: float | None = None) -> Envelope:
-    """The RMS envelope of a video's own sound, or its first `seconds`; raises MediaError for none, or only silence."""
+    """The RMS envelope of a video's own sound, or its first `seconds`; raises MediaError if absent or silent."""
     rate = spec.envelope_sample_rate
     sound = read_audio(path, sample_rate=rate, seconds=seconds, allow_silence=False)
     return envelope_of_sound(sound[0], rate, spec)
@@ -243,7 +243,7 @@ def make_requests(
     segments: Sequence[Segment],
     **each: Any,
 ) -> list[SoundRequest]:
-    """A request per video; where `video` is a list, `generator` and those in `each` may be lists as long.
+    """A request per video; where `video` is a list, `generator` and those in `each` may be lists of its length.
 
     Raises TypeError or ValueError naming an argument that cannot be used, before any video is read; MediaError for a
     video that cannot be read.

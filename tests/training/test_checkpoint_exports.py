@@ -132,7 +132,7 @@ def test_a_decoder_alone_leaves_the_latents_as_they_are(tiny_release: Path, tmp_
 
 def test_a_run_that_is_absent_or_empty_is_refused(tiny_release: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for name, message in (("absent", "no such folder or checkpoint"), ("empty", "nothing of it would be exported")):
+    for name, message in (("absent", "no such folder or checkpoint"), ("empty", "there is nothing to export")):
         result = run("export", tmp_path / name, tmp_path / "out", "--base", tiny_release)
         assert result.exit_code == 1 and message in " ".join(result.output.split()), result.output
     assert not (tmp_path / "out").exists()
