@@ -27,9 +27,9 @@ class AdversarialLosses(NamedTuple):
 class LatentDiscriminator(nn.Module):
     """Logits of noised latents under conditions, from copies of the first `num_layers` blocks of a DiT.
 
-    The copy is an `EnvelopeControlNet` without its outgoing convolutions, so the envelope counts as well as the
-    tokens; a head of two convolutions of width 1 with SiLU between gives one logit per latent. Raises ValueError for
-    more layers than the DiT has.
+    The copy is an `EnvelopeControlNet` without its outgoing convolutions, so it is conditioned on the envelope as well
+    as the tokens; a head of two convolutions of width 1 with SiLU between gives one logit per latent. Raises ValueError
+    for more layers than the DiT has.
     """
 
     def __init__(self, transformer: StableAudioDiTModel, num_layers: int) -> None:
@@ -130,7 +130,7 @@ class AdversarialModule(FewStepModule):
         return real, self.predicted_end(add_noise(real, noise, timestep).latents, timestep, conditions), conditions
 
     def is_trained(self, key: str) -> bool:
-        """Whether a key of the state belongs to what learns, the discriminator included."""
+        """Whether a key of the state dict belongs to a trained part, the discriminator included."""
         return super().is_trained(key) or key.startswith("discriminator.")
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from torch.nn import functional
 from foleygram.envelope.rms import envelope_curve
 
 DECODED_AT_ONCE = 512
-"""Latents of one pass through the decoder: a longer sound is decoded in pieces of so many."""
+"""Latents per pass of the decoder: a longer sound is decoded in pieces of this length."""
 OUTER_REACH, BLOCK_REACH = 3, 39
-"""Samples to either side that Oobleck's first and last convolution, and a block's residual units, depend on."""
+"""Receptive field to either side, in samples, of Oobleck's outer convolutions and of a block's residual units."""
 
 
 class AudioLatents(NamedTuple):
@@ -133,7 +133,7 @@ def _encode_block(block: Any, hidden: Tensor, sounding: Tensor, constant: Tensor
 
 
 def _block_reach(block: Any) -> int:
-    """Columns on either side that an output of an encoder's block depends on, at the rate of its input."""
+    """Receptive field of an encoder's block to either side, in columns of its input."""
     units = (block.res_unit1, block.res_unit2, block.res_unit3)
     return int(sum(unit.conv1.padding[0] for unit in units) + block.conv1.kernel_size[0])
 

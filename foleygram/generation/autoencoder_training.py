@@ -1,4 +1,4 @@
-"""Trains a small Oobleck autoencoder of its own (Lightning); the full-size one comes trained."""
+"""Trains a small Oobleck autoencoder (Lightning); the full-size one is a published network."""
 
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from foleygram.training.stage import Stage, stepwise
 from foleygram.training.steps import cosine_schedule
 
 POSTERIOR_STD = 0.05
-"""Deviation of the posterior: fixed noise on latents of unit variance while training."""
+"""Standard deviation of the posterior: fixed noise on latents of unit variance while training."""
 FIRST_ITEMS = 64
-"""Items of the training set whose latents are made unit variance before the first step."""
+"""Number of training items from whose latents mean and variance are measured before the first step."""
 
 
 def fold_latent_statistics(vae: AutoencoderOobleck, mean: Tensor, std: Tensor) -> None:
@@ -176,7 +176,7 @@ class AutoencoderTraining(Stage):
 
     @torch.no_grad()
     def on_train_start(self) -> None:
-        """Give latents unit variance before the first step, by the first items: one batch may be all quiet."""
+        """Normalise the latents before the first step, by those of `FIRST_ITEMS` items: one batch may be all quiet."""
         if self.global_step or self.hparams.decoder_only:
             return
         items: Any = self.trainer.train_dataloader

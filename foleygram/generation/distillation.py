@@ -20,10 +20,10 @@ ADAPTED = r"transformer_blocks\..*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\
 class FewStepModule(GenerationModule):
     """Base of the trainings that make a trained stage 2 need few steps: adapters on the DiT, the end in one call.
 
-    Projectors and ControlNet learn, and with an `adapter_rank` above 0 low-rank adapters (LoRA, arXiv 2106.09685) on
-    the DiT, whose own weights stay frozen; `adapters_lr` is their learning rate, `lr` where None. The rest is as for
-    `GenerationModule`. Sample the result by `ping_pong`. Raises ValueError for a negative rank, ImportError where
-    adapters are asked for and peft is missing.
+    Projectors and ControlNet are trained, with an `adapter_rank` above 0 also low-rank adapters (LoRA, arXiv
+    2106.09685) on the DiT, whose own weights stay frozen; `adapters_lr` is their learning rate, `lr` where None. The
+    rest is as for `GenerationModule`. Sample the result by `ping_pong`. Raises ValueError for a negative rank,
+    ImportError where adapters are asked for and peft is missing.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FewStepModule(GenerationModule):
         return alpha * state - sigma * self.model.velocity(state, timestep, conditions).float()
 
     def is_trained(self, key: str) -> bool:
-        """Whether a key of the state belongs to what learns."""
+        """Whether a key of the state dict belongs to a trained part."""
         return super().is_trained(key) or ".lora_" in key
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ class FewStepModule(GenerationModule):
             super().on_save_checkpoint(checkpoint)
 
     def export(self) -> None:
-        """Save what learned; a DiT with adapters as a DiT with their products added to its weights."""
+        """Save the trained parts; adapters are merged into the weights of the DiT."""
         super().export()
         for adapters in self._adapters:
             merged = copy.deepcopy(adapters).merge_and_unload()

@@ -31,7 +31,7 @@ class Conditions(NamedTuple):
     """(B, control_channels, T)."""
 
     def null(self, dropped: Tensor | None = None) -> "Conditions":
-        """The unconditional branch of guidance, of the clips in `dropped` (B,) only if given; see `drop_tokens`."""
+        """The unconditional branch of guidance, for all clips or those in `dropped` (B,); see `drop_tokens`."""
         return self._replace(cross_tokens=drop_tokens(self.cross_tokens, dropped))
 
     def rows(self, index: slice | list[int]) -> "Conditions":
@@ -45,7 +45,7 @@ class Conditions(NamedTuple):
 
 
 def drop_tokens(cross_tokens: Tensor, dropped: Tensor | None = None) -> Tensor:
-    """Cross-attention tokens (B, N, D) with all of those of the clips `dropped` (B,) zero, of every clip where None.
+    """Cross-attention tokens (B, N, D), zero for the clips in `dropped` (B,), or for all clips where it is None.
 
     The unconditional input of classifier-free guidance (arXiv 2207.12598). The global condition, which holds
     the durations as well, and the envelope are never dropped.

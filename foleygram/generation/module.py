@@ -137,7 +137,7 @@ class GenerationModule(Stage):
         return self.conditions(batch, present, torch.where(is_true, 0, augmented)).null(dropped.to(device))
 
     def is_trained(self, key: str) -> bool:
-        """Whether a key of the state belongs to what learns."""
+        """Whether a key of the state dict belongs to a trained part."""
         return key.startswith(("projectors.", "controlnet."))
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]

@@ -45,7 +45,8 @@ def load_native(folder: str | Path) -> dict[str, nn.Module]:
         try:
             parts[name] = part_class(**configs[name]).eval()
         except (TypeError, ValueError, RuntimeError, ArithmeticError, AttributeError) as error:
-            raise ValueError(f"{folder / CONFIG}: its sizes make no {part_class.__name__} ({error})") from error
+            problem = f"no {part_class.__name__} can be built from its sizes ({error})"
+            raise ValueError(f"{folder / CONFIG}: {problem}") from error
         load_state(parts[name], states.get(name, {}), f"{weights} ({name})")
     return parts
 
@@ -60,9 +61,9 @@ def save_native(
 ) -> None:
     """Write a backbone as stable-audio-tools reads it: `model.safetensors` and `model_config.json`.
 
-    The T5 that encodes its prompts is no part of that form, only its name. That package has width / head size
-    key-value heads: where the transformer has more, its conditions are widened by zeros, which changes no output.
-    Raises ValueError for heads that no width gives.
+    That form holds only the name of the T5 prompt encoder, not its weights. The package derives the number of
+    key-value heads from the width of the conditions: where the transformer has more, the conditions are widened by
+    zeros, which changes no output. Raises ValueError for a number of heads that no width gives.
     """
     dit, width = transformer.config, _native_context_width(transformer)
     folder = Path(folder)
@@ -94,7 +95,7 @@ def _native_context_width(transformer: StableAudioDiTModel) -> int:
 
 
 def _diffusers_configs(path: Path) -> dict[str, dict[str, Any]]:
-    """The three parts' configs from a native `model_config.json`; raises ValueError for what diffusers cannot be."""
+    """The three parts' configs from a native `model_config.json`; raises ValueError for an unsupported model."""
     try:
         whole = read_json(path)
     except ValueError as error:
@@ -167,7 +168,7 @@ def _refuse_what_differs(
     }
     unsupported = [text for text, differs in differences.items() if differs]
     if unsupported:
-        raise ValueError(f"{path}: has {', '.join(unsupported)}; diffusers' classes cannot be this model")
+        raise ValueError(f"{path}: has {', '.join(unsupported)}; diffusers' classes cannot represent this model")
 
 
 def _native_config(

@@ -1,4 +1,4 @@
-"""stable-audio-tools' checkpoints and diffusers' parts: one table of names, walked in both directions."""
+"""Converts state dicts between stable-audio-tools and diffusers, both ways by one table of names."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -14,7 +14,7 @@ PREFIXES = {
     "vae": "pretransform.model.",
     "projection_model": "conditioner.conditioners.",
 }
-"""Where a full native checkpoint keeps what diffusers calls so."""
+"""Key prefix of each diffusers part in a full native checkpoint."""
 ROTARY = "transformer.rotary_pos_emb.inv_freq"
 
 # A native tensor is one of diffusers', or several of one height stacked.
@@ -79,7 +79,7 @@ def from_native(state_dict: Mapping[str, Tensor]) -> dict[str, StateDict]:
         if unknown:
             raise ValueError(
                 f"{name}: no counterpart in diffusers for {unknown[:5]}; only Stable Audio Open 1.0's kind of model "
-                "(v-objective, prepended global condition) can be brought over"
+                "(v-objective, prepended global condition) can be converted"
             )
         rotary = native.get(ROTARY)
         if rotary is not None and not torch.allclose(rotary.float(), _rotary(2 * rotary.numel()), rtol=1e-2):
@@ -117,9 +117,9 @@ def to_native(parts: Mapping[str, Mapping[str, Tensor]], *, attention_head_dim: 
 
 
 def with_context_width(transformer: Mapping[str, Tensor], width: int) -> StateDict:
-    """A DiT's state dict, diffusers' names, whose cross-attention reads `width` values: those added are always zero.
+    """A DiT's state dict (diffusers' names) with the input of its cross-attention widened to `width` values.
 
-    Its outputs stay the same, for every matrix that meets the new values is padded with zeros.
+    The added values are always zero and so are the weights that read them, so its outputs stay the same.
     """
     padded = dict(transformer)
     for key, value in transformer.items():
@@ -132,7 +132,7 @@ def with_context_width(transformer: Mapping[str, Tensor], width: int) -> StateDi
 
 
 def _reshaped(key: str, value: Tensor, *, native: bool) -> Tensor:
-    """Two kinds of vector, by their key in diffusers, have another number of dimensions in the other form."""
+    """A tensor with the shape of the other form: two kinds of vector differ in their number of dimensions."""
     if ".snake" in key:
         return value.flatten() if native else value.reshape(1, -1, 1)
     if key == "time_proj.weight":

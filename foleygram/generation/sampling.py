@@ -17,7 +17,7 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(latents (B, C, T), sigma ()) -> clean latents (B, C, T)."""
 Noise = Callable[[Tensor], Tensor]
-"""Fresh Gaussian noise like the latents it is given."""
+"""(latents (B, C, T)) -> new Gaussian noise of their shape."""
 EDGE_FADE = 2
 """Latents over which one region fades into the next."""
 PING_PONG_LOG_SNR = (-6.2, 2.0)
@@ -109,7 +109,7 @@ def guided(
 
 
 def projected_guidance(update: Tensor, clean: Tensor, apg_scale: float) -> Tensor:
-    """`update` (B, C, T) without the share `apg_scale` of its part along `clean` (B, C, T), clip by clip.
+    """`update` (B, C, T) less the share `apg_scale` of its component parallel to `clean` (B, C, T), clip by clip.
 
     The projection of adaptive projected guidance (APG, arXiv 2410.02416, sec. 4; its eta is 1 - apg_scale), as
     stable-audio-tools 0.0.20 has it: the paper's rescaling and momentum are left out. `update` is the conditional
@@ -236,8 +236,8 @@ def dpmpp_2m_sde(
 def dpmpp_3m_sde(denoise: Denoiser, latents: Tensor, sigmas: Tensor, *, noise: Noise, eta: float = 1.0) -> Tensor:
     """DPM-Solver++(3M) SDE, Stable Audio's published solver, from latents (B, C, T) over sigmas (steps + 1,).
 
-    As published, the curvature counts half of what third order asks for: without noise its error falls with the square
-    of the steps, as that of 2M.
+    As published, the curvature term has half the weight that third order needs: without noise the error falls with the
+    square of the steps, as that of 2M.
     """
     history: list[tuple[Tensor, Tensor]] = []  # (clean, step), newest first
     for sigma, sigma_next in pairwise(sigmas):
@@ -289,7 +289,7 @@ GRIDS: dict[str, Callable[..., Tensor]] = {"ping_pong": log_snr_sigmas}
 
 
 MOST_STEPS, HIGHEST_GUIDANCE = 1000, 1000
-"""Far beyond what helps; a larger number is a slip of the keyboard."""
+"""Limits far beyond useful values; a larger number is a typing error."""
 
 
 @dataclass(frozen=True)

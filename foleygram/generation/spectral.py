@@ -62,8 +62,8 @@ class MultiResolutionSpectra(nn.Module):
     def level(self, audio_hat: Tensor, audio: Tensor) -> Tensor:
         """Mean difference (scalar) of the logarithms of band power in 40 mel bands, over 25 ms and over the whole crop.
 
-        Power is averaged before the logarithm, so noise of the right level has no distance to other noise of it,
-        where every other term here is smallest for a sound that is too quiet. Over the whole crop, attacks that are too
+        Power is averaged before the logarithm, so two noises of one level have a distance near 0, while
+        every other term here is smallest for a sound that is too quiet. Over the whole crop, attacks that are too
         quiet cannot make up for decays that are too loud.
         """
         window = 512
