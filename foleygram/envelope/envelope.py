@@ -1,4 +1,4 @@
-"""An envelope as users hold it: RMS values with their rate."""
+"""The envelope of a sound: RMS values with their rate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,9 +101,9 @@ def onset_times(values: np.ndarray, rate: float) -> np.ndarray:
 
 
 def onset_track(envelopes: Tensor, rate: float) -> Tensor:
-    """A pulse one value long at every onset of RMS envelopes (B, values), else 0: *when*, without how loud or how long.
+    """A pulse one value long at every onset of RMS envelopes (B, values), else 0: timing without level or duration.
 
-    The kind of control that SyncFusion is steered by, on the grid of an RMS envelope.
+    The control signal of SyncFusion, on the grid of an RMS envelope.
     """
     track = torch.zeros_like(envelopes)
     for row, envelope in zip(track, envelopes.float().cpu().numpy(), strict=True):
@@ -129,7 +129,7 @@ def _half_rise(values: np.ndarray, steepest: int, rate: float) -> float:
 def pair_times(found: Times, true: Times, tolerance_sec: float) -> list[tuple[int, int]]:
     """Indices of as many one-to-one pairs as possible of times at most `tolerance_sec` apart; both lists must ascend.
 
-    Taking the earliest partner is optimal, because windows of one width on a line are nested nowhere.
+    Taking the earliest partner is optimal, because windows of equal width are never nested.
     """
     pairs: list[tuple[int, int]] = []
     i, j, limit = 0, 0, tolerance_sec + 1e-9

@@ -19,7 +19,7 @@ from foleygram.training.steps import cosine_schedule
 SMOOTHING_SEC = 0.05
 TOLERANCE_SEC = 0.05
 INAUDIBLE = 1e-4
-"""An envelope that stays below this RMS (-80 dB) has nothing to correlate with."""
+"""True envelopes that stay below this RMS (-80 dB) are left out of the correlation."""
 
 
 class EnvelopeModule(Stage):
@@ -108,7 +108,7 @@ class EnvelopeModule(Stage):
         return envelope
 
     def _loss(self, logits: Tensor, envelope: Tensor, ages: Tensor) -> Tensor:
-        """Against the envelope as early as the network predicts it from frames of these ages (`grid_lead`)."""
+        """Loss against the true envelope moved earlier by `grid_lead`, as the network predicts it from these ages."""
         config = self.predictor.config
         early = delayed(envelope, -config.envelope_rate * grid_lead(ages, config.motion_frame_rate))
         return envelope_loss(logits, early, rate=config.envelope_rate, **self.loss_weights)

@@ -7,14 +7,14 @@ from torch.nn import functional as F
 from foleygram.envelope.rms import mu_law
 
 ATTACK_SEC = 0.04
-"""A rise weighs on the values this far to both sides, so that an attack put elsewhere costs as much as a missed one."""
+"""A rise raises the weight this far to both sides, so that a displaced attack costs as much as a missed one."""
 
 
 def level_classes(envelope: Tensor, num_classes: int, label_sigma: float) -> Tensor:
     """Gaussian-smoothed class probabilities (..., values, classes) of an RMS envelope (..., values).
 
-    The Gaussian of `label_sigma` classes lies at the exact level, not at the nearest class. What falls into class 0 is
-    silence, and stays certain: smoothing would teach a hum.
+    The Gaussian of `label_sigma` classes lies at the exact level, not at the nearest class. Class 0 is silence and
+    is not smoothed: smoothing would teach a hum.
     """
     level = mu_law(envelope)[..., None] * (num_classes - 1)
     classes = torch.arange(num_classes, device=envelope.device)

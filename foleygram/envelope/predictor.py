@@ -13,7 +13,7 @@ from foleygram.envelope.shots import ShotEncoder, distinct_shots
 
 AGE_FEATURES, PHASE_FEATURES = 4, 6
 LEAD_STEP_SEC = 1e-4
-"""Leads are whole multiples, so that the rounding of ages in a cache or a container's time stamps changes little."""
+"""Leads are rounded to this step, so that rounded ages and time stamps change them little."""
 MAX_GAP = 8.0
 """Gaps between frames count up to this many grid steps; a longer gap is a still video."""
 

@@ -1,4 +1,4 @@
-"""Looks at each distinct frame of a video once, with its neighbours, and encodes what moves and where."""
+"""Encodes each distinct frame of a video, with its neighbours, once: what moves and where."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

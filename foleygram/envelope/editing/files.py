@@ -36,7 +36,7 @@ WRITTEN = ".csv, .json, .wav, .mid, .edl, .otio, or markers.csv and reaper.csv f
 UNREAD = (".xml", ".fcpxml", ".aaf", ".srt", ".vtt", ".rpp", ".ptx")
 """Files of editors that hold markers in another form."""
 CHOICES = ("predicted", "audio")
-"""Envelopes that have a name: predicted from the video, and measured on the video's own sound."""
+"""Names accepted in place of a file: predicted from the video, and measured on the video's own sound."""
 READ_TIMEOUT_SEC = 300.0
 ONE_SIDED = 0.05
 """A sound whose negative samples sum to less than this share of its positive ones is a curve, not a recording."""
@@ -47,7 +47,7 @@ def read_envelope(path: str | Path, *, decay: float = DECAY_SEC, frame_rate: flo
 
     .csv and .tsv: a table (`tables.parse_table`); .json: what `write_envelope` wrote; .mid and .midi: notes as hits
     that are 20 dB down after `decay` seconds; .txt, .edl and .otio: markers (`marker_files`), frames counted at
-    `frame_rate`; everything else is sound, either a curve at the audio rate or a recording, whose own envelope it is.
+    `frame_rate`; everything else is sound, either a curve at the audio rate or a recording, whose envelope is measured.
     Times that a file lists beside its curve are kept exactly (`list_hits`). Raises FileNotFoundError, and ValueError
     naming the file, the line and the value.
     """
@@ -77,10 +77,10 @@ def chosen_envelope(choice: str, *, decay: float = DECAY_SEC, frame_rate: float 
 
 
 def check_name(path: Path) -> None:
-    """Raise ValueError for a suffix in which no envelope is written."""
+    """Raise ValueError for a suffix that `write_envelope` does not support."""
     if path.suffix.lower() not in (".csv", ".json", ".wav", ".edl", ".otio", *NOTES):
         raise ValueError(
-            f"{path}: an envelope is not written as {path.suffix or 'a file without suffix'}; give {WRITTEN}"
+            f"{path}: an envelope cannot be written as {path.suffix or 'a file without suffix'}; give {WRITTEN}"
         )
 
 
@@ -136,7 +136,7 @@ def _read_sound(path: Path) -> tuple[Tensor, int]:
 
 
 def sound_envelope(audio: Tensor, sample_rate: int) -> Envelope:
-    """The curve that a sound (channels, samples) without negative half draws; of any other sound, its RMS envelope.
+    """The curve stored in a sound (channels, samples) without negative samples; for any other, its RMS envelope.
 
     Raises ValueError for an empty sound.
     """

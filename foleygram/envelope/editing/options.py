@@ -19,7 +19,7 @@ from foleygram.envelope.editing.edits import (
 from foleygram.envelope.editing.hits import DECAY_SEC, Hit
 
 MOST_DECIBELS, HIGHEST_FRAME_RATE = 200, 1000
-"""Larger numbers are refused as slips of the keyboard."""
+"""Larger numbers are refused as typing errors."""
 
 
 def parse_edit(name: str, text: str) -> Edit:
