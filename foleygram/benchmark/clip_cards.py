@@ -70,14 +70,14 @@ class ClipCard(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """Rows of clips, the best first and the worst first; together each once."""
+    """The best clips, best first, and the worst clips, worst first; no clip is in both."""
 
     best: list[Row]
     worst: list[Row]
 
 
 def shown_conditions(report: Report) -> list[str]:
-    """Which scores' sounds are shown: the first few that borrow from no other clip, without the references."""
+    """The first few conditions whose inputs come from their own clip only; without the references."""
     return [name for name in list(report.scores)[1:] if name not in report.borrowed][:MAX_CONDITIONS]
 
 

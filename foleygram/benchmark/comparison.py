@@ -17,7 +17,7 @@ class Change(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether the interval of the difference leaves out zero."""
+        """Whether the interval of the difference excludes zero."""
         return self.interval is not None and not self.interval.low <= 0 <= self.interval.high
 
 

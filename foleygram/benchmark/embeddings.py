@@ -238,7 +238,7 @@ def _embedded_texts(embedder: Any, captions: list[str]) -> dict[str | None, Tens
 
 
 def computed(metric: Metric) -> Distance:
-    """A metric's value, without its warning where this process added nothing: others may have."""
+    """A metric's value, without the warning that this process added nothing: others may have."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
         return metric.compute()

@@ -22,7 +22,7 @@ class EvaluationModule(lightning.LightningModule):
 
     Batches are clips of `GreatestHits` with audio, frames, motion and envelope_audio. A clip's sound depends on `seed`,
     its video and its start, and not on its batch or process. Steps and guidance that are None are the release's own.
-    Raises ValueError for a name that is no condition of a clip alone.
+    Raises ValueError for an unknown condition or one with inputs from another clip.
     """
 
     def __init__(

@@ -211,7 +211,7 @@ def _check(pair: SoundPair, generated: Tensor, reference: Tensor, sample_rate: i
 
 
 def isolate_unless_sound_file(read: Callable[..., Any], path: Path, **options: Any) -> Any:
-    """Call `read` on a file, in a process of its own where native decoders of video containers are at work.
+    """Call `read` on a file, in a process of its own unless it is a plain sound file.
 
     Raises MediaError for a file that declares more than fits into memory, or that brings the decoder down.
     """

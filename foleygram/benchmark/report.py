@@ -72,7 +72,7 @@ class Report:
     oracle: tuple[str, ...] = ()
     """Names of the scores whose sounds use the reference sound."""
     borrowed: tuple[str, ...] = ()
-    """Names of the scores of what borrows from another clip."""
+    """Names of the scores of conditions with inputs from another clip."""
     alignment: dict[str, float] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
     pairs: dict[str, list[SoundPair]] = field(default_factory=dict)
@@ -183,7 +183,7 @@ def print_values(values: Mapping[str, float], names: Sequence[str], *, title: st
 
 
 def print_changes(changes: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str], console: Console) -> None:
-    """Print the changes since an earlier report, a line per metric; a star where the interval leaves out zero."""
+    """Print the changes since an earlier report, a line per metric; a star where the interval excludes zero."""
     table = Table(title="change since the earlier report, with its 95% interval")
     for column in ("condition", "metric", "before", "now", "change"):
         table.add_column(column, justify="left" if column in ("condition", "metric") else "right")

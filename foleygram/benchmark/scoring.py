@@ -54,7 +54,7 @@ def choose_metrics(names: Sequence[str] | None, *, alignment: bool = False, judg
 
 
 class Networks(NamedTuple):
-    """Loaded networks, and the metrics left out because theirs are missing."""
+    """Loaded networks, and the metrics left out because their networks are missing."""
 
     judge: MaterialJudge | None
     judge_folder: Path | None

@@ -32,7 +32,7 @@ Envelopes = Literal["predicted", "true", "onsets", "flat", "shuffled", "other"]
 
 @dataclass(frozen=True)
 class Condition:
-    """Which tokens and which envelope steer the sound, how strongly, and whose video the video token shows."""
+    """A condition of the benchmark: tokens, envelope, control scale, and whether the video is another clip's."""
 
     name: str
     modalities: tuple[str, ...] = ("video",)
@@ -40,7 +40,7 @@ class Condition:
     control_scale: float = 1.0
     other_video: bool = False
     shift_ms: float = 0.0
-    """By how much the envelope comes late."""
+    """Delay of the envelope."""
     random_projections: bool = False
     """Whether random projectors replace the release's own."""
 
@@ -57,7 +57,7 @@ class Condition:
 
     @property
     def names(self) -> list[str]:
-        """Names of its scores: against its own clip, and against the clip that it borrows from."""
+        """Names of its scores: against its own clip, and against the other clip among its inputs."""
         return [self.name, self.name + AGAINST_OTHER] if self.borrows else [self.name]
 
     @property
@@ -86,7 +86,7 @@ def parse_condition(name: str) -> Condition:
 
     `vt` is video and text with the predicted envelope, `avt+true` all three with the true one, `v+onsets` with a pulse
     at each of its onsets alone; `predicted` and `true` are short for `v+predicted` and `v+true`. Raises ValueError for
-    a name that is none.
+    an unknown name.
     """
     letters, _, envelope = SHORT_NAMES.get(name, name).partition("+")
     valid = bool(letters) and set(letters) <= LETTERS.keys() and len(set(letters)) == len(letters)
@@ -100,7 +100,7 @@ def parse_condition(name: str) -> Condition:
 
 
 def choose_conditions(names: Sequence[str], *, controls: bool) -> list[Condition]:
-    """The named conditions, each once, and the controls if wanted; raises ValueError for a name that is none."""
+    """The named conditions, each once, and the controls if wanted; raises ValueError for an unknown name."""
     conditions = {(c.modalities, c.envelope): c for c in reversed([parse_condition(name.strip()) for name in names])}
     return [*reversed(conditions.values()), *(CONTROLS if controls else ())]
 

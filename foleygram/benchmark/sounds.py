@@ -89,7 +89,7 @@ def pick_clips(num_clips: int, limit: int | None) -> list[int]:
 
 
 def pick_partners(dataset: GreatestHits, indices: Sequence[int], seed: int) -> dict[int, int]:
-    """For each clip another one, of another video and of one other material; drawn from (seed, clip).
+    """A partner for each clip, from another video and with one other material; drawn from (seed, clip).
 
     Raises ValueError naming the clip for which there is none.
     """
@@ -167,7 +167,7 @@ def clip_pairs(
 ) -> dict[str, list[SoundPair]]:
     """The pairs to score by name: the references themselves, as the ceiling, then every condition.
 
-    A condition that borrows from another clip is scored against that clip as well.
+    A condition with inputs from another clip is scored against that clip as well.
     """
     clips = dataset.clips
     pairs = {REFERENCE: [sounds.pair(REFERENCE, clips[i], clips[i]) for i in indices]}

@@ -1,7 +1,7 @@
 """CondFoleyGen's onset metrics (Du et al. 2023), for comparison with published results; ours are in `onsets.py`.
 
-They compare the sound with the reference's sound, not with annotations, and cost neither false onsets nor silence
-anything: average precision is 0.5 where every onset is wrong, and 1 for a silent clip. Read all three together.
+They compare the sound with the reference's sound, not with annotations, and penalise neither false onsets nor silence:
+average precision is 0.5 where every onset is wrong, and 1 for a silent clip. Read all three together.
 """
 
 from collections.abc import Sequence

@@ -70,7 +70,7 @@ def envelope_lag(generated: Tensor, reference: Tensor) -> float | None:
 def silent_spans(reference: Tensor) -> Tensor:
     """Mask (values,) of a reference envelope's silences: 200 ms or more below -50 dB of its peak, less 50 ms a side.
 
-    Nothing of an inaudible reference counts as a silence.
+    An inaudible reference has no silences.
     """
     mask = torch.zeros(reference.shape, dtype=torch.bool)
     top = float(reference.max())

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 SMALLEST_FIT, NUM_FITS = 500, 25
-"""FAD-infinity is fitted over so many sizes, from so many rows on, as in fadtk, where there are fewer dimensions."""
+"""FAD-infinity is fitted over 25 sizes from 500 rows on, as in fadtk, or from more rows than dimensions."""
 
 EXACT, SMALLEST_DIRECTION = 1e-10, 1e-3
 """Tolerated relative rounding of the root term; deviations below this share of the largest forbid squaring."""
@@ -95,7 +95,7 @@ def _is_sound(factor: np.ndarray) -> bool:
 
 
 def smallest_fit(dim: int) -> int:
-    """Rows of the smallest subset for FAD-infinity: 500, and more than dimensions, below which the bias bends.
+    """Rows of the smallest subset for FAD-infinity: 500, and more than dimensions; below that the bias is not linear.
 
     Fits to 2.5 rows per dimension of one Gaussian end at -1% of its total variance; from half a row on, at -4%.
     """
@@ -107,7 +107,7 @@ def frechet_infinity(x: ArrayLike, y: ArrayLike, *, seed: int) -> float:
 
     25 subsets of `smallest_fit` rows up to all of x's (N, d) are drawn without replacement (fadtk draws with
     it, which leaves in the bias of the N rows themselves); `seed` and the rows' order decide which. The bias that stems
-    from the number of reference rows stays. Raises ValueError for fewer than twice the smallest: the fit has no lever.
+    from the number of reference rows stays. Raises ValueError for fewer than twice the smallest: too few to fit.
     """
     x, y = comparable_rows(x, y)
     smallest = smallest_fit(x.shape[1])

@@ -60,7 +60,7 @@ def train_judge(
 ) -> MaterialJudge:
     """A judge trained on random stretches of `seconds` of `sounds`, every material equally often, in eval mode.
 
-    Each stretch holds a strike and is shifted, made noisy and unevenly loud over frequency; its level is no clue. What
+    Each stretch holds a strike and is shifted, made noisy and unevenly loud over frequency; its level is random. What
     is drawn depends on `seed` and the step alone. Raises ValueError for a material without a sound.
     """
     config = config or MaterialJudgeConfig(materials=sorted({sound.material for sound in sounds}))
@@ -96,7 +96,7 @@ def _stretch(sounds: Sequence[LabelledSound], rng: np.random.Generator, seconds:
 
 
 def _disturb(audio: Tensor, rng: np.random.Generator) -> Tensor:
-    """Another level and colour, noise beneath, and noise in the sound's own shape: what a recording or a coder does.
+    """The sound as if recorded or coded: with a random level and equalisation, white noise and randomised phases.
 
     White noise 20 to 70 dB below the peak; the sound itself with random phases 3 to 30 dB below; a smooth curve over
     the band within +-6 dB. Without them a judge classifies the coder instead of the material.

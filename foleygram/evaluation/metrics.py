@@ -122,7 +122,7 @@ class Leak(ClipMetric):
 
 
 class MaterialAccuracy(ClipMetric):
-    """Share of clips in which the judge names the right material; no answer is a wrong one."""
+    """Share of clips in which the judge names the right material; a missing answer counts as wrong."""
 
     statistic = STATISTICS["material_accuracy"]
 
