@@ -29,7 +29,7 @@ OVER_LATENTS = frozenset({"latents_mean", "latents_scale", "control_latents"})
 class CachedClips(Dataset):
     """Cached clips, one dictionary each: the tensors that `fields` name, and every string the cache holds.
 
-    With `spec` and `encoders` (a release's folder, or several) the cache must have been made so: see `check_manifest`.
+    With `spec` and `encoders` (one or several release folders) the cache must be made with them: see `check_manifest`.
     `crop_seconds` takes a random stretch of that length out of longer cached latents and moves `seconds_start` to where
     it begins; the stretch is drawn from (seed, index). Indices past the end wrap, so a later pass draws anew. Raises
     FileNotFoundError without a manifest, ValueError for a cache that does not fit or a shard that is damaged.

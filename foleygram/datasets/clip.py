@@ -60,7 +60,7 @@ class MediaClips(Dataset):
     fields: tuple[str, ...]
     frame_seed: int | None = None
     trusted = True
-    """Whether the media are known to be sound, so that they may be read fast."""
+    """Whether the media are known to be intact, so that they may be read fast."""
 
     def caption(self, clip: Clip) -> str:
         """A text that describes the sound of a clip; subclasses implement it, raises NotImplementedError here."""
@@ -107,7 +107,7 @@ def parse_events(text: str, source: str) -> list[Event]:
         except ValueError:
             time = math.nan
         if not math.isfinite(time):
-            raise ValueError(f"{source}, line {number}: {line!r} does not start with a time in seconds; mend it")
+            raise ValueError(f"{source}, line {number}: {line!r} does not start with a time in seconds; correct it")
         labels = [None if token.lower() == "none" else token for token in (*tokens[1:4], "None", "None", "None")[:3]]
         events.append(Event(time, *labels))
     return sorted(events, key=lambda event: event.time)
@@ -151,7 +151,7 @@ def read_clip(
     fast: bool = True,
     frame_rng: np.random.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """The tensors of a clip that `fields` name, read from its media, frames `fast` where they are known to be sound.
+    """The tensors of a clip that `fields` name, read from its media, frames `fast` where they are known to be intact.
 
     `audio` (C, num_samples), `envelope_audio` (samples,) mono at the envelope's rate, `frames` uint8 (N, 3, S, S),
     `motion` uint8 (M, 3, S', S') with `motion_ages` (M,) in seconds. `frames` are the middles of equal segments, or

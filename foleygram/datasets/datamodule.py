@@ -64,7 +64,7 @@ def collate_clips(items: list[dict[str, Any]]) -> dict[str, Any]:
 class Readable(Dataset[dict[str, Any]]):
     """`dataset`, with the next clip in the place of one whose media cannot be read; the log counts and names those.
 
-    Raises ValueError when `UNREADABLE_IN_A_ROW` clips cannot be read: then it is not the clips.
+    Raises ValueError when `UNREADABLE_IN_A_ROW` clips cannot be read: then the fault lies elsewhere.
     """
 
     def __init__(self, dataset: Dataset[dict[str, Any]]) -> None:

@@ -24,7 +24,7 @@ from foleygram.datasets.cache import MANIFEST, LatentCrop, as_float32, check_man
 from foleygram.spec import ClipSpec
 
 SHARD_NAME = re.compile(r"shard-\d{5,}\.tar")
-"""The only names a manifest may give: they go into addresses and commands."""
+"""The only file names accepted in a manifest: they are put into URLs and shell commands."""
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +94,11 @@ def segments(counts: Sequence[int], order: Sequence[int], first: int, count: int
 class ShardedClips(IterableDataset):
     """Cached clips from the WebDataset shards of `source`, one dictionary each, as `CachedClips` gives them.
 
-    `source` is a folder, the address of one (`https://...`), or `pipe:` and a shell command that writes the file
+    `source` is a folder, its URL (`https://...`), or `pipe:` and a shell command that writes the file
     `{file}` of it to standard output. A pass lays the shards end to end in an order drawn from the seed and cuts them
     into equal stretches for processes and workers; within a stretch clips are shuffled over a buffer of `buffer_size`.
     `crop_seconds` takes a random stretch of longer cached latents, drawn from (`seed`, pass, clip): see `CachedClips`.
-    Clips that a shard lacks or holds damaged are counted in the log, and others of the stretch take their place.
+    Missing and damaged clips of a shard are counted in the log, and others of the stretch take their place.
     Raises OSError or ValueError for a manifest that cannot be read or does not fit (`check_manifest`), and ValueError
     when no clip of a stretch can be read.
     """
@@ -221,7 +221,7 @@ def _read_manifest(source: str) -> str:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise OSError(f"{source}: its {MANIFEST} cannot be read ({error}); check address and rights") from error
+        raise OSError(f"{source}: its {MANIFEST} cannot be read ({error}); check address and permissions") from error
 
 
 def open_file(source: str, name: str) -> Any:
