@@ -1,1 +1,1 @@
-"""Videos rendered with sound, to train and to measure on: nothing of the core imports them."""
+"""Rendered videos with sound, for training and evaluation; the core does not import this package."""

@@ -1,4 +1,4 @@
-"""Sound that is beneath a scene and none of its own: voices of formants, and chords in a rhythm."""
+"""Background sound for a scene: synthetic speech from formants, and music from chords."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,11 @@ CHORDS = ((0, 4, 7), (9, 12, 16), (5, 9, 12), (7, 11, 14), (2, 5, 9))
 """Triads of a major key in semitones above its root: I, vi, IV, V, ii."""
 HARMONICS = 6
 LEVEL_DB = -6.0
-"""Level of what is beneath against the scene's own sound, RMS over the whole video."""
+"""Level of the background relative to the scene's own sound, RMS over the whole video."""
 
 
 def lay_beneath(sound: np.ndarray, kind: str, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """`sound` (samples,) with `speech` or `music` at `LEVEL_DB` beneath it; the sum is scaled where it would clip."""
+    """`sound` (samples,) with `speech` or `music` at `LEVEL_DB` in the background; scaled where the sum would clip."""
     beneath = KINDS[kind](len(sound), sample_rate, rng)
     rms = float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))
     mixed = sound + rms * 10 ** (LEVEL_DB / 20) * beneath

@@ -58,13 +58,13 @@ def check_request(num_videos: int, seconds: tuple[float, float], test_share: flo
 
 
 def video_id(seed: int, index: int, *, year: int) -> str:
-    """An id in the form that the real set's have: a date and a time."""
+    """An id in the format of Greatest Hits: a date and a time."""
     day = datetime(year, 1, 1) + timedelta(days=seed % 5000, seconds=11 * index)
     return day.strftime("%Y-%m-%d-%H-%M-%S")
 
 
 def _in_test(index: int, test_share: float) -> bool:
-    """Whether video `index` is in test.txt, so that every stretch of the list has its share."""
+    """Whether video `index` is in test.txt; test videos are spread evenly over the list."""
     return int((index + 1) * test_share) > int(index * test_share)
 
 

@@ -168,7 +168,7 @@ class RecordedSounds:
     def voice(self, material: str, action: str, generator: np.random.Generator, *, spare: int = 0) -> Voice | None:
         """A voice drawn evenly among those of a material and an action ("hit", "scratch"); None if there is none.
 
-        `spare` draws of None join them, so that a material with few voices is not always one of those.
+        `spare` adds that many chances of None, so that a material with few voices does not always use them.
         """
         found = [voice for voice in self.voices if (voice.material, voice.action) == (material, action)]
         drawn = int(generator.integers(len(found) + spare)) if found else 0
@@ -220,7 +220,7 @@ def _levelled(takes: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _darken(sound: np.ndarray, cutoff: float, sample_rate: int) -> np.ndarray:
-    """A first-order low-pass at `cutoff` Hz, whatever lies above half the rate left open."""
+    """A first-order low-pass at `cutoff` Hz; the sound itself for a cutoff near half the rate."""
     if cutoff >= 0.45 * sample_rate:
         return sound
     warped = np.tan(np.pi * cutoff / sample_rate)

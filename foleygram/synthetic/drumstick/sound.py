@@ -25,7 +25,7 @@ class Takes:
 
     @classmethod
     def draw(cls, thing: Thing, recorded: RecordedSounds) -> "Takes":
-        """Takes for `thing`, a function of its seed; the synthesised sound counts as one more object to draw."""
+        """Takes for `thing`, a function of its seed; the synthesised sound counts as one more voice to draw."""
         rng = np.random.default_rng((thing.seed, 1))
         return cls(*(recorded.voice(thing.material, action, rng, spare=1) for action in ("hit", "scratch")))
 

@@ -66,7 +66,7 @@ def strike_scene(seconds: float, rng: np.random.Generator, *, misses: float = 0.
 
 
 def wave_scene(seconds: float, rng: np.random.Generator) -> Scene:
-    """An arm waves a tool above things, and means to touch none."""
+    """An arm waves a tool above things, without meaning to touch them."""
     setting = _draw_setting(rng)
     spot = setting.spots[0][0]
     controls = waving_targets(setting.tool, spot, setting.habit, setting.heading, seconds, rng)

@@ -1,4 +1,4 @@
-"""The camera of a rendered video: where it stands, how a hand moves it, and what lens and sensor make of the light."""
+"""The camera of a rendered video: where it stands, how a hand moves it, and how lens and sensor record the light."""
 
 from dataclasses import dataclass, field
 

@@ -19,9 +19,9 @@ class Scene:
 
     seconds: float
     subject: str
-    """Who does it with what, `{}` where the caption names actions and materials."""
+    """Template of the caption; `{}` is replaced by actions and materials."""
     silent: str
-    """The caption where nothing touches anything."""
+    """The caption of a scene without contact."""
     film: Callable[[np.ndarray, Sensor], Iterator[np.ndarray]]
     """Gives frames (height, width, 3) uint8 at times (n,) in seconds, as a sensor records them."""
     materials: list[str]
@@ -30,7 +30,7 @@ class Scene:
 
     @cached_property
     def impacts(self) -> list[Impact]:
-        """The contacts that begin with a blow."""
+        """The contacts that begin with an impact."""
         return find_impacts(self.contacts)
 
     @cached_property

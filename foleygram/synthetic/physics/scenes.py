@@ -32,7 +32,7 @@ WITHOUT_CONTACT: dict[str, tuple[float, DrawScene]] = {
 
 
 def draw_scene(seconds: float, rng: np.random.Generator) -> Scene:
-    """Any of the scenes there are."""
+    """A scene of a kind drawn by the shares above."""
     shares, kinds = zip(*WITH_CONTACT.values(), *WITHOUT_CONTACT.values(), strict=True)
     kind: DrawScene = kinds[rng.choice(len(kinds), p=shares)]
     return kind(seconds, rng)

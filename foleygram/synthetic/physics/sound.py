@@ -130,7 +130,7 @@ def in_room(dry: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.n
 
 
 def background(num_samples: int, sample_rate: int, rng: np.random.Generator, *, share: float = 0.4) -> np.ndarray:
-    """The sound (samples,) of where nothing happens: a faint floor, in a `share` of the videos wind, traffic, hum."""
+    """Background noise (samples,): a faint noise floor, in a `share` of the videos also wind, traffic or hum."""
     floor = 10 ** (rng.uniform(-90, -75) / 20) * rng.standard_normal(num_samples)
     if rng.random() >= share:
         return floor
@@ -148,7 +148,7 @@ def background(num_samples: int, sample_rate: int, rng: np.random.Generator, *, 
 
 
 def limit(audio: np.ndarray) -> np.ndarray:
-    """Sound (samples,) with peaks above 0.7 bent smoothly to stay under 0.98."""
+    """Soft limiter: sound (samples,) with peaks above 0.7 compressed to stay under 0.98."""
     over = np.sign(audio) * (0.7 + 0.28 * np.tanh((np.abs(audio) - 0.7) / 0.28))
     return np.where(np.abs(audio) > 0.7, over, audio)
 
