@@ -111,7 +111,7 @@ class VideoEncoder(_AlignedEncoder):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "VideoEncoder":  # type: ignore[override]
-        """The encoder of a folder or hub id, as `load_network` loads it: no key is missing, left over or misshapen."""
+        """The encoder of a folder or hub id, as `load_network` loads it: no key is missing, unexpected or misshapen."""
         return load_network(cls, pretrained_model_name_or_path, **kwargs)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class TextEncoder(_AlignedEncoder):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "TextEncoder":  # type: ignore[override]
-        """The encoder of a folder or hub id, as `load_network` loads it: no key is missing, left over or misshapen."""
+        """The encoder of a folder or hub id, as `load_network` loads it: no key is missing, unexpected or misshapen."""
         return load_network(cls, pretrained_model_name_or_path, **kwargs)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -236,7 +236,7 @@ class AudioEncoder(_AlignedEncoder):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> "AudioEncoder":  # type: ignore[override]
-        """The encoder of a folder or hub id, as `load_network` loads it: no key is missing, left over or misshapen."""
+        """The encoder of a folder or hub id, as `load_network` loads it: no key is missing, unexpected or misshapen."""
         return load_network(cls, pretrained_model_name_or_path, **kwargs)
 
     def forward(self, fbank: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ def interpolate_weights(start: Path, trained: Path, out: Path, share: float) -> 
     """Write a part whose weights lie at `share` in [0, 1] of the way from those of `start` to those of `trained`.
 
     Each folder holds one `.safetensors` file; `out`, which must not exist, gets the other files of `start`.
-    A fine-tuned network that forgot its first task often keeps both between the two. Raises FileNotFoundError,
+    A network between the two often performs both the first task and the fine-tuned one. Raises FileNotFoundError,
     FileExistsError, or ValueError for a share outside [0, 1] or networks that differ in more than values.
     """
     if not 0 <= share <= 1:
