@@ -57,7 +57,7 @@ class Sheet:
 
 
 class Collected(NamedTuple):
-    """Sheets that count, and file and reason for each one that does not."""
+    """Valid answer sheets, and file and reason for each excluded one."""
 
     sheets: list[Sheet]
     excluded: list[tuple[Path, str]]
@@ -144,7 +144,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if not path.is_file():
-            raise ValueError("a folder, pipe or device, and no file")
+            raise ValueError("a folder, pipe or device, not a file")
         if size > MAX_BYTES:
             raise ValueError(f"{size:,} bytes long; answers have {MAX_BYTES:,} at most")
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, object_pairs_hook=_once)

@@ -22,11 +22,11 @@ SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".
 BROWSER_CODECS = frozenset({"h264", "vp9", "av1"})
 """Video codecs that current browsers play from MP4."""
 SAMPLE_RATE, CHANNELS = 48_000, 2
-"""Of every medium on the page: a different format would give a system away."""
+"""Rate and channels of every medium on the page: a different format would reveal a system."""
 MAX_SECONDS = 600.0
 MIN_NOISE = 0.05
 NOISE_GAIN = 2.0
-"""A spoilt sound lies beneath white noise of twice its level, and of this level at least."""
+"""A spoilt sound is mixed with white noise of twice its level, and of this level at least."""
 MEDIA_TIMEOUT_SEC = 300.0
 Media = Literal["auto", "audio", "video"]
 
@@ -124,13 +124,13 @@ def write_test(
     """Write the page `out` (index.html and media/) and its key `out`.key.json, both whole or not at all.
 
     Every medium becomes 48 kHz stereo without its file's metadata: FLAC, or AAC with the copied video stream in MP4.
-    Raises ValueError when page or key exist already, whose answers it would orphan; MediaError for a file that
-    cannot be read, shown by browsers, or lasts longer than ten minutes; and what `plan_trials` raises.
+    Raises ValueError when page or key exist already, because their answers would become useless; MediaError for a file
+    that cannot be read or shown by browsers, or lasts longer than ten minutes; and what `plan_trials` raises.
     """
     key = key_path(out)
     for path in (out, key):
         if path.exists():
-            raise ValueError(f"{path}: exists already, and answers to it may be about; choose another --out")
+            raise ValueError(f"{path}: exists already, and there may be answers to it; choose another --out")
     with_video = next(iter(match.sources.values())).video is not None
     asked = {name: text for name, text in SCALES.items() if with_video or name != "timing"}
     sounds = [match.sources[Stimulus(system, clip)].sound for clip in match.clips for system in match.systems]

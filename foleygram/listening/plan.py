@@ -13,7 +13,7 @@ from foleygram.files import read_json
 
 FORMAT = "foleygram listening key 1"
 ANCHOR = "anchor"
-"""System name of a spoilt sound, which attention checks set against a whole one."""
+"""System name of a spoilt sound, which attention checks pair with an intact one."""
 SCALES = {
     "timing": "Do the sounds happen exactly when you see the actions?",
     "quality": "How natural and convincing is the sound itself?",
@@ -59,7 +59,7 @@ class Plan:
     checks: dict[str, str]
 
     def public(self) -> dict[str, Any]:
-        """What a listener's page may know: no system, no clip's name, nothing of the checks."""
+        """The content of a listener's page: without system names, clip names and attention checks."""
         return {
             "page": self.page,
             "scales": self.scales,
@@ -79,7 +79,7 @@ class Plan:
         """Read a key; raises FileNotFoundError without one, ValueError for a file that is none."""
         if not path.is_file():
             raise FileNotFoundError(
-                f"{path}: no such key; it was written beside the page, and answers mean nothing without"
+                f"{path}: no such key; it was written beside the page, and answers cannot be read without it"
             )
         try:
             content = read_json(path)
@@ -107,7 +107,7 @@ def plan_trials(
     """Every pair of systems on every clip, and every system's every clip to rate, in blinded names and shuffled order.
 
     Of each pair of systems the one stands left in half of the clips, the other in the rest; half of the listeners see
-    all of it mirrored. `num_checks` further pairs set a whole sound against a spoilt one. `salt` enters the page's
+    all of it mirrored. `num_checks` further pairs have an intact sound and a spoilt one. `salt` enters the page's
     identity, so that answers to another test are recognised. Raises ValueError for fewer than two systems, names that
     repeat, no clip, no scale to rate on, or more checks than clips.
     """

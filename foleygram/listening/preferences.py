@@ -1,4 +1,4 @@
-"""What a listening test says: opinion scores, win rates and strengths, with intervals over listeners and clips."""
+"""Analyses a listening test: opinion scores, win rates and strengths, with intervals over listeners and clips."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
@@ -63,7 +63,7 @@ def analyse(sheets: Sequence[Sheet], plan: Plan, *, seed: int = 0, num_replicate
     each other (the pigeonhole bootstrap, Owen 2007). Raises ValueError without a sheet.
     """
     if not sheets:
-        raise ValueError("no answers that count, so there is nothing to analyse")
+        raise ValueError("no valid answers to analyse")
     listeners = {sheet.listener: number for number, sheet in enumerate(sheets)}
     clips = {clip: number for number, clip in enumerate(plan.clips)}
     draw = np.random.default_rng(seed)
@@ -180,7 +180,7 @@ def bradley_terry(wins: np.ndarray) -> np.ndarray:
 
 
 def print_findings(findings: Findings, collected: Collected, *, console: Console | None = None) -> None:
-    """Print tables of opinion scores, duels and strengths, who was left out and why, and what to be wary of."""
+    """Print tables of opinion scores, win rates and strengths, excluded listeners with the reason, and warnings."""
     console = console or Console()
     sheets = collected.sheets
     for scale, systems in findings.opinions.items():
@@ -226,7 +226,7 @@ def _caveats(findings: Findings, sheets: Sequence[Sheet]) -> list[str]:
         )
     unplayable = sum(sheet.num_unplayable for sheet in sheets)
     if unplayable:
-        lines.append(f"{unplayable} trials could not be played by their listener's browser; they count nowhere")
+        lines.append(f"{unplayable} trials could not be played by their listener's browser and are not counted")
     return lines
 
 

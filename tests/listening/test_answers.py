@@ -150,7 +150,7 @@ def test_what_is_read_without_end_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "c.json").mkdir()
     found = collect([tmp_path, saved(tmp_path, answers(), "good.json")], PLAN)
     assert [sheet.path.name for sheet in found.sheets] == ["good.json"]
-    assert [reason for _, reason in found.excluded] == 3 * ["a folder, pipe or device, and no file"]
+    assert [reason for _, reason in found.excluded] == 3 * ["a folder, pipe or device, not a file"]
 
 
 JSON = st.recursive(
