@@ -56,14 +56,14 @@ def _way_out(trainer: lightning.Trainer) -> str:
 
 
 class Preempted(RuntimeError):
-    """A run that was asked to stop, saved itself and stopped."""
+    """Stops a run after a signal, once its checkpoint is written."""
 
 
 class Preemption(Callback):
     """On SIGUSR1 or SIGTERM ends the step, saves `last.ckpt`, asks SLURM to queue the job again, and stops.
 
     Lightning's own requeueing saves inside the signal's handler, in the middle of a step, and each process by itself;
-    a run resumed from that is not the same run. Several processes agree every `every_n_steps` steps.
+    a run resumed from that differs from an uninterrupted one. Several processes agree every `every_n_steps` steps.
     """
 
     def __init__(self, every_n_steps: int = 10) -> None:

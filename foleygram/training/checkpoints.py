@@ -1,4 +1,4 @@
-"""Checkpoints written atomically, and a check that a resumed run has the same arrangement."""
+"""Checkpoints written atomically, and a check that a resumed run has the same processes and batches."""
 
 import glob
 import os
@@ -28,7 +28,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write `checkpoint` to `path`; raises OSError, with the room left, when that fails. A URL: as Lightning."""
+        """Write `checkpoint` to `path`; raises OSError, with the free space, when that fails. A URL: as Lightning."""
         if "://" in str(path):
             return super().save_checkpoint(checkpoint, path, storage_options)
         place = Path(path)
@@ -43,8 +43,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
             free = shutil.disk_usage(place.parent).free / 2**20
             note = "the one written before is kept" if place.is_file() else "none was written before"
             raise OSError(
-                f"{place}: checkpoint could not be written ({free:.0f} MiB free there; {note}); make room, then resume "
-                "with --ckpt_path last"
+                f"{place}: checkpoint could not be written ({free:.0f} MiB free there; {note}); free some space, then "
+                "resume with --ckpt_path last"
             ) from error
 
     def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class SameRun(Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Note the arrangement in the checkpoint."""
+        """Record processes, batch size and accumulation in the checkpoint."""
         checkpoint[RUN] = _arrangement(trainer)
 
     def on_load_checkpoint(
@@ -88,8 +88,8 @@ class SameRun(Callback):
         changed = [f"{name} {saved[name]} -> {present[name]}" for name in saved if saved[name] != present[name]]
         if changed and not self.allow_change:
             raise ValueError(
-                f"the checkpoint is of another arrangement: {', '.join(changed)}; data order and contrastive negatives "
-                "would differ from there on. Resume as it was, or pass --resume.allow_change true"
+                f"settings differ from the checkpoint's: {', '.join(changed)}; data order and contrastive negatives "
+                "would differ from there on. Resume with the same settings, or pass --resume.allow_change true"
             )
 
 

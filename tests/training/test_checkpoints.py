@@ -82,7 +82,7 @@ def test_a_full_disk_is_an_error_and_the_last_checkpoint_resumes(disk, fit):
     assert stopped.exit_code == 1
     message = stopped.output.splitlines()[-1]
     assert message.startswith(f"foleygram: {folder / 'last.ckpt'}: checkpoint could not be written (")
-    assert "the one written before is kept); make room, then resume with --ckpt_path last" in message
+    assert "the one written before is kept); free some space, then resume with --ckpt_path last" in message
     assert stopped.checkpoint["global_step"] == 2
     assert not list(folder.glob(".last.*"))
     resumed = fit("generation", folder, 6, {}, "--ckpt_path", folder / "last.ckpt")
@@ -96,8 +96,8 @@ def test_another_arrangement_is_named_and_refused_unless_asked_for(fit, tmp_path
     refused = fit("generation", tmp_path, 4, changes, *resume)
     assert refused.exit_code == 1
     assert refused.output.splitlines()[-1] == (
-        "foleygram: the checkpoint is of another arrangement: batch size per process 4 -> 2, accumulated batches 1 -> "
-        "3; data order and contrastive negatives would differ from there on. Resume as it was, or pass "
+        "foleygram: settings differ from the checkpoint's: batch size per process 4 -> 2, accumulated batches 1 -> "
+        "3; data order and contrastive negatives would differ from there on. Resume with the same settings, or pass "
         "--resume.allow_change true"
     )
     assert refused.checkpoint["global_step"] == 2

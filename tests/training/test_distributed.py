@@ -91,4 +91,4 @@ def test_a_pass_of_two_processes_has_whole_batches_alone(fit, tmp_path):
     assert run.checkpoint["run"] == {"batch size per process": 2, "processes": 2, "accumulated batches": 1}
     refused = fit("envelope", tmp_path, 4, {"data.init_args.batch_size": 2}, "--ckpt_path", tmp_path / "last.ckpt")
     assert refused.exit_code == 1
-    assert "the checkpoint is of another arrangement: processes 2 -> 1; data order" in refused.output
+    assert "settings differ from the checkpoint's: processes 2 -> 1; data order" in refused.output
