@@ -18,7 +18,7 @@ def text_encoder_from_gram(folder: str, num_attention_heads: int = 12) -> TextEn
     """
     state, path = read_gram_state(Path(folder))
     text = sub_state("multimodal_encoder.bert.", state)
-    with sizes_of(path, "it makes no text encoder"):
+    with sizes_of(path, "no text encoder can be built from it"):
         sizes = text_sizes(text, num_attention_heads) | {"is_decoder": True, "add_cross_attention": True}
         width = _width(text, "encoder.layer.0.crossattention.self.key.weight")
         if width != sizes["hidden_size"]:

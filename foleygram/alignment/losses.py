@@ -18,7 +18,7 @@ def smoothed_cross_entropy(
 ) -> Tensor:
     """Mean cross entropy of the rows of (B, C) logits, whose positives are the columns `targets` (B,), else i of row i.
 
-    `excluded` (B, C) marks columns that are no negatives of a row. The smoothing mass is spread over the columns that
+    `excluded` (B, C) marks columns that are not negatives of a row. The smoothing mass is spread over the columns that
     are left, so a mask never makes the loss infinite. Raises ValueError for empty logits, and without `targets` for
     logits that are not square.
     """
@@ -53,7 +53,7 @@ def gram_contrastive_loss(
 ) -> Tensor:
     """GRAM's loss (arXiv 2412.11959, eqs. 5 to 7): each anchor (text) against the others of one clip, both directions.
 
-    Unit vectors (B, d); logits -volume / temperature; `excluded` (B, B) marks pairs that are no negatives. `eps` is
+    Unit vectors (B, d); logits -volume / temperature; `excluded` (B, B) marks pairs that are not negatives. `eps` is
     added to the determinant (`gram_volume`): at the default 1e-8 a volume of 1e-3 is 0.5% too large, one of 1e-4 41%,
     and the gradient of a volume V is scaled by V / sqrt(V^2 + eps), which keeps it finite at 0. `eps=0` gives the
     published values. Raises ValueError when the shapes do not fit.
@@ -130,7 +130,7 @@ class ContrastiveObjective(nn.Module):
             return self.loss(*gathered, excluded=excluded)
 
     def loss(self, video: Tensor, text: Tensor, audio: Tensor, *, excluded: Tensor | None) -> Tensor:
-        """The objective (scalar) of unit embeddings (B, d) of one whole batch; `excluded` (B, B) marks no negatives.
+        """The objective (scalar) of unit embeddings (B, d) of a batch, without `excluded` (B, B) pairs as negatives.
 
         Subclasses implement it; raises NotImplementedError here.
         """

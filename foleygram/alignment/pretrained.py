@@ -59,7 +59,7 @@ def sizes_of(path: str | Path, fault: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
-        raise ValueError(f"{path}: {fault} ({error}); check that it is the file you mean") from error
+        raise ValueError(f"{path}: {fault} ({error}); check that it is the right file") from error
 
 
 def load_beats(path: str | Path) -> BeatsModel:
@@ -69,7 +69,7 @@ def load_beats(path: str | Path) -> BeatsModel:
         raise ValueError(
             f"{path}: no `cfg` or `model` in it, so it is not BEATs; get BEATs_iter3+ from Microsoft's page"
         )
-    with sizes_of(path, "its `cfg` makes no BEATs"):
+    with sizes_of(path, "no BEATs can be built from its `cfg`"):
         model = BeatsModel(beats_config(checkpoint["cfg"]))
     load_state(model, beats_state(checkpoint["model"], str(path)), str(path))
     return model.eval()
@@ -178,7 +178,7 @@ def load_gram_checkpoint(folder: str | Path, *, num_vision_heads: int = 16, num_
     state, path = read_gram_state(folder)
     text = {k: v for k, v in sub_state("multimodal_encoder.bert.", state).items() if ".crossattention." not in k}
     audio = beats_state(sub_state("audio_encoder.", state), str(path))
-    with sizes_of(path, f"with {folder / 'log' / 'hps.json'} it makes no encoders"):
+    with sizes_of(path, f"no encoders can be built from it and {folder / 'log' / 'hps.json'}"):
         bins, frames = int(settings.get("audio_melbins", 64)), int(settings.get("audio_target_length", 1024))
         video = eva_state(sub_state("vision_encoder.visual.", state))
         config = partial(EncoderConfig, embedding_dim=len(state["contra_head_t.linear.weight"]))

@@ -11,7 +11,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from foleygram.weights.state_dict import read_weights
 
 INDEX, REST = ".metadata", "meta.pt"
-"""Files of such a folder: PyTorch's index of the shards, and Lightning's of all that is no tensor."""
+"""Files of such a folder: PyTorch's index of the shards, and Lightning's file of everything that is not a tensor."""
 MODULES = {"torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem"}
 NAMES = {
     ("pathlib", "PosixPath"),

@@ -1,4 +1,4 @@
-"""Reads foreign weight files, and loads state dicts strictly: no key missing, unexpected or of another shape."""
+"""Reads weight files of any origin, and loads state dicts strictly: keys and shapes must match exactly."""
 
 import pickle
 import re

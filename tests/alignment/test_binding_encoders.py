@@ -152,7 +152,7 @@ def test_imagebinds_file_is_read_whole_or_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frames of 32 x 32 pixels: ImageBind takes 28 x 28"):
         video(torch.rand(1, 2, 3, 32, 32))
     for missing, message in (("modality_trunks.text.blocks.1.norm_1.bias", r"missing \['blocks.1.norm_1.bias'\]"),
-                             ("modality_heads.vision.2.weight", "no weights of ImageBind")):  # fmt: skip
+                             ("modality_heads.vision.2.weight", "not the weights of ImageBind")):  # fmt: skip
         torch.save({key: value for key, value in state.items() if key != missing}, path)
         with pytest.raises(ValueError, match=message):
             load_imagebind(path, num_heads=HEADS)
