@@ -181,7 +181,7 @@ def watched(sources: list[Path], out: Path, *, unsuited: dict[str, bool]) -> Ite
         raise ValueError("--watch runs in one process; start it without torchrun or srun")
     for source in sources:
         if not source.is_dir():
-            raise ValueError(f"--watch: {source} is no folder; name the folder that videos are put into")
+            raise ValueError(f"--watch: {source} is not a folder; name the folder that videos are put into")
         if source.resolve() == out.resolve():
             raise ValueError(f"--watch: {source} is also --out, so that results would count as videos; choose another")
     return appearing_videos(sources)

@@ -70,5 +70,5 @@ def train_variant(folder: Path, config: Path, changes: Mapping[str, Any]) -> Non
         code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
     if code:
         last = (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
-        raise RuntimeError(f"{folder.name}: training ended with code {code} ({last}); {log} has it all")
+        raise RuntimeError(f"{folder.name}: training ended with code {code} ({last}); see {log}")
     (folder / DONE).touch()

@@ -27,7 +27,7 @@ MAX_FRAME_RATE = 1000.0
 MAX_GAP_SEC = 120.0
 """Longest that one frame stays on screen; a longer gap is a broken time stamp."""
 MOST_STRETCHED = 4
-"""Pixels longer than this by their other side are an error in the file; anamorphic lenses stretch by 2."""
+"""Largest pixel aspect ratio; a larger one is an error in the file (anamorphic lenses stretch by 2)."""
 TIE_SEC = 1e-5
 """Rounding of time stamps: a frame stamped this little after a moment counts as shown at it."""
 SEEK_MARGIN_SEC = 0.5

@@ -83,7 +83,7 @@ def test_films_put_into_a_folder_are_generated_with_the_networks_loaded_once(
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        (["{film}", "--out", "o"], "is no folder"),
+        (["{film}", "--out", "o"], "is not a folder"),
         (["{folder}", "--out", "{folder}"], "is also --out"),
         (["{folder}", "--out", "o", "--dry-run"], "--watch does not go with --dry-run"),
         (["{folder}", "--out", "o", "--sheet", "s.csv"], "--watch does not go with --sheet"),

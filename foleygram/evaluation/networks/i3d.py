@@ -14,7 +14,7 @@ from foleygram.files import file_hash
 from foleygram.weights.state_dict import load_state, read_state
 
 FRAME_RATE, STACK = 25.0, 24
-"""Frames per second, and per row; a stack holds one frame more, for the motion out of its last."""
+"""Frames per second, and frames per embedding; a stack holds one more, for the motion after its last."""
 SHORT_SIDE, CROP = 256, 224
 MAX_FLOW = 20.0
 """Pixels per frame, beyond which motion is clipped."""
@@ -33,7 +33,7 @@ MIXED_WIDTHS = (
     (128, 128, 256, 24, 64, 64), (112, 144, 288, 32, 64, 64), (256, 160, 320, 32, 128, 128),
     (256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128),
 )  # fmt: skip
-"""Channels of the published networks; a block's, branch by branch."""
+"""Channels of the published networks; for each block, branch by branch."""
 CLASSIFIER = "conv3d_0c_1x1."
 WHERE = "get i3d_rgb.pt and i3d_flow.pt from models/i3d/checkpoints of v-iashin/video_features on GitHub"
 

@@ -17,9 +17,9 @@ DENSE = (128, 128, 96, 64, 32)
 REFINER = ((128, 1), (128, 2), (128, 4), (96, 8), (64, 16), (32, 1))
 """Channels and dilation of its convolutions."""
 NAMES = ("One", "Two", "Thr", "Fou", "Fiv", "Six")
-"""Of levels and of layers, in the public weights."""
+"""Names of levels and of layers in the public weights."""
 REACH, SLOPE, SCALE, MULTIPLE = 4, 0.1, 20.0, 64
-"""Pixels around each that are compared; of the leaky ReLU; pixels per unit of flow; both sides are multiples of it."""
+"""Search radius in pixels, slope of the leaky ReLU, pixels per unit of flow, and the multiple that sides must be."""
 PAIRS_AT_ONCE = 8
 WHERE = "get pwc_net_sintel.pt from models/pwc/checkpoints of v-iashin/video_features on GitHub"
 
