@@ -1,9 +1,9 @@
-"""Reconstruction by an autoencoder of recorded hits and scrapes from sources that trained nothing.
+"""Reconstruction by an autoencoder of recorded hits and scrapes from held-out sources.
 
 `python -m benchmarks.autoencoder --vae checkpoints/full_band/vae --sounds FOLDER` prints, over takes of a split: log
 distance per band, 99% roll-off by material beside the recordings', spectral crest (how far partials stand out), level,
 envelope correlation, onset lag, the cosine in the space of a release's audio encoder, which did not train the
-autoencoder, and with `--judge FOLDER` in how many takes that judge hears the same material before and after.
+autoencoder, and with `--judge FOLDER` the share of takes for which the judge names the same material before and after.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Whose material is heard when video, text and reference sound disagree: the conflict table.
 
 Target: a reference sound of another material changes what is heard to it in at least half the cases where video and
-text agree otherwise. The judge shares no network with what steers the sound.
+text agree otherwise. The judge shares no network with the model's conditions.
 """
 
 from collections import Counter

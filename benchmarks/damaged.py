@@ -174,7 +174,7 @@ def write_damaged(folder: Path, count: int, seed: int) -> dict[str, str]:
 
 
 def check_results(out: Path, videos: Path, kinds: dict[str, str]) -> list[str]:
-    """What is wrong with a finished run: rows that are missing, results that are not whole, files nobody names."""
+    """What is wrong with a finished run: missing rows, incomplete results, files that no row names."""
     rows, wrong = Manifest(out).rows, []
     for name in kinds:
         row = rows.get(name)

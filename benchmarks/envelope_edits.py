@@ -1,4 +1,4 @@
-"""What a person edits in an envelope is heard in the sound: a shift, a muted region, a hit added in a MIDI file.
+"""Checks that edits of an envelope are heard: a shift, a muted region, a hit added in a MIDI file.
 
 Rendered videos, predicted envelopes, the shipped miniature; one seed for all sounds of a video. Aims: onsets moved
 by 120 +- 20 ms, a muted region at least 40 dB down, an added hit heard within 50 ms in 9 of 10.

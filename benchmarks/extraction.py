@@ -1,4 +1,4 @@
-"""How much of the extraction of features is spent in the network, and not in reading files (target: at least 90%).
+"""Share of the time of feature extraction that is spent in the network, not in reading files (target: at least 90%).
 
 Run: python -m benchmarks.extraction [--network mini|clap] [--clips 24] [--threads 1]. Writes sounds of 10 s
 (44.1 kHz, stereo, 16 bit) to a temporary folder and extracts them without a cache, by `mini`, the miniature's own audio

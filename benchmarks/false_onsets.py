@@ -1,4 +1,4 @@
-"""False onsets per minute of the envelope predictor in simulated videos of each kind in which nothing touches anything.
+"""False onsets per minute of the envelope predictor in simulated videos of each kind without contact.
 
 A hand-held camera and the same encodings as in the training videos; a scene in which something touches by accident is
 drawn again. Aim: fewer than 1 a minute. Needs the extra `render` and OpenGL.

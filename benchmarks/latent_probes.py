@@ -1,8 +1,8 @@
-"""What an autoencoder's latents know of recorded hits: the material, and the frequency of the strongest partial.
+"""Probes an autoencoder's latents of recorded hits for the material and the frequency of the strongest partial.
 
-`python -m benchmarks.latent_probes --vae checkpoints/full_band/vae --sounds FOLDER` trains small networks to name both
-from latents, and from log-mel spectra of the same sounds at the same rate, and scores them on sources that trained
-neither them nor the autoencoder. What the latents do not carry, no decoder can bring back.
+`python -m benchmarks.latent_probes --vae checkpoints/full_band/vae --sounds FOLDER` trains small networks to predict
+both from latents, and from log-mel spectra of the same sounds at the same rate, and scores them on sources held out
+from them and from the autoencoder. What the latents do not encode, no decoder can recover.
 """
 
 import argparse

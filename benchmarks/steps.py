@@ -2,8 +2,8 @@
 
 Run: python -m benchmarks.steps [--checkpoint RELEASE] [--counts 1,2,4,8] [--solver NAME] [--guidance SCALE]; solver and
 guidance are the release's own by default. Before the scores stands the number of network calls a clip. The Frechet
-distance is between the release's own audio embeddings of generated and true clips: good for comparing lines of
-this table, no published metric.
+distance is between the release's own audio embeddings of generated and true clips: it compares lines of
+this table and is not a published metric.
 """
 
 import time
