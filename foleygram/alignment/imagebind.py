@@ -220,7 +220,7 @@ def load_imagebind(path: str | Path, *, num_heads: tuple[int, int, int] = (16, 1
     num_renamed = sum(len(part) for part in renamed)
     if num_renamed != sum(not re.match(LEFT_OUT, key) for key in state) or not all(renamed):
         strange = [k for k in state if not re.match(LEFT_OUT, k) and not any(re.match(name, k) for name in NAMES)]
-        raise ValueError(f"{path}: not the weights of ImageBind: unexpected keys {strange[:5]}; check the file")
+        raise ValueError(f"{path}: not the weights of ImageBind: unexpected {strange[:5]}; is it the right file?")
     kinds = (ImageBindVideoEncoder, ImageBindTextEncoder, ImageBindAudioEncoder)
     towers = [
         kind(ImageBindConfig(num_heads=heads, **_sizes(part, str(path))))
@@ -258,4 +258,4 @@ def _sizes(state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
             return sizes | {"image_size": side, "patch_size": shape[-1], "frames_per_patch": shape[2]}
         return sizes | {"fbank_patch_size": shape[-1]}
     except (KeyError, ValueError, IndexError) as error:
-        raise ValueError(f"{source}: not the weights of ImageBind ({error}); check the file") from error
+        raise ValueError(f"{source}: not the weights of ImageBind ({error}); is it the right file?") from error
