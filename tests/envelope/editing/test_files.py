@@ -343,7 +343,7 @@ def test_a_recording_with_samples_that_are_no_numbers_is_refused(tmp_path: Path)
 
 
 def test_a_name_without_a_known_form_is_not_written(tmp_path: Path) -> None:
-    for name, complaint in (("clip.mp3", "not written as .mp3"), ("clip", "not written as a file without suffix")):
+    for name, complaint in (("clip.mp3", "be written as .mp3"), ("clip", "be written as a file without suffix")):
         with pytest.raises(ValueError, match=complaint):
             write_envelope(tmp_path / name, struck())
     with pytest.raises(ValueError, match=r"clip\.mid: .*no hit"):
