@@ -1,8 +1,7 @@
 """Onsets and correlation of predicted envelopes on annotated clips, without generating sound: to compare predictors.
 
 One row per predictor: pooled onset F1 against the annotation, hits and scrapes found, and the median correlation with
-the envelope of the clips' own sound. Several predictors of one architecture may be averaged in weights before
-(`foleygram weights interpolate`).
+the envelope of the clips' own sound.
 """
 
 import argparse

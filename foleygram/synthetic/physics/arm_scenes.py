@@ -24,7 +24,7 @@ TOOL_SHARES = (0.76, 0.06, 0.04, 0.06, 0.08)
 
 
 def draw_materials(rng: np.random.Generator) -> list[str]:
-    """One to three materials, between evenly and as often as annotated."""
+    """One to three materials, each drawn in proportion to the square root of its annotated events."""
     names = list(LABELLED_EVENTS)
     shares = np.sqrt([LABELLED_EVENTS[name] for name in names])
     count = int(rng.choice([1, 2, 3], p=[0.72, 0.22, 0.06]))
@@ -47,9 +47,9 @@ class _Setting:
 
 
 def strike_scene(seconds: float, rng: np.random.Generator, *, misses: float = 0.0, slow_motion: float = 1.0) -> Scene:
-    """An arm strikes and scrapes one thing or several with a tool; a share `misses` of its strokes touches nothing.
+    """An arm strikes and scrapes one to three objects with a tool; a share `misses` of the strokes is meant to miss.
 
-    Shown `slow_motion` times as slow as it happens.
+    The video is `slow_motion` times slower than the motion. Raises ValueError where no stroke falls into it.
     """
     setting = _draw_setting(rng)
     materials, habit = setting.stage.materials, setting.habit
@@ -75,7 +75,7 @@ def wave_scene(seconds: float, rng: np.random.Generator) -> Scene:
 
 
 def still_scene(seconds: float, rng: np.random.Generator, *, cut_share: float = 0.0) -> Scene:
-    """Nothing but the camera moves, over things with an arm at rest; with cuts in a `cut_share` of the videos."""
+    """Only the camera moves; the arm is at rest. A `cut_share` of the videos has cuts."""
     setting = _draw_setting(rng)
     spot = setting.spots[0][0]
     away = spot + rng.uniform([-0.15, -0.15, 0.0], [0.15, 0.15, 0.1])

@@ -78,7 +78,7 @@ class HandheldCamera:
 def draw_cameras(
     view: View, seconds: float, rng: np.random.Generator, *, unrest: float | None = None, cut_share: float = 0.06
 ) -> list[tuple[float, HandheldCamera]]:
-    """Cameras, each with the time (s) from which it films: one with `view`; after cuts, in a `cut_share`, others."""
+    """Cameras with their start times (s): the first has `view`; a `cut_share` of the videos has cuts to others."""
     cameras = [(0.0, HandheldCamera(view, seconds, rng, unrest=unrest))]
     if rng.random() < cut_share:
         for time in np.sort(rng.uniform(0.3, seconds, rng.integers(1, 5))):

@@ -19,7 +19,7 @@ MIN_IMPULSE = 0.004
 MIN_SPEED = 0.04
 """Sliding speed in metres per second under which a scrape is not heard."""
 ROLLING = 0.3
-"""Sliding speed that sounds as loud as an object that rolls at 1 m/s."""
+"""Rolling at 1 m/s is as loud as sliding at this speed in m/s."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Recording:
     contacts: list[Contact]
 
     def slowed(self, factor: float) -> "Recording":
-        """The same at `factor` times the length: slow motion."""
+        """The recording in slow motion, `factor` times as long."""
         if factor == 1:
             return self
         index = (np.arange(round(len(self.positions) * factor)) / factor).astype(int)

@@ -19,7 +19,7 @@ OBJECTS = {
     "rubber": 0.9, "wood": 0.5, "plastic": 0.6, "metal": 0.45, "glass": 0.6, "rock": 0.35, "ceramic": 0.45,
     "paper": 0.2,
 }  # fmt: skip
-"""Materials of what is dropped, with the highest share of its speed that it keeps in a bounce."""
+"""Materials of dropped objects, with the highest coefficient of restitution of each."""
 GROUNDS = ("wood", "metal", "tile", "carpet", "dirt", "rock", "grass", "plastic", "glass", "cloth", "gravel")
 
 
@@ -51,7 +51,7 @@ def drop_scene(seconds: float, rng: np.random.Generator) -> Scene:
 
 
 def _add_surface(stage: Stage) -> float:
-    """In part of the scenes something lies or stands on the ground; returns the height of what is above, in metres."""
+    """Add a mat or a table to half of the scenes; returns the height in metres of the surface that objects fall on."""
     choice = stage.rng.random()
     if choice < 0.5:
         return 0.0
